@@ -1,0 +1,54 @@
+package io.fourfold.kernels;
+
+import io.fourfold.kernels.op.AttentionOps;
+import io.fourfold.kernels.op.ElementwiseOps;
+import io.fourfold.kernels.op.GemmOps;
+import io.fourfold.kernels.op.LossOps;
+import io.fourfold.kernels.op.MoeOps;
+import io.fourfold.kernels.op.NormOps;
+import io.fourfold.kernels.op.OptimizerOps;
+import io.fourfold.kernels.op.QuantizeOps;
+import io.fourfold.kernels.tensor.Region;
+import io.fourfold.kernels.tensor.Tensor;
+import io.fourfold.kernels.tensor.TensorScope;
+
+/**
+ * One device as the trainer sees it: memory and operations. The CPU backend is the oracle; every other backend must
+ * agree with it. Operations of one backend run in the order of the calls; a call may return before the work is done,
+ * {@link #download} waits for it. One backend serves one rank and is not thread-safe.
+ */
+public interface Backend extends AutoCloseable {
+    /** What runs the operations, for logs: for example {@code cpu (OpenBLAS 0.3.31, 1 thread)}. */
+    String description();
+
+    /** Opens a new, empty scope. Close it to release everything allocated through it. */
+    TensorScope scope(Region region);
+
+    void upload(float[] source, Tensor destination);
+
+    void upload(int[] source, Tensor destination);
+
+    /** Copies a float tensor (FP32 or BF16) to the host, waiting for all work that writes it. */
+    float[] download(Tensor source);
+
+    int[] downloadInts(Tensor source);
+
+    ElementwiseOps elementwise();
+
+    GemmOps gemm();
+
+    QuantizeOps quantize();
+
+    NormOps norm();
+
+    AttentionOps attention();
+
+    MoeOps moe();
+
+    LossOps loss();
+
+    OptimizerOps optimizer();
+
+    @Override
+    void close();
+}

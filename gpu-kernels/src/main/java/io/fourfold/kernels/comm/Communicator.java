@@ -1,0 +1,50 @@
+package io.fourfold.kernels.comm;
+
+import io.fourfold.kernels.tensor.Tensor;
+
+/**
+ * Collectives over one group of ranks. Every member calls the same operations in the same order. Counts are elements.
+ * Tensors are FP32, BF16 or INT32; BF16 sums accumulate in FP32 and round once. A failed or aborted peer surfaces as a
+ * {@link CommunicationException} on every member.
+ */
+public interface Communicator extends AutoCloseable {
+    /** What the group is for, for example {@code ep}; appears in errors and traces. */
+    String name();
+
+    /** This rank's index within the group. */
+    int rank();
+
+    int size();
+
+    /** In place. */
+    void allReduce(Tensor values, ReduceOp op);
+
+    /** Rank r receives the reduction of part r; send has size() equal parts of receive's length. */
+    void reduceScatter(Tensor send, Tensor receive, ReduceOp op);
+
+    /** receive = the concatenation of every rank's send, equal lengths. */
+    void allGather(Tensor send, Tensor receive);
+
+    /** receive = the concatenation of every rank's send; counts[r] elements come from rank r. */
+    void allGatherV(Tensor send, Tensor receive, long[] counts);
+
+    /** Rank r receives the reduction of the r-th part, counts[r] elements long. */
+    void reduceScatterV(Tensor send, Tensor receive, long[] counts, ReduceOp op);
+
+    /** Part r of send goes to rank r; part r of receive comes from rank r. */
+    void allToAllV(Tensor send, long[] sendCounts, Tensor receive, long[] receiveCounts);
+
+    void broadcast(Tensor values, int root);
+
+    void send(Tensor values, int peer);
+
+    void receive(Tensor values, int peer);
+
+    void barrier();
+
+    /** Payload bytes this rank has sent to others through this group (its own part excluded). */
+    long bytesSent();
+
+    @Override
+    void close();
+}

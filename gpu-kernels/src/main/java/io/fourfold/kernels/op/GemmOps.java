@@ -1,0 +1,35 @@
+package io.fourfold.kernels.op;
+
+import io.fourfold.kernels.tensor.Tensor;
+
+/**
+ * Matrix products of prepared operands. Every product has the form C = A * B^T with FP32 accumulation; C is FP32 or BF16.
+ * With operands made by {@link QuantizeOps}: fprop Y = X * W^T (both by rows), dgrad dX = dY * (W^T)^T (dY by rows, W by
+ * columns), wgrad dW = dY^T * (X^T)^T (both by columns).
+ */
+public interface GemmOps {
+    /**
+     * C = A * B^T, or C += when accumulating.
+     *
+     * @param c [a.rows, b.rows]
+     */
+    void multiply(GemmOperand a, GemmOperand b, Tensor c, boolean accumulate);
+
+    /**
+     * C_g = A_g * B_g^T for each group; rows of A and C are split by the same offsets.
+     *
+     * @param a {@link GroupedOperand.Layout#RAGGED_ROWS}
+     * @param b {@link GroupedOperand.Layout#STACKED}
+     * @param c [R, N]; rows beyond the last offset stay untouched
+     */
+    void multiplyGrouped(GroupedOperand a, GroupedOperand b, Tensor c);
+
+    /**
+     * C_g (+)= A_g * B_g^T, summed over the group's tokens; an empty group contributes zero.
+     *
+     * @param a {@link GroupedOperand.Layout#RAGGED_DEPTH}
+     * @param b {@link GroupedOperand.Layout#RAGGED_DEPTH}
+     * @param c [G, M, N]
+     */
+    void multiplyGroupedDepth(GroupedOperand a, GroupedOperand b, Tensor c, boolean accumulate);
+}

@@ -1,0 +1,27 @@
+package io.fourfold.kernels.op;
+
+import io.fourfold.kernels.tensor.Tensor;
+import org.jspecify.annotations.Nullable;
+
+/** The output head and its loss, fused in token chunks so that the logits never exist whole. */
+public interface LossOps {
+    /**
+     * Cross-entropy of hidden * weight^T against labels, and its gradients.
+     *
+     * @param hidden [T, H], operands rounded to hidden's type, FP32 accumulation
+     * @param weight [V, H]
+     * @param labels INT32 [T]; -1 = ignored (loss 0, no gradient)
+     * @param gradScale factor on the gradient of every counted token, normally 1 / (counted tokens of the global batch)
+     * @param lossPerToken FP32 [T], written
+     * @param dhidden [T, H], written; null = forward only
+     * @param dweight FP32 [V, H], accumulated; null = forward only
+     */
+    void linearCrossEntropy(
+            Tensor hidden,
+            Tensor weight,
+            Tensor labels,
+            float gradScale,
+            Tensor lossPerToken,
+            @Nullable Tensor dhidden,
+            @Nullable Tensor dweight);
+}

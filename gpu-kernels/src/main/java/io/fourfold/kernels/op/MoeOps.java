@@ -1,0 +1,97 @@
+package io.fourfold.kernels.op;
+
+import io.fourfold.kernels.tensor.Tensor;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Routing, permutation and the expert activation. A <em>slot</em> is one (token, choice) pair, numbered t*k + j. A
+ * <em>row</em> is a position in the expert-sorted buffer: rows of expert e are {@code offsets[e] .. offsets[e+1]}, in
+ * ascending slot order. Offsets and indices live on the device.
+ */
+public interface MoeOps {
+    /**
+     * Chooses experts. Ties go to the lower expert index.
+     *
+     * @param logits FP32 [T, E]
+     * @param expertBias FP32 [E], added to the scores for selection only; null = none
+     * @param scores FP32 [T, E] out: softmax over all experts (both softmax orders) or sigmoid, kept for losses, backward
+     * @param experts INT32 [T, k] out, by descending selection score
+     * @param weights FP32 [T, k] out
+     * @param counts INT32 [E] out: tokens per expert before any dropping
+     */
+    void route(
+            RouterSpec spec,
+            Tensor logits,
+            @Nullable Tensor expertBias,
+            Tensor scores,
+            Tensor experts,
+            Tensor weights,
+            Tensor counts);
+
+    /**
+     * @param dweights FP32 [T, k]
+     * @param dscores FP32 [T, E], gradient of the auxiliary losses in the scores; null = none
+     * @param dlogits FP32 [T, E], written
+     */
+    void routeBackward(
+            RouterSpec spec,
+            Tensor logits,
+            Tensor scores,
+            Tensor experts,
+            Tensor weights,
+            Tensor dweights,
+            @Nullable Tensor dscores,
+            Tensor dlogits);
+
+    /**
+     * Adds the gradient of the load-balancing loss {@code factor * sum_e fraction[e] * sum_t scores[t, e]} (scores
+     * normalized over e first when {@code normalize}) to dscores and adds each expert's score sum to scoreSums.
+     *
+     * @param fraction FP32 [E], the load term, a constant for the gradient; null = only sum the scores
+     */
+    void balanceLoss(
+            Tensor scores,
+            boolean normalize,
+            @Nullable Tensor fraction,
+            float factor,
+            Tensor dscores,
+            Tensor scoreSums);
+
+    /** out[0] += sum_t logsumexp(logits[t, :])^2; dlogits += factor * its gradient. FP32 out [1]. */
+    void zLoss(Tensor logits, float factor, Tensor out, Tensor dlogits);
+
+    /**
+     * Sorts slots by expert without comparing: counts, prefix sums, positions. Expert -1 marks a dropped slot.
+     *
+     * @param experts INT32 [T, k]
+     * @param offsets INT32 [E+1] out
+     * @param rowOfSlot INT32 [T*k] out; -1 where dropped
+     * @param slotOfRow INT32 [at least the kept slots] out; entries beyond offsets[E] are -1
+     */
+    void buildPermutation(Tensor experts, Tensor offsets, Tensor rowOfSlot, Tensor slotOfRow);
+
+    /** out[r, :] = x[index[r] / divisor, :]; rows with index -1 become zero. x and out may not alias. */
+    void gatherRows(Tensor x, Tensor index, int divisor, Tensor out);
+
+    /**
+     * out[t, :] = sum over j of y[rowOfSlot[t*k + j], :], dropped slots skipped, j ascending, FP32 accumulation. With
+     * gatherRows(divisor k) this is a pair of transposes: each is the other's backward.
+     */
+    void sumRows(Tensor y, Tensor rowOfSlot, int k, Tensor out);
+
+    /**
+     * out[r, :] = activation(in[r, :]) * probability[r].
+     *
+     * @param probability FP32 [R] or null for 1
+     */
+    void activation(Activation kind, Tensor in, @Nullable Tensor probability, Tensor out);
+
+    /** Writes din, and dprobability [R] when given. */
+    void activationBackward(
+            Activation kind,
+            Tensor dout,
+            Tensor in,
+            @Nullable Tensor probability,
+            Tensor din,
+            @Nullable Tensor dprobability);
+}

@@ -1,0 +1,53 @@
+package io.fourfold.kernels.op;
+
+import io.fourfold.kernels.tensor.Tensor;
+import io.fourfold.kernels.tensor.TensorScope;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Prepares GEMM operands: rounding, quantization, transform, transposition. <em>By rows</em> means the matrix itself,
+ * K = columns. <em>By columns</em> means its transpose, K = rows. A plain BF16 or FP32 operand may share the memory of its
+ * source, so the source must stay unchanged while the operand is used. Numerics: docs/numerics.md, bit-exact on every
+ * backend.
+ */
+public interface QuantizeOps {
+    /**
+     * @param x [rows, cols], FP32 or BF16
+     * @param byColumns false: operand [rows, cols], K = cols; true: operand [cols, rows], K = rows
+     * @param random needed when spec rounds stochastically
+     * @param probe receives telemetry when not null
+     */
+    GemmOperand operand(
+            Tensor x,
+            boolean byColumns,
+            OperandSpec spec,
+            @Nullable RandomStream random,
+            @Nullable QuantProbe probe,
+            TensorScope scope);
+
+    /**
+     * Stacked weights [G, rows, cols]; each group by rows or by columns as above.
+     */
+    GroupedOperand stacked(
+            Tensor weights, boolean byColumns, OperandSpec spec, @Nullable QuantProbe probe, TensorScope scope);
+
+    /**
+     * Tokens [R, cols] split by offsets. By rows gives RAGGED_ROWS, by columns RAGGED_DEPTH; blocks along the tokens
+     * start at each group's first row, and the last block of a group is padded with zeros.
+     *
+     * @param offsets INT32 [G+1]
+     * @param firstGroup global index of group 0 (expert parallelism), for the random stream
+     */
+    GroupedOperand ragged(
+            Tensor x,
+            Tensor offsets,
+            boolean byColumns,
+            OperandSpec spec,
+            int firstGroup,
+            @Nullable RandomStream random,
+            @Nullable QuantProbe probe,
+            TensorScope scope);
+
+    /** Writes the values the GEMM will see, in the operand's own orientation [rows, depth]; for tests and telemetry. */
+    void dequantize(GemmOperand operand, Tensor out);
+}

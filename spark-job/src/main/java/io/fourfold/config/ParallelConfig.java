@@ -1,0 +1,24 @@
+package io.fourfold.config;
+
+/** Degrees of parallelism; data parallel degrees follow from the world size. */
+public record ParallelConfig(
+        @Setting(doc = "Ranks in total: barrier tasks, one per GPU.", value = "1", min = 1)
+        int worldSize,
+
+        @Setting(doc = "Tensor parallel degree of attention and dense layers (TP).", value = "1", min = 1)
+        int tensorParallelSize,
+
+        @Setting(doc = "Context parallel degree (CP).", value = "1", min = 1)
+        int contextParallelSize,
+
+        @Setting(doc = "Pipeline parallel degree (PP).", value = "1", min = 1)
+        int pipelineParallelSize,
+
+        @Setting(doc = "Expert parallel degree (EP).", value = "1", min = 1)
+        int expertParallelSize,
+
+        @Setting(doc = "Tensor parallel degree inside an expert (ETP).", value = "1", min = 1)
+        int expertTensorParallelSize,
+
+        @Setting(doc = "Model chunks per pipeline rank (virtual stages).", value = "1", min = 1)
+        int virtualStages) {}

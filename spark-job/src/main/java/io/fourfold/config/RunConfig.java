@@ -1,0 +1,40 @@
+package io.fourfold.config;
+
+/** The run folder. Any Hadoop-compatible URI works. */
+public record RunConfig(
+        @Setting(doc = "Run name.", value = "run") String name,
+
+        @Setting(doc = "Folder of the run.", value = "runs/run")
+        String dir,
+
+        @Setting(doc = "cpu, cuda or auto (cuda when a GPU is there).", value = "auto")
+        BackendKind backend,
+
+        @Setting(doc = "OpenBLAS threads per rank (CPU backend).", value = "1", min = 1)
+        int cpuThreads,
+
+        @Setting(doc = "Checkpoints.", value = "{}") CheckpointConfig checkpoint,
+
+        @Setting(doc = "Print a step line every n steps.", value = "10", min = 1)
+        int logEvery,
+
+        @Setting(doc = "Write TensorBoard event files.", value = "true")
+        boolean tensorboard) {
+    /** Devices. */
+    public enum BackendKind {
+        AUTO,
+        CPU,
+        CUDA
+    }
+
+    /** When checkpoints are written and which stay. */
+    public record CheckpointConfig(
+            @Setting(doc = "Save every n steps; 0 = only at the end.", value = "0", min = 0)
+            int every,
+
+            @Setting(doc = "Newest checkpoints to keep.", value = "2", min = 1)
+            int keepLast,
+
+            @Setting(doc = "Continue from the newest complete checkpoint of the run folder.", value = "true")
+            boolean resume) {}
+}

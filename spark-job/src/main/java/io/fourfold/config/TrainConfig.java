@@ -1,0 +1,71 @@
+package io.fourfold.config;
+
+/** Batches, optimizer and schedule. */
+public record TrainConfig(
+        @Setting(doc = "Tokens per sample.", value = "1024", min = 2)
+        int sequenceLength,
+
+        @Setting(doc = "Samples per optimizer step over all ranks.", value = "8", min = 1)
+        int globalBatchSize,
+
+        @Setting(doc = "Samples per forward pass on one rank.", value = "1", min = 1)
+        int microBatchSize,
+
+        @Setting(doc = "Optimizer steps in the whole run.", value = "100", min = 1)
+        int steps,
+
+        @Setting(doc = "Seed of initialisation, sample order and stochastic rounding.", value = "1234")
+        long seed,
+
+        @Setting(doc = "AdamW.", value = "{}") OptimizerConfig optimizer,
+
+        @Setting(doc = "Learning rate over time.", value = "{}")
+        ScheduleConfig schedule,
+
+        @Setting(doc = "Validate every n steps; 0 = only at the end.", value = "0", min = 0)
+        int evalEvery,
+
+        @Setting(doc = "Validation samples per evaluation.", value = "32", min = 1)
+        int evalSamples) {
+
+    /** AdamW with decoupled weight decay; norms, biases and the router bias do not decay. */
+    public record OptimizerConfig(
+            @Setting(doc = "Peak learning rate.", value = "3.0e-4", min = 0)
+            double learningRate,
+
+            @Setting(doc = "Learning rate at the end.", value = "3.0e-6", min = 0)
+            double minLearningRate,
+
+            @Setting(doc = "First moment decay.", value = "0.9", min = 0, max = 1)
+            double beta1,
+
+            @Setting(doc = "Second moment decay.", value = "0.95", min = 0, max = 1)
+            double beta2,
+
+            @Setting(doc = "Epsilon.", value = "1.0e-8", min = 0)
+            double epsilon,
+
+            @Setting(doc = "Weight decay.", value = "0.1", min = 0)
+            double weightDecay,
+
+            @Setting(doc = "Largest global gradient norm; 0 = no clipping.", value = "1.0", min = 0)
+            double clipNorm) {}
+
+    /** Learning-rate schedule. */
+    public record ScheduleConfig(
+            @Setting(doc = "wsd (warm-up, stable, decay), cosine or constant.", value = "wsd")
+            Kind kind,
+
+            @Setting(doc = "Steps of linear warm-up.", value = "0", min = 0)
+            int warmupSteps,
+
+            @Setting(doc = "Share of the steps that decay (wsd).", value = "0.2", min = 0, max = 1)
+            double decayFraction) {
+        /** Shapes. */
+        public enum Kind {
+            WSD,
+            COSINE,
+            CONSTANT
+        }
+    }
+}

@@ -1,0 +1,5 @@
+/** The training loop of one rank. */
+@NullMarked
+package io.fourfold.train;
+
+import org.jspecify.annotations.NullMarked;
