@@ -12,6 +12,7 @@ import java.util.EnumMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 
 /**
  * All parameters of one rank in two flat FP32 buffers a kind (weights and gradients), so that communication and the
@@ -35,12 +36,12 @@ public final class ParameterStore implements AutoCloseable {
 
     /** The whole flat weight buffer of a kind, padding (zeros) included; may be empty. */
     public Tensor flatWeights(Parameter.Kind kind) {
-        return weights.get(kind);
+        return Objects.requireNonNull(weights.get(kind));
     }
 
     /** The whole flat gradient buffer of a kind. */
     public Tensor flatGrads(Parameter.Kind kind) {
-        return grads.get(kind);
+        return Objects.requireNonNull(grads.get(kind));
     }
 
     /** In declaration order. */
