@@ -1,0 +1,61 @@
+package io.fourfold.config;
+
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * When a set of degrees is a mapping at all: the world must split over the attention grid TP x CP x DP x PP and over the
+ * MoE grid ETP x EP x EDP x PP (arXiv:2504.14960 section 3.1). With PP slowest in both grids that is the only condition.
+ */
+public final class ParallelRules {
+    private ParallelRules() {}
+
+    /** Everything wrong with the degrees alone, whatever the model; empty when a mapping exists. */
+    public static List<Problem> problems(ParallelConfig config) {
+        List<Problem> problems = new ArrayList<>();
+        atLeastOne(problems, "world_size", config.worldSize());
+        atLeastOne(problems, "tensor_parallel_size", config.tensorParallelSize());
+        atLeastOne(problems, "context_parallel_size", config.contextParallelSize());
+        atLeastOne(problems, "pipeline_parallel_size", config.pipelineParallelSize());
+        atLeastOne(problems, "expert_parallel_size", config.expertParallelSize());
+        atLeastOne(problems, "expert_tensor_parallel_size", config.expertTensorParallelSize());
+        atLeastOne(problems, "virtual_stages", config.virtualStages());
+        if (!problems.isEmpty()) {
+            return problems;
+        }
+        long attention =
+                (long) config.tensorParallelSize() * config.contextParallelSize() * config.pipelineParallelSize();
+        divides(problems, config, attention, "attention grid: tensor x context x pipeline");
+        long moe =
+                (long) config.expertTensorParallelSize() * config.expertParallelSize() * config.pipelineParallelSize();
+        divides(problems, config, moe, "MoE grid: expert_tensor x expert x pipeline");
+        if (config.virtualStages() > 1 && config.pipelineParallelSize() == 1) {
+            problems.add(Problem.error(
+                    "parallel.virtual_stages",
+                    config.virtualStages(),
+                    "virtual stages split the layers of a pipeline rank, but pipeline_parallel_size is 1",
+                    "set virtual_stages to 1 or pipeline_parallel_size above 1"));
+        }
+        return problems;
+    }
+
+    private static void divides(List<Problem> problems, ParallelConfig config, long product, String grid) {
+        if (config.worldSize() % product != 0) {
+            problems.add(Problem.error(
+                    "parallel.world_size",
+                    config.worldSize(),
+                    "must be a multiple of " + product + " (" + grid + ")",
+                    "set world_size to " + roundUp(config.worldSize(), product) + " or lower a degree"));
+        }
+    }
+
+    private static long roundUp(long value, long multiple) {
+        return (value + multiple - 1) / multiple * multiple;
+    }
+
+    private static void atLeastOne(List<Problem> problems, String key, int value) {
+        if (value < 1) {
+            problems.add(Problem.error("parallel." + key, value, "must be at least 1", "set it to 1 or more"));
+        }
+    }
+}
