@@ -9,7 +9,7 @@ import io.fourfold.kernels.tensor.Tensor;
 public interface ElementwiseOps {
     void fill(Tensor out, float value);
 
-    /** Copies with conversion between FP32 and BF16. */
+    /** Copies with conversion: FP32 and BF16 into each other, INT32 into FP32 or INT32. */
     void copy(Tensor in, Tensor out);
 
     /** out = a + b. */

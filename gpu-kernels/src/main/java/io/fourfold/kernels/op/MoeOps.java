@@ -70,7 +70,47 @@ public interface MoeOps {
      */
     void buildPermutation(Tensor experts, Tensor offsets, Tensor rowOfSlot, Tensor slotOfRow);
 
-    /** out[r, :] = x[index[r] / divisor, :]; rows with index -1 become zero. x and out may not alias. */
+    /**
+     * The same with every expert padded to {@code capacity} rows: {@code offsets[e] = e * capacity}, and the rows of
+     * expert e beyond its slots have slotOfRow -1. No expert may have more slots than capacity.
+     *
+     * @param slotOfRow INT32 [E * capacity] out
+     */
+    void buildPaddedPermutation(Tensor experts, int capacity, Tensor offsets, Tensor rowOfSlot, Tensor slotOfRow);
+
+    /**
+     * Drops the slots beyond each expert's capacity. Tokens come in consecutive groups that have a capacity each.
+     *
+     * @param experts INT32 [T, k]
+     * @param priority FP32 [T, k], the largest stay (ties: the lower slot); null = the first ones stay
+     * @param tokensPerGroup tokens that share one capacity; divides T
+     * @param capacity slots an expert takes from one group
+     * @param kept INT32 [T, k] out: the expert or -1; may alias experts
+     * @param keptCounts INT32 [E] out
+     */
+    void dropOverCapacity(
+            Tensor experts,
+            @Nullable Tensor priority,
+            int tokensPerGroup,
+            int capacity,
+            Tensor kept,
+            Tensor keptCounts);
+
+    /**
+     * Index maps from a buffer of segments ordered by (source, expert), as an all-to-all delivers them, to the order
+     * (expert, source).
+     *
+     * @param counts INT32 [sources, experts]: rows of each segment, R in total
+     * @param offsets INT32 [experts + 1] out, of the target order
+     * @param sourceOfTarget INT32 [R] out: {@link #gatherRows} with it sorts
+     * @param targetOfSource INT32 [R] out: gatherRows with it restores the first order
+     */
+    void transposeSegments(Tensor counts, Tensor offsets, Tensor sourceOfTarget, Tensor targetOfSource);
+
+    /**
+     * out[r, :] = x[index[r] / divisor, :]; rows with index -1 become zero. x and out have the same type, INT32 included,
+     * and may not alias.
+     */
     void gatherRows(Tensor x, Tensor index, int divisor, Tensor out);
 
     /**

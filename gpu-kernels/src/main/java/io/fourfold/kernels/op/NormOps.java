@@ -21,4 +21,34 @@ public interface NormOps {
      */
     void rmsNormBackward(
             Tensor dy, Tensor x, Tensor weight, Tensor rstd, Tensor dx, boolean accumulate, Tensor dweight);
+
+    /**
+     * RMSNorm of every query and key head of packed rows (Qwen3), each over its own headDim values; the values part is
+     * copied.
+     *
+     * @param qkv [T, (heads + 2 * kvHeads) * headDim]: queries, keys, values
+     * @param queryWeight FP32 [headDim]
+     * @param keyWeight FP32 [headDim]
+     * @param y like qkv, may not alias it
+     * @param rstd FP32 [T, heads + kvHeads], kept for backward
+     */
+    void headNorm(
+            Tensor qkv, int heads, int kvHeads, Tensor queryWeight, Tensor keyWeight, float eps, Tensor y, Tensor rstd);
+
+    /**
+     * Writes dqkv, which may alias dy, and adds to dqueryWeight and dkeyWeight.
+     *
+     * @param qkv the input of {@link #headNorm}
+     */
+    void headNormBackward(
+            Tensor dy,
+            Tensor qkv,
+            int heads,
+            int kvHeads,
+            Tensor queryWeight,
+            Tensor keyWeight,
+            Tensor rstd,
+            Tensor dqkv,
+            Tensor dqueryWeight,
+            Tensor dkeyWeight);
 }
