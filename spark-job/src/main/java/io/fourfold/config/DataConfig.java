@@ -1,7 +1,9 @@
 package io.fourfold.config;
 
+import java.util.Collections;
 import java.util.List;
 import java.util.Map;
+import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
 
 /** From raw text to samples. */
@@ -57,7 +59,8 @@ public record DataConfig(
         @Setting(doc = "Verify every shard's checksum when it is opened.", value = "true")
         boolean verifyChecksums) {
     public DataConfig {
-        sources = Map.copyOf(sources);
-        blend = Map.copyOf(blend);
+        // Sorted by name, so that equal configurations list their data sets in one order.
+        sources = Collections.unmodifiableSortedMap(new TreeMap<>(sources));
+        blend = Collections.unmodifiableSortedMap(new TreeMap<>(blend));
     }
 }

@@ -2,6 +2,7 @@ package io.fourfold.config;
 
 import java.util.ArrayList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * When a set of degrees is a mapping at all: the world must split over the attention grid TP x CP x DP x PP and over the
@@ -37,6 +38,71 @@ public final class ParallelRules {
                     "set virtual_stages to 1 or pipeline_parallel_size above 1"));
         }
         return problems;
+    }
+
+    /** What the degrees ask of the model; call it for degrees without problems of their own. */
+    static void fit(ParallelConfig config, ModelConfig model, @Nullable TrainConfig train, List<Problem> problems) {
+        int tp = config.tensorParallelSize();
+        String tensor = "tensor_parallel_size";
+        AttentionConfig attention = model.attention();
+        split(problems, tensor, tp, "model.attention.heads", attention.heads());
+        split(problems, tensor, tp, "model.attention.kv_heads", attention.kvHeads());
+        split(problems, tensor, tp, "model.vocab_size", model.vocabSize());
+        if (model.ffn() != null) {
+            split(
+                    problems,
+                    tensor,
+                    tp,
+                    "model.ffn.intermediate_size",
+                    model.ffn().intermediateSize());
+        }
+        MoeConfig moe = model.moe();
+        int ep = config.expertParallelSize();
+        int etp = config.expertTensorParallelSize();
+        if (moe != null) {
+            split(problems, "expert_parallel_size", ep, "model.moe.experts", moe.experts());
+            split(problems, "expert_tensor_parallel_size", etp, "model.moe.intermediate_size", moe.intermediateSize());
+            if (moe.sharedExpert() != null) {
+                int shared = moe.sharedExpert().intermediateSize();
+                split(problems, tensor, tp, "model.moe.shared_expert.intermediate_size", shared);
+            }
+        } else if (ep > 1 || etp > 1) {
+            problems.add(Problem.error(
+                    ep > 1 ? "parallel.expert_parallel_size" : "parallel.expert_tensor_parallel_size",
+                    ep > 1 ? ep : etp,
+                    "a dense model has no experts to split",
+                    "set it to 1"));
+        }
+        int chunks = config.pipelineParallelSize() * config.virtualStages();
+        if (chunks > model.layers()) {
+            problems.add(Problem.error(
+                    "parallel.pipeline_parallel_size",
+                    config.pipelineParallelSize(),
+                    "the model has " + model.layers() + " blocks for " + chunks + " pipeline chunks",
+                    "lower pipeline_parallel_size or virtual_stages"));
+        }
+        if (train != null) {
+            int cp = config.contextParallelSize();
+            int pieces = (cp == 1 ? 1 : 2 * cp) * tp;
+            if (train.sequenceLength() % pieces != 0) {
+                problems.add(Problem.error(
+                        "train.sequence_length",
+                        train.sequenceLength(),
+                        "must be a multiple of " + pieces + " (2 chunks for each of " + cp + " context ranks, over "
+                                + tp + " tensor ranks)",
+                        "use " + roundUp(train.sequenceLength(), pieces)));
+            }
+        }
+    }
+
+    private static void split(List<Problem> problems, String degree, int ranks, String key, int size) {
+        if (size % ranks != 0) {
+            problems.add(Problem.error(
+                    "parallel." + degree,
+                    ranks,
+                    "must divide " + key + " (" + size + ")",
+                    "use " + ModelRules.divisorBelow(size, ranks)));
+        }
     }
 
     private static void divides(List<Problem> problems, ParallelConfig config, long product, String grid) {

@@ -1,0 +1,78 @@
+package io.fourfold.config;
+
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Makes a {@link FourfoldConfig} of YAML layers and overrides. Everything wrong is found in one pass: syntax, unknown keys,
+ * types, ranges and combinations.
+ */
+public final class ConfigLoader {
+    /**
+     * A sound configuration.
+     *
+     * @param warnings what is legal but probably not meant
+     * @param provenance where every setting got its value from: file:line, the {@code --set} argument or {@code default}
+     */
+    public record Loaded(FourfoldConfig config, List<Problem> warnings, Map<String, String> provenance) {
+        public Loaded {
+            warnings = List.copyOf(warnings);
+            provenance = Collections.unmodifiableMap(new LinkedHashMap<>(provenance));
+        }
+    }
+
+    private ConfigLoader() {}
+
+    /**
+     * @param files YAML layers; a later file overrides an earlier one key by key
+     * @param sets {@code key.path=value}, over all files; the value is YAML text
+     * @throws ConfigException with every error and warning found
+     */
+    public static Loaded load(List<Path> files, List<String> sets) {
+        List<Problem> problems = new ArrayList<>();
+        YamlNode.Mapping root = new YamlLayers(problems).load(files, sets);
+        return bind(root, problems);
+    }
+
+    /**
+     * As {@link #load}, from text.
+     *
+     * @param name what messages call it
+     */
+    public static Loaded parse(String name, String yaml) {
+        List<Problem> problems = new ArrayList<>();
+        YamlNode.Mapping root = YamlParser.file(name, yaml, problems);
+        return bind(root, problems);
+    }
+
+    private static Loaded bind(YamlNode.Mapping root, List<Problem> problems) {
+        RecordBinder binder = new RecordBinder(FourfoldConfig.class, problems);
+        FourfoldConfig config = binder.bind(FourfoldConfig.class, root, "");
+        for (Problem problem : ConfigRules.problems(ConfigRules.Sections.of(binder.records()))) {
+            problems.add(problem.at(place(problem.key(), binder.places())));
+        }
+        if (config == null || problems.stream().anyMatch(Problem::isError)) {
+            throw new ConfigException(problems);
+        }
+        return new Loaded(config, problems, binder.leaves());
+    }
+
+    /** The place of a key, or of the nearest record around it that was written somewhere. */
+    static String place(String key, Map<String, String> places) {
+        @Nullable String at = key;
+        while (at != null) {
+            String place = places.get(at);
+            if (place != null) {
+                return place;
+            }
+            int dot = at.lastIndexOf('.');
+            at = dot < 0 ? null : at.substring(0, dot);
+        }
+        return "";
+    }
+}
