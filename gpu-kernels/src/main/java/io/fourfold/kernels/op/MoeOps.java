@@ -79,6 +79,14 @@ public interface MoeOps {
     void buildPaddedPermutation(Tensor experts, int capacity, Tensor offsets, Tensor rowOfSlot, Tensor slotOfRow);
 
     /**
+     * Counts slots per expert.
+     *
+     * @param experts INT32, any shape; -1 is not counted
+     * @param counts INT32 [E] out
+     */
+    void countExperts(Tensor experts, Tensor counts);
+
+    /**
      * Drops the slots beyond each expert's capacity. Tokens come in consecutive groups that have a capacity each.
      *
      * @param experts INT32 [T, k]
