@@ -41,8 +41,10 @@ final class HfConfigReader {
         try {
             json = JSON.readTree(Files.readAllBytes(file));
         } catch (IOException e) {
-            throw new HfException("cannot read " + file + ": " + e.getMessage()
-                    + ". A Hugging Face folder has a config.json beside its safetensors files", e);
+            throw new HfException(
+                    "cannot read " + file + ": " + e.getMessage()
+                            + ". A Hugging Face folder has a config.json beside its safetensors files",
+                    e);
         }
         HfConfigReader reader = new HfConfigReader(json);
         ModelConfig model = reader.model(name);
@@ -215,7 +217,8 @@ final class HfConfigReader {
     private int size(String field) {
         JsonNode value = json.path(field);
         if (!value.isIntegralNumber() || value.asLong() < 1 || value.asLong() > Integer.MAX_VALUE) {
-            problems.add(field + " is " + (value.isMissingNode() ? "missing" : value) + ", needed is a positive integer");
+            problems.add(
+                    field + " is " + (value.isMissingNode() ? "missing" : value) + ", needed is a positive integer");
             return 1;
         }
         return value.asInt();

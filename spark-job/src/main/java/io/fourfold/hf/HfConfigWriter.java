@@ -72,8 +72,7 @@ final class HfConfigWriter {
         json.put("moe_intermediate_size", moe.intermediateSize());
         // Width of the dense blocks; the classes require it even where there are none.
         json.put("intermediate_size", ffn == null ? moe.intermediateSize() : ffn.intermediateSize());
-        boolean normalize =
-                moe.router().normalize() || moe.router().score() == RouterSpec.Score.TOP_K_SOFTMAX;
+        boolean normalize = moe.router().normalize() || moe.router().score() == RouterSpec.Score.TOP_K_SOFTMAX;
         json.put("norm_topk_prob", normalize);
         json.put("decoder_sparse_step", moe.layerStep());
         var dense = json.putArray("mlp_only_layers");

@@ -112,7 +112,8 @@ final class HfFamilies {
         if (hasDenseLayers(model)) {
             reasons.add("model.moe.dense_layers/layer_step leave dense blocks: every Mixtral block has experts");
         }
-        if (moe.router().score() == RouterSpec.Score.SOFTMAX_TOP_K && !moe.router().normalize()) {
+        if (moe.router().score() == RouterSpec.Score.SOFTMAX_TOP_K
+                && !moe.router().normalize()) {
             reasons.add("model.moe.router.normalize is false: Mixtral always normalises the chosen weights");
         }
     }

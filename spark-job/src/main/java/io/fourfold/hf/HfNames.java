@@ -70,8 +70,7 @@ final class HfNames {
             tensors.add(HfTensor.whole(
                     name + "weight", ParameterNames.attention(layer, projection, "weight"), width, hidden));
             if (attention.qkvBias()) {
-                tensors.add(
-                        HfTensor.whole(name + "bias", ParameterNames.attention(layer, projection, "bias"), width));
+                tensors.add(HfTensor.whole(name + "bias", ParameterNames.attention(layer, projection, "bias"), width));
             }
         }
         tensors.add(HfTensor.whole(
@@ -125,8 +124,8 @@ final class HfNames {
                     ParameterNames.shared(layer, "%s"),
                     shared.intermediateSize(),
                     hidden);
-            tensors.add(HfTensor.whole(
-                    block + "shared_expert_gate.weight", ParameterNames.sharedGate(layer), 1, hidden));
+            tensors.add(
+                    HfTensor.whole(block + "shared_expert_gate.weight", ParameterNames.sharedGate(layer), 1, hidden));
         }
     }
 

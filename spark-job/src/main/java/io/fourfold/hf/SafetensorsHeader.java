@@ -42,8 +42,7 @@ record SafetensorsHeader(Map<String, Entry> tensors, Map<String, String> metadat
             Map.entry("I64", 8),
             Map.entry("C64", 8));
 
-    private static final ObjectMapper JSON =
-            new ObjectMapper().enable(JsonParser.Feature.STRICT_DUPLICATE_DETECTION);
+    private static final ObjectMapper JSON = new ObjectMapper().enable(JsonParser.Feature.STRICT_DUPLICATE_DETECTION);
 
     /**
      * One tensor of the file.
@@ -61,8 +60,9 @@ record SafetensorsHeader(Map<String, Entry> tensors, Map<String, String> metadat
      */
     static int checkedLength(String file, long length, long fileSize) {
         if (length < 2 || length > MAX_HEADER_BYTES) {
-            throw new HfException(file + ": the header claims " + Long.toUnsignedString(length) + " bytes, allowed are 2.."
-                    + MAX_HEADER_BYTES + ". This is no safetensors file, or its start is damaged: download it again");
+            throw new HfException(file + ": the header claims " + Long.toUnsignedString(length)
+                    + " bytes, allowed are 2.." + MAX_HEADER_BYTES
+                    + ". This is no safetensors file, or its start is damaged: download it again");
         }
         if (length > fileSize - Long.BYTES) {
             throw new HfException(file + ": the header has " + length + " bytes but the file only " + fileSize
@@ -78,7 +78,10 @@ record SafetensorsHeader(Map<String, Entry> tensors, Map<String, String> metadat
         Map<String, String> metadata = new LinkedHashMap<>();
         readTree(file, json).fields().forEachRemaining(field -> {
             if (field.getKey().equals("__metadata__")) {
-                field.getValue().fields().forEachRemaining(m -> metadata.put(m.getKey(), m.getValue().asText()));
+                field.getValue()
+                        .fields()
+                        .forEachRemaining(
+                                m -> metadata.put(m.getKey(), m.getValue().asText()));
             } else {
                 try {
                     entries.add(entry(field.getKey(), field.getValue()));
@@ -128,14 +131,16 @@ record SafetensorsHeader(Map<String, Entry> tensors, Map<String, String> metadat
         JsonNode dtype = node.path("dtype");
         JsonNode shape = node.path("shape");
         JsonNode offsets = node.path("data_offsets");
-        require(dtype.isTextual() && shape.isArray() && offsets.isArray() && offsets.size() == 2,
+        require(
+                dtype.isTextual() && shape.isArray() && offsets.isArray() && offsets.size() == 2,
                 "needs dtype, shape and two data_offsets");
         long[] dims = longs(shape);
         long[] range = longs(offsets);
         require(Arrays.stream(dims).allMatch(d -> d >= 0), "negative size in shape " + Arrays.toString(dims));
         require(range[0] >= 0 && range[1] >= range[0], "data_offsets " + Arrays.toString(range) + " are no range");
         long bytes = Math.multiplyExact(elements(dims), elementBytes(dtype.asText()));
-        require(bytes == range[1] - range[0],
+        require(
+                bytes == range[1] - range[0],
                 dtype.asText() + Arrays.toString(dims) + " takes " + bytes + " bytes but data_offsets "
                         + Arrays.toString(range) + " span " + (range[1] - range[0]));
         return new Entry(name, dtype.asText(), dims, range[0], range[1]);
@@ -175,14 +180,14 @@ record SafetensorsHeader(Map<String, Entry> tensors, Map<String, String> metadat
                 problems.add("tensor " + e.name() + " starts at byte " + e.begin() + " and overlaps the one before it,"
                         + " which ends at " + position);
             } else if (e.begin() > position) {
-                problems.add("bytes " + position + ".." + e.begin() + " before tensor " + e.name()
-                        + " belong to no tensor");
+                problems.add(
+                        "bytes " + position + ".." + e.begin() + " before tensor " + e.name() + " belong to no tensor");
             }
             position = Math.max(position, e.end());
         }
         if (position > dataBytes) {
-            problems.add("the tensors need " + position + " bytes of data, the file has " + dataBytes
-                    + ": it is truncated");
+            problems.add(
+                    "the tensors need " + position + " bytes of data, the file has " + dataBytes + ": it is truncated");
         } else if (position < dataBytes) {
             problems.add("the tensors end at byte " + position + " but the file has " + dataBytes + " bytes of data");
         }

@@ -1,5 +1,6 @@
 package io.fourfold.hf;
 
+import java.io.Closeable;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -11,6 +12,7 @@ import java.util.Arrays;
 import java.util.Collections;
 import java.util.Map;
 import java.util.Set;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Reads boxes of tensors from one memory-mapped safetensors file. The whole header is checked when the file is opened, so
@@ -48,8 +50,8 @@ public final class SafetensorsReader implements AutoCloseable {
             ByteBuffer lengthField = read(channel, 0, Long.BYTES);
             int length = SafetensorsHeader.checkedLength(file.toString(), lengthField.getLong(), size);
             byte[] json = read(channel, Long.BYTES, length).array();
-            SafetensorsReader reader = new SafetensorsReader(
-                    file, channel, size, SafetensorsHeader.parse(file.toString(), json, size));
+            SafetensorsReader reader =
+                    new SafetensorsReader(file, channel, size, SafetensorsHeader.parse(file.toString(), json, size));
             channel = null;
             return reader;
         } catch (IOException e) {
@@ -190,7 +192,7 @@ public final class SafetensorsReader implements AutoCloseable {
         return entry;
     }
 
-    private static void closeQuietly(java.io.@org.jspecify.annotations.Nullable Closeable closeable) {
+    private static void closeQuietly(@Nullable Closeable closeable) {
         if (closeable != null) {
             try {
                 closeable.close();

@@ -38,11 +38,11 @@ public final class SafetensorsWriter {
      * @param type element type of all of them; values round to nearest even
      * @param metadata free-form; transformers expects {@code format = pt}
      */
-    public static void write(Path file, List<? extends Source> tensors, SafetensorsType type, Map<String, String> metadata)
+    public static void write(
+            Path file, List<? extends Source> tensors, SafetensorsType type, Map<String, String> metadata)
             throws IOException {
         byte[] header = header(tensors, type, metadata);
-        try (FileChannel channel =
-                FileChannel.open(file, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE)) {
+        try (FileChannel channel = FileChannel.open(file, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE)) {
             ByteBuffer start = ByteBuffer.allocate(Long.BYTES + header.length).order(ByteOrder.LITTLE_ENDIAN);
             writeFully(channel, start.putLong(header.length).put(header).flip());
             for (Source tensor : tensors) {
