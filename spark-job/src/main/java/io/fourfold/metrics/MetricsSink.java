@@ -4,14 +4,25 @@ import java.util.Map;
 
 /** Receives what rank 0 reports. Sinks never end a run: a sink that cannot write warns once and stays silent. */
 public interface MetricsSink extends AutoCloseable {
-    /** Once, before the first step: name, model, recipe, ranks, parameters, token budget ... in display order. */
+    /**
+     * Once, before the first step of an attempt.
+     *
+     * @param facts name, model, recipe, ranks, parameters, token budget ... in display order
+     * @param firstStep the first step this attempt runs: 1 in a fresh run, s + 1 after resuming a checkpoint of step s
+     * @param totalSteps the last step of the whole run
+     */
     void start(Map<String, String> facts, int firstStep, int totalSteps);
 
     void step(StepMetrics metrics);
 
     void evaluation(EvalMetrics metrics);
 
-    /** Something a reader of the run should know: a checkpoint, a resume, a switch of precision, a failed save. */
+    /**
+     * Something a reader of the run should know: a checkpoint, a resume, a switch of precision, a failed save.
+     *
+     * @param step the last finished step
+     * @param kind one of {@link EventKind}, or a word of the caller's own (snake_case)
+     */
     void event(int step, String kind, String message);
 
     @Override

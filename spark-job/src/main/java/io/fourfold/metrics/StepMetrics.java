@@ -43,5 +43,16 @@ public record StepMetrics(
         Map<String, QuantStats> quantization) {
 
     /** Tokens per expert of one MoE layer. */
-    public record LayerLoad(int layer, int[] tokens) {}
+    public record LayerLoad(int layer, int[] tokens) {
+        /** Tokens of the fullest expert over the mean of all experts: 1 = balanced, experts = all to one; NaN without tokens. */
+        public double imbalance() {
+            long sum = 0;
+            int largest = 0;
+            for (int count : tokens) {
+                sum += count;
+                largest = Math.max(largest, count);
+            }
+            return sum == 0 ? Double.NaN : (double) largest * tokens.length / sum;
+        }
+    }
 }

@@ -1,0 +1,23 @@
+package io.fourfold.metrics;
+
+/** Words for {@link MetricsSink#event}'s kind that readers give a meaning to. Others are shown as they are. */
+public final class EventKind {
+    /** A checkpoint was committed. */
+    public static final String CHECKPOINT = "checkpoint";
+    /** A checkpoint could not be written; the run goes on. */
+    public static final String CHECKPOINT_FAILED = "checkpoint_failed";
+    /** Training goes on from a checkpoint. */
+    public static final String RESUME = "resume";
+    /** GEMMs changed their format, for instance the late return to BF16. */
+    public static final String PRECISION_SWITCH = "precision_switch";
+    /** All steps are done. */
+    public static final String FINISHED = "finished";
+    /** The attempt ended on an error. */
+    public static final String FAILED = "failed";
+    /** Loss or gradients were not finite. */
+    public static final String NON_FINITE = "non_finite";
+    /** Anything else worth a look. */
+    public static final String WARNING = "warning";
+
+    private EventKind() {}
+}
