@@ -1,0 +1,128 @@
+package io.fourfold.kernels.cpu;
+
+import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.op.AttentionOps;
+import io.fourfold.kernels.op.ElementwiseOps;
+import io.fourfold.kernels.op.GemmOps;
+import io.fourfold.kernels.op.LossOps;
+import io.fourfold.kernels.op.MoeOps;
+import io.fourfold.kernels.op.NormOps;
+import io.fourfold.kernels.op.OptimizerOps;
+import io.fourfold.kernels.op.QuantizeOps;
+import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Region;
+import io.fourfold.kernels.tensor.Tensor;
+import io.fourfold.kernels.tensor.TensorScope;
+import java.util.Arrays;
+
+/**
+ * The oracle: every operation in plain Java over heap arrays, matrix products by OpenBLAS. A call has done its work when
+ * it returns. FP32 arithmetic throughout; BF16 outputs are rounded once, to nearest even.
+ *
+ * <p>With the system property {@code fourfold.poison=true}, new and released arrays are filled with NaN (integers with
+ * the smallest value), so that reading uninitialized or released memory shows.
+ */
+public final class CpuBackend implements Backend {
+    private final int threads;
+    private final ArrayPool pool;
+
+    /** @param threads threads of OpenBLAS, which is process-wide: give every backend of a JVM the same number */
+    public CpuBackend(int threads) {
+        this(threads, Boolean.getBoolean("fourfold.poison"));
+    }
+
+    CpuBackend(int threads, boolean poison) {
+        this.threads = threads;
+        this.pool = new ArrayPool(poison);
+    }
+
+    @Override
+    public String description() {
+        return "cpu (OpenBLAS, " + threads + (threads == 1 ? " thread)" : " threads)");
+    }
+
+    @Override
+    public TensorScope scope(Region region) {
+        return new CpuTensorScope(region, pool);
+    }
+
+    @Override
+    public void upload(float[] source, Tensor destination) {
+        CpuTensor to = CpuTensor.of(destination);
+        requireLength(source.length, to);
+        System.arraycopy(source, 0, to.floats(), to.offset(), source.length);
+        if (to.dtype() == DType.BF16) {
+            Bf16Rounding.round(to);
+        }
+    }
+
+    @Override
+    public void upload(int[] source, Tensor destination) {
+        CpuTensor to = CpuTensor.of(destination);
+        requireLength(source.length, to);
+        System.arraycopy(source, 0, to.ints(), to.offset(), source.length);
+    }
+
+    @Override
+    public float[] download(Tensor source) {
+        CpuTensor from = CpuTensor.of(source);
+        return Arrays.copyOfRange(from.floats(), from.offset(), from.offset() + from.size());
+    }
+
+    @Override
+    public int[] downloadInts(Tensor source) {
+        CpuTensor from = CpuTensor.of(source);
+        return Arrays.copyOfRange(from.ints(), from.offset(), from.offset() + from.size());
+    }
+
+    @Override
+    public ElementwiseOps elementwise() {
+        throw new UnsupportedOperationException();
+    }
+
+    @Override
+    public GemmOps gemm() {
+        throw new UnsupportedOperationException();
+    }
+
+    @Override
+    public QuantizeOps quantize() {
+        throw new UnsupportedOperationException();
+    }
+
+    @Override
+    public NormOps norm() {
+        throw new UnsupportedOperationException();
+    }
+
+    @Override
+    public AttentionOps attention() {
+        throw new UnsupportedOperationException();
+    }
+
+    @Override
+    public MoeOps moe() {
+        throw new UnsupportedOperationException();
+    }
+
+    @Override
+    public LossOps loss() {
+        throw new UnsupportedOperationException();
+    }
+
+    @Override
+    public OptimizerOps optimizer() {
+        throw new UnsupportedOperationException();
+    }
+
+    @Override
+    public void close() {
+        pool.clear();
+    }
+
+    private static void requireLength(int length, CpuTensor tensor) {
+        if (length != tensor.size()) {
+            throw new IllegalArgumentException("uploading " + length + " values into " + tensor);
+        }
+    }
+}
