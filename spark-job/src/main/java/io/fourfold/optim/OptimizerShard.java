@@ -1,0 +1,157 @@
+package io.fourfold.optim;
+
+import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.comm.Communicator;
+import io.fourfold.kernels.comm.ReduceOp;
+import io.fourfold.kernels.op.AdamWStep;
+import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Region;
+import io.fourfold.kernels.tensor.Shape;
+import io.fourfold.kernels.tensor.Tensor;
+import io.fourfold.kernels.tensor.TensorScope;
+import io.fourfold.model.Parameter;
+import io.fourfold.model.ParameterStore;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.function.Predicate;
+
+/** This rank's part of the flat buffer of one kind: equal parts over the ranks that hold the same parameters. */
+final class OptimizerShard {
+    /** A parameter's elements {@code [from, to)} within the shard. */
+    private record Segment(Parameter parameter, long from, long to) {}
+
+    private final Backend backend;
+    private final Communicator replicas;
+    private final Tensor flatWeights;
+    private final Tensor flatGrads;
+    private final long first;
+    private final long length;
+    private final Tensor weights;
+    private final Tensor grads;
+    private final Tensor moment1;
+    private final Tensor moment2;
+    private final List<Segment> segments = new ArrayList<>();
+
+    OptimizerShard(
+            Backend backend,
+            ParameterStore store,
+            Parameter.Kind kind,
+            Communicator replicas,
+            TensorScope moments,
+            TensorScope gradients) {
+        this.backend = backend;
+        this.replicas = replicas;
+        flatWeights = store.flatWeights(kind);
+        flatGrads = store.flatGrads(kind);
+        if (flatWeights.elements() % replicas.size() != 0) {
+            throw new IllegalArgumentException("the flat " + kind + " buffer of " + flatWeights.elements()
+                    + " elements does not split over " + replicas.size() + " ranks of " + replicas.name()
+                    + "; build the parameter store with that padding");
+        }
+        length = flatWeights.elements() / replicas.size();
+        first = length * replicas.rank();
+        Shape shape = Shape.of(Math.toIntExact(length));
+        weights = flatWeights.view(first, shape);
+        grads = replicas.size() == 1 ? flatGrads : gradients.zeros(DType.FP32, shape);
+        moment1 = moments.zeros(DType.FP32, shape);
+        moment2 = moments.zeros(DType.FP32, shape);
+        for (Parameter parameter : store.parameters()) {
+            if (parameter.kind() == kind) {
+                long from = Math.max(parameter.offset(), first) - first;
+                long to = Math.min(parameter.offset() + parameter.elements(), first + length) - first;
+                if (from < to) {
+                    segments.add(new Segment(parameter, from, to));
+                }
+            }
+        }
+    }
+
+    long first() {
+        return first;
+    }
+
+    long length() {
+        return length;
+    }
+
+    Tensor weights() {
+        return weights;
+    }
+
+    Tensor moment1() {
+        return moment1;
+    }
+
+    Tensor moment2() {
+        return moment2;
+    }
+
+    /** Sums the gradients of all replicas into this rank's part. */
+    void reduceGradients() {
+        if (replicas.size() > 1 && length > 0) {
+            replicas.reduceScatter(flatGrads, grads, ReduceOp.SUM);
+        }
+    }
+
+    /** Squared norm of each segment, in segment order; those that another rank counts are zero. */
+    double[] squaredNorms(Predicate<Parameter> counted) {
+        if (segments.isEmpty()) {
+            return new double[0];
+        }
+        try (TensorScope scope = backend.scope(Region.WORKSPACE)) {
+            Tensor sums = scope.zeros(DType.FP32, segments.size());
+            for (int i = 0; i < segments.size(); i++) {
+                Segment segment = segments.get(i);
+                if (counted.test(segment.parameter())) {
+                    backend.optimizer().addSquaredNorm(part(grads, segment.from(), segment.to()), sums.view(i, Shape.of(1)));
+                }
+            }
+            float[] host = backend.download(sums);
+            double[] squares = new double[host.length];
+            for (int i = 0; i < host.length; i++) {
+                squares[i] = host[i];
+            }
+            return squares;
+        }
+    }
+
+    String parameterName(int segment) {
+        return segments.get(segment).parameter().name();
+    }
+
+    /** Updates this rank's part: one call for each run of segments that decay alike. */
+    void update(AdamWStep step) {
+        for (int i = 0; i < segments.size(); ) {
+            boolean decay = segments.get(i).parameter().decay();
+            long from = segments.get(i).from();
+            long to = segments.get(i).to();
+            for (i++; i < segments.size() && segments.get(i).parameter().decay() == decay; i++) {
+                to = segments.get(i).to();
+            }
+            backend.optimizer()
+                    .adamW(
+                            part(weights, from, to),
+                            part(grads, from, to),
+                            part(moment1, from, to),
+                            part(moment2, from, to),
+                            decay ? step : step.withoutDecay());
+        }
+    }
+
+    /** Brings every replica's part of the weights to this rank. */
+    void gatherWeights() {
+        if (replicas.size() > 1 && length > 0) {
+            replicas.allGather(weights, flatWeights);
+        }
+    }
+
+    void zeroGradients() {
+        if (flatGrads.elements() > 0) {
+            backend.elementwise().fill(flatGrads, 0f);
+        }
+    }
+
+    private static Tensor part(Tensor flat, long from, long to) {
+        return flat.view(from, Shape.of(Math.toIntExact(to - from)));
+    }
+}

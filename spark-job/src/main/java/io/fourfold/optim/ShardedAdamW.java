@@ -1,0 +1,153 @@
+package io.fourfold.optim;
+
+import io.fourfold.config.TrainConfig;
+import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.comm.Communicator;
+import io.fourfold.kernels.op.AdamWStep;
+import io.fourfold.kernels.tensor.Region;
+import io.fourfold.kernels.tensor.Tensor;
+import io.fourfold.kernels.tensor.TensorScope;
+import io.fourfold.model.Parameter;
+import io.fourfold.model.ParameterStore;
+import java.util.EnumMap;
+import java.util.Map;
+import java.util.Objects;
+import java.util.function.Predicate;
+
+/**
+ * AdamW with decoupled weight decay (arXiv:1711.05101) whose FP32 moments exist once over the ranks that hold the same
+ * parameters (ZeRO-1, arXiv:1910.02054): dense ones over DP x CP, experts over EDP. A step is: {@link #reduceGradients},
+ * {@link #gradientNorm}, then {@link #step}.
+ *
+ * <p>Gradients come scaled by 1 / (counted labels of the global batch), so reductions are plain sums, those of experts too.
+ * Everything is summed in a fixed order: the same inputs give the same bits.
+ */
+public final class ShardedAdamW implements AutoCloseable {
+    private final Backend backend;
+    private final TrainConfig.OptimizerConfig config;
+    private final Communicator world;
+    private final Predicate<Parameter> counted;
+    private final TensorScope moments;
+    private final TensorScope gradients;
+    private final Map<Parameter.Kind, OptimizerShard> shards = new EnumMap<>(Parameter.Kind.class);
+
+    /**
+     * @param denseReplicas the DP x CP group
+     * @param expertReplicas the EDP group
+     * @param world all ranks
+     * @param counted parameters whose gradient this rank adds to the global norm; false for a copy that another
+     *     tensor parallel rank counts
+     */
+    public ShardedAdamW(
+            Backend backend,
+            ParameterStore store,
+            TrainConfig.OptimizerConfig config,
+            Communicator denseReplicas,
+            Communicator expertReplicas,
+            Communicator world,
+            Predicate<Parameter> counted) {
+        this.backend = backend;
+        this.config = config;
+        this.world = world;
+        this.counted = counted;
+        moments = backend.scope(Region.OPTIMIZER);
+        gradients = backend.scope(Region.GRADIENTS);
+        for (Parameter.Kind kind : Parameter.Kind.values()) {
+            Communicator replicas = kind == Parameter.Kind.DENSE ? denseReplicas : expertReplicas;
+            shards.put(kind, new OptimizerShard(backend, store, kind, replicas, moments, gradients));
+        }
+    }
+
+    /** Sums gradients over the replicas; this rank then holds its shard of the sum. */
+    public void reduceGradients() {
+        shards.values().forEach(OptimizerShard::reduceGradients);
+    }
+
+    /**
+     * Norm over all parameters of all ranks, the same value on each: FP64 sums of the parameters' squared norms in rank
+     * order. Call after {@link #reduceGradients}.
+     */
+    public GradientNorm gradientNorm() {
+        double sum = 0;
+        String nonFinite = null;
+        for (OptimizerShard shard : shards.values()) {
+            double[] squares = shard.squaredNorms(counted);
+            for (int i = 0; i < squares.length; i++) {
+                sum += squares[i];
+                if (nonFinite == null && !Double.isFinite(squares[i])) {
+                    nonFinite = shard.parameterName(i);
+                }
+            }
+        }
+        return new GradientNorm(Math.sqrt(FixedOrderSums.sum(backend, world, sum)[0]), nonFinite);
+    }
+
+    /**
+     * Applies the update to this rank's shard, gathers the weights and zeroes the gradients.
+     *
+     * @param step 1-based
+     * @param norm the global norm, finite
+     */
+    public void step(int step, double learningRate, GradientNorm norm) {
+        if (!norm.isFinite()) {
+            throw new IllegalArgumentException("gradient norm " + norm.value() + " at step " + step);
+        }
+        double clip = config.clipNorm();
+        float gradScale = clip > 0 && norm.value() > clip ? (float) (clip / norm.value()) : 1f;
+        AdamWStep update = new AdamWStep(
+                step,
+                (float) learningRate,
+                (float) config.beta1(),
+                (float) config.beta2(),
+                (float) config.epsilon(),
+                (float) config.weightDecay(),
+                gradScale);
+        shards.values().forEach(shard -> shard.update(update));
+        gatherWeights();
+        zeroGradients();
+    }
+
+    /** Makes the weights of every rank whole from the shards; also needed after shards were loaded. */
+    public void gatherWeights() {
+        shards.values().forEach(OptimizerShard::gatherWeights);
+    }
+
+    public void zeroGradients() {
+        shards.values().forEach(OptimizerShard::zeroGradients);
+    }
+
+    /** First element of this rank's shard within the flat buffer of the kind. */
+    public long shardStart(Parameter.Kind kind) {
+        return shard(kind).first();
+    }
+
+    /** Elements of this rank's shard. */
+    public long shardLength(Parameter.Kind kind) {
+        return shard(kind).length();
+    }
+
+    /** This rank's shard of the master weights: a view of the flat buffer. */
+    public Tensor weights(Parameter.Kind kind) {
+        return shard(kind).weights();
+    }
+
+    /** First moment of the shard. */
+    public Tensor moment1(Parameter.Kind kind) {
+        return shard(kind).moment1();
+    }
+
+    /** Second moment of the shard. */
+    public Tensor moment2(Parameter.Kind kind) {
+        return shard(kind).moment2();
+    }
+
+    @Override
+    public void close() {
+        gradients.close();
+        moments.close();
+    }
+
+    private OptimizerShard shard(Parameter.Kind kind) {
+        return Objects.requireNonNull(shards.get(kind));
+    }
+}
