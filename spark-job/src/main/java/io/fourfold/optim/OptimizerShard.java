@@ -145,12 +145,6 @@ final class OptimizerShard {
         }
     }
 
-    void zeroGradients() {
-        if (flatGrads.elements() > 0) {
-            backend.elementwise().fill(flatGrads, 0f);
-        }
-    }
-
     private static Tensor part(Tensor flat, long from, long to) {
         return flat.view(from, Shape.of(Math.toIntExact(to - from)));
     }

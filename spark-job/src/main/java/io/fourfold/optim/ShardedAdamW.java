@@ -83,7 +83,7 @@ public final class ShardedAdamW implements AutoCloseable {
     }
 
     /**
-     * Applies the update to this rank's shard, gathers the weights and zeroes the gradients.
+     * Applies the update to this rank's shard and gathers the weights. Gradients stay as they are.
      *
      * @param step 1-based
      * @param norm the global norm, finite
@@ -104,16 +104,11 @@ public final class ShardedAdamW implements AutoCloseable {
                 gradScale);
         shards.values().forEach(shard -> shard.update(update));
         gatherWeights();
-        zeroGradients();
     }
 
     /** Makes the weights of every rank whole from the shards; also needed after shards were loaded. */
     public void gatherWeights() {
         shards.values().forEach(OptimizerShard::gatherWeights);
-    }
-
-    public void zeroGradients() {
-        shards.values().forEach(OptimizerShard::zeroGradients);
     }
 
     /** First element of this rank's shard within the flat buffer of the kind. */

@@ -1,0 +1,51 @@
+package io.fourfold.train;
+
+import io.fourfold.data.Batch;
+import io.fourfold.metrics.MetricsSink;
+import io.fourfold.model.NonFiniteReport;
+import io.fourfold.model.StepContext;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/** Finds where a NaN or an infinity came from, together on all ranks, and makes the error that ends the run. */
+final class NonFinite {
+    private final TrainableModel model;
+    private final WorldAgreement agreement;
+    private final MetricsSink sink;
+
+    NonFinite(TrainableModel model, WorldAgreement agreement, MetricsSink sink) {
+        this.model = model;
+        this.agreement = agreement;
+        this.sink = sink;
+    }
+
+    /**
+     * Collective.
+     *
+     * @param what loss or gradient norm, with its value
+     * @param hint what this rank knows already, or null
+     * @param lastCheckpoint where to continue from, or null
+     */
+    TrainingException locate(
+            String what, @Nullable String hint, List<Batch> batches, StepContext step, @Nullable String lastCheckpoint) {
+        String place = null;
+        for (int i = 0; i < batches.size() && place == null; i++) {
+            NonFiniteReport report = model.locate(batches.get(i), step).orElse(null);
+            place = agreement.firstFailure(
+                    report == null ? null : "rank " + agreement.rank() + ", micro-batch " + i + ": " + report);
+        }
+        String known = agreement.firstFailure(hint == null ? null : "rank " + agreement.rank() + ": " + hint);
+        String where = place != null
+                ? place
+                : known != null ? known : "no single tensor found: the sum over micro-batches or ranks overflowed";
+        String message = what + " at step " + step.step() + ". " + where
+                + ". The optimizer step was not applied. "
+                + (lastCheckpoint == null
+                        ? "There is no checkpoint yet."
+                        : "The last checkpoint is kept: " + lastCheckpoint + ".")
+                + " Lower train.optimizer.learning_rate or its clip_norm, or keep more blocks in BF16"
+                + " (recipe.high_precision), then run the same command to continue.";
+        sink.event(step.step(), "non_finite", message);
+        return new TrainingException(TrainingException.Code.TRAIN_NON_FINITE, message);
+    }
+}

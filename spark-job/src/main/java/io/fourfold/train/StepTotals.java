@@ -1,0 +1,56 @@
+package io.fourfold.train;
+
+import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.comm.Communicator;
+import io.fourfold.model.MicroBatchResult;
+import io.fourfold.optim.FixedOrderSums;
+import java.util.List;
+
+/**
+ * Scalars of a step summed over micro-batches and ranks.
+ *
+ * @param lossSum token losses, nats
+ * @param auxLoss load-balancing losses as added to the objective
+ * @param zLoss router z-losses likewise
+ * @param dropped slots dropped by the capacity limit
+ * @param slots slots routed
+ * @param stopVotes ranks that saw a request to stop
+ */
+record StepTotals(double lossSum, double auxLoss, double zLoss, double dropped, double slots, double stopVotes) {
+    /** This rank's sums, over its micro-batches in order. */
+    static StepTotals of(List<MicroBatchResult> results, boolean stop) {
+        double loss = 0;
+        double aux = 0;
+        double z = 0;
+        double dropped = 0;
+        double slots = 0;
+        for (MicroBatchResult result : results) {
+            loss += result.lossSum();
+            aux += result.auxLoss();
+            z += result.zLoss();
+            dropped += result.droppedSlots();
+            slots += result.slots();
+        }
+        return new StepTotals(loss, aux, z, dropped, slots, stop ? 1 : 0);
+    }
+
+    /**
+     * Sums over ranks (collective).
+     *
+     * @param counts false for a rank whose samples another rank reports
+     */
+    StepTotals reduce(Backend backend, Communicator world, boolean counts) {
+        StepTotals mine = counts ? this : new StepTotals(0, 0, 0, 0, 0, stopVotes);
+        double[] sums = FixedOrderSums.sum(
+                backend, world, mine.lossSum, mine.auxLoss, mine.zLoss, mine.dropped, mine.slots, mine.stopVotes);
+        return new StepTotals(sums[0], sums[1], sums[2], sums[3], sums[4], sums[5]);
+    }
+
+    boolean isFinite() {
+        return Double.isFinite(lossSum) && Double.isFinite(auxLoss) && Double.isFinite(zLoss);
+    }
+
+    double dropRate() {
+        return slots == 0 ? 0 : dropped / slots;
+    }
+}

@@ -1,0 +1,123 @@
+package io.fourfold.train;
+
+import io.fourfold.checkpoint.Checkpoint;
+import io.fourfold.checkpoint.CheckpointStore;
+import io.fourfold.config.FourfoldConfig;
+import io.fourfold.model.MoeTransformer;
+import io.fourfold.model.Parameter;
+import io.fourfold.optim.ShardedAdamW;
+import io.fourfold.parallel.Axis;
+import io.fourfold.parallel.ParallelMapping;
+import io.fourfold.parallel.ProcessGroups;
+import java.util.function.Predicate;
+
+/**
+ * Trains one rank from the newest checkpoint, or from the start, to the last step. Plain Java: every rank of the world
+ * runs its own trainer on its own thread or process.
+ *
+ * <p>The same configuration gives the same bits from run to run and across a stop and resume at any step. Another number
+ * of ranks gives the same batches in the same order, and equal results but for the rounding of sums.
+ */
+public final class Trainer {
+    /** Makes the model of a rank. */
+    @FunctionalInterface
+    public interface ModelFactory {
+        TrainableModel create(TrainerInputs inputs, ProcessGroups groups);
+    }
+
+    private final TrainerInputs inputs;
+    private final ModelFactory factory;
+
+    public Trainer(TrainerInputs inputs) {
+        this(
+                inputs,
+                (in, groups) -> TrainableModel.of(MoeTransformer.create(in.config(), in.backend(), groups)));
+    }
+
+    public Trainer(TrainerInputs inputs, ModelFactory factory) {
+        this.inputs = inputs;
+        this.factory = factory;
+    }
+
+    /**
+     * Collective over the world. A failure of this rank aborts the world, so that no other rank waits for it.
+     *
+     * @throws TrainingException when loss or gradient norm is not finite, on every rank
+     * @throws io.fourfold.checkpoint.CheckpointException when a checkpoint is there but cannot be continued from
+     */
+    public TrainResult run() {
+        try {
+            return train();
+        } catch (TrainingException e) {
+            if (e.code() != TrainingException.Code.TRAIN_NON_FINITE) {
+                abort(e);
+            }
+            throw e; // a non-finite step ends every rank alike, so nobody waits
+        } catch (RuntimeException | Error e) {
+            abort(e);
+            throw e;
+        }
+    }
+
+    private void abort(Throwable e) {
+        inputs.world().abort("rank " + inputs.world().rank() + " failed: " + e);
+    }
+
+    private TrainResult train() {
+        FourfoldConfig config = inputs.config();
+        ParallelMapping mapping = ParallelMapping.of(config.parallel());
+        try (ProcessGroups groups = ProcessGroups.create(mapping, inputs.world());
+                TrainableModel model = factory.create(inputs, groups);
+                ShardedAdamW optimizer = new ShardedAdamW(
+                        inputs.backend(),
+                        model.parameters(),
+                        config.train().optimizer(),
+                        groups.get(Axis.DP_CP),
+                        groups.get(Axis.EDP),
+                        groups.world(),
+                        countedHere(mapping, groups.rank()))) {
+            WorldAgreement agreement = new WorldAgreement(inputs.backend(), groups.world());
+            CheckpointStore store = new CheckpointStore(inputs.run());
+            TrainingState state = new TrainingState(inputs.backend(), model.parameters(), optimizer, groups);
+            Saver saver = new Saver(inputs, store, agreement, state, mapping);
+            Progress start = start(model, state, saver, store, agreement);
+            return new TrainingLoop(inputs, groups, model, optimizer, agreement, saver).run(start);
+        }
+    }
+
+    /** Continues from a checkpoint or initialises. */
+    private Progress start(
+            TrainableModel model, TrainingState state, Saver saver, CheckpointStore store, WorldAgreement agreement) {
+        Resume resume = new Resume(store, agreement, inputs.config(), inputs.identity(), inputs.sink());
+        try (Checkpoint checkpoint = resume.choose()) {
+            if (checkpoint == null) {
+                model.initialize(inputs.config().train().seed());
+                return Progress.START;
+            }
+            state.load(checkpoint);
+            model.parametersChanged();
+            var identity = checkpoint.identity();
+            saver.loaded(checkpoint.location(), identity.step());
+            inputs.sink()
+                    .event(
+                            identity.step(),
+                            "resume",
+                            "continuing after step " + identity.step() + " from " + checkpoint.location()
+                                    + (identity.configHash().equals(inputs.identity().configHash())
+                                            ? ""
+                                            : "; the configuration has changed since"));
+            return new Progress(identity.step(), identity.samples(), identity.tokens());
+        }
+    }
+
+    /**
+     * Dense parameters that are whole on every tensor parallel rank (norms) are counted in the gradient norm by the first
+     * one only; shards and experts exist once.
+     */
+    private static Predicate<Parameter> countedHere(ParallelMapping mapping, int rank) {
+        boolean first = mapping.coordinate(Axis.TP, rank) == 0;
+        return parameter -> first
+                || parameter.kind() == Parameter.Kind.EXPERT
+                || !parameter.pieces().stream().allMatch(piece -> piece.isWhole());
+    }
+}

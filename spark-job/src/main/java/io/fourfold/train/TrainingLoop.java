@@ -1,0 +1,224 @@
+package io.fourfold.train;
+
+import io.fourfold.config.FourfoldConfig;
+import io.fourfold.config.RecipeConfig;
+import io.fourfold.data.Batch;
+import io.fourfold.kernels.op.QuantStats;
+import io.fourfold.metrics.EvalMetrics;
+import io.fourfold.metrics.StepMetrics;
+import io.fourfold.metrics.StepMetrics.LayerLoad;
+import io.fourfold.model.MicroBatchResult;
+import io.fourfold.model.QuantizationTelemetry;
+import io.fourfold.model.StepContext;
+import io.fourfold.optim.FixedOrderSums;
+import io.fourfold.optim.GradientNorm;
+import io.fourfold.optim.LearningRateSchedule;
+import io.fourfold.optim.ShardedAdamW;
+import io.fourfold.parallel.Axis;
+import io.fourfold.parallel.ProcessGroups;
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/** The steps of one rank from where it starts to the end of the run. */
+final class TrainingLoop {
+    private final TrainerInputs inputs;
+    private final FourfoldConfig config;
+    private final ProcessGroups groups;
+    private final TrainableModel model;
+    private final ShardedAdamW optimizer;
+    private final WorldAgreement agreement;
+    private final Saver saver;
+    private final GlobalBatch globalBatch;
+    private final LearningRateSchedule schedule;
+    private final NonFinite nonFinite;
+    private final StopRequest stop;
+    private final @Nullable Validation validation;
+    private final boolean reportsSamples;
+
+    private double lastLoss = Double.NaN;
+    private double lastValidation = Double.NaN;
+    private int lastValidationStep = -1;
+
+    TrainingLoop(
+            TrainerInputs inputs,
+            ProcessGroups groups,
+            TrainableModel model,
+            ShardedAdamW optimizer,
+            WorldAgreement agreement,
+            Saver saver) {
+        this.inputs = inputs;
+        this.config = inputs.config();
+        this.groups = groups;
+        this.model = model;
+        this.optimizer = optimizer;
+        this.agreement = agreement;
+        this.saver = saver;
+        globalBatch = new GlobalBatch(inputs.train(), config.train(), groups.mapping(), groups.rank());
+        schedule = LearningRateSchedule.of(config.train());
+        nonFinite = new NonFinite(model, agreement, inputs.sink());
+        stop = new StopRequest(inputs.run(), groups.rank() == 0);
+        validation = inputs.validation() == null
+                ? null
+                : new Validation(model, inputs.validation(), config.train(), inputs.backend(), groups);
+        reportsSamples = groups.mapping().coordinate(Axis.TP, groups.rank()) == 0;
+    }
+
+    TrainResult run(Progress start) {
+        long begun = System.nanoTime();
+        int total = config.train().steps();
+        inputs.sink().start(RunFacts.of(inputs, model, groups.mapping()), start.step(), total);
+        Progress progress = start;
+        boolean stopped = false;
+        while (progress.step() < total && !stopped) {
+            announceSwitch(progress.step() + 1);
+            stopped = step(progress);
+            progress = progress.plus(globalBatch);
+            if (due(config.train().evalEvery(), progress.step())) {
+                validate(progress.step());
+            }
+            if (due(config.run().checkpoint().every(), progress.step())) {
+                saver.save(progress);
+            }
+        }
+        stopped &= progress.step() < total;
+        if (!stopped) {
+            validate(progress.step());
+        }
+        saver.save(progress);
+        if (stopped) {
+            honourStop(progress.step());
+        }
+        return new TrainResult(
+                inputs.run().location(),
+                start.step(),
+                progress.step(),
+                progress.samples(),
+                progress.tokens(),
+                lastLoss,
+                lastValidation,
+                saver.newest(),
+                stopped,
+                (System.nanoTime() - begun) * 1e-9);
+    }
+
+    /** One optimizer step; true when some rank asks to stop. */
+    private boolean step(Progress before) {
+        PhaseClock clock = new PhaseClock();
+        int step = before.step() + 1;
+        List<Batch> batches = globalBatch.read(before.samples());
+        double labels = countLabels(batches, step);
+        clock.end("data");
+        QuantizationTelemetry telemetry =
+                due(config.recipe().telemetryEvery(), step) || (step == 1 && config.recipe().telemetryEvery() > 0)
+                        ? new QuantizationTelemetry()
+                        : null;
+        StepContext context = new StepContext(
+                step, config.train().seed(), 1 / labels, globalBatch.samples(), telemetry);
+        StepTotals totals = accumulate(batches, context);
+        clock.end("forward_backward");
+        if (!totals.isFinite()) {
+            throw nonFinite.locate(
+                    "loss is " + totals.lossSum() / labels, null, batches, context, saver.newest());
+        }
+        optimizer.reduceGradients();
+        GradientNorm norm = optimizer.gradientNorm();
+        clock.end("gradients");
+        if (!norm.isFinite()) {
+            String hint = norm.nonFinite() == null ? null : "gradient of " + norm.nonFinite() + " is not finite";
+            throw nonFinite.locate("gradient norm is " + norm.value(), hint, batches, context, saver.newest());
+        }
+        double learningRate = schedule.at(step);
+        optimizer.step(step, learningRate, norm);
+        List<LayerLoad> load = model.endStep();
+        clock.end("optimizer");
+        Map<String, QuantStats> quantization =
+                telemetry == null ? Map.of() : TelemetryExchange.reduce(agreement, telemetry.statistics());
+        lastLoss = totals.lossSum() / labels;
+        inputs.sink().step(metrics(before.plus(globalBatch), totals, norm, learningRate, clock, load, quantization));
+        return totals.stopVotes() > 0;
+    }
+
+    private StepTotals accumulate(List<Batch> batches, StepContext context) {
+        model.beginStep(context);
+        List<MicroBatchResult> results = new ArrayList<>(batches.size());
+        for (Batch batch : batches) {
+            results.add(model.forwardBackward(batch, context));
+        }
+        return StepTotals.of(results, stop.seen()).reduce(inputs.backend(), groups.world(), reportsSamples);
+    }
+
+    /** Labels that count in the whole global batch: the loss is a mean over these, however they spread over ranks. */
+    private double countLabels(List<Batch> batches, int step) {
+        long mine = batches.stream().mapToLong(Batch::labelCount).sum();
+        double labels = FixedOrderSums.sum(inputs.backend(), groups.get(Axis.DP), mine)[0];
+        if (labels == 0) {
+            throw new TrainingException(
+                    TrainingException.Code.TRAIN_SETUP,
+                    "no label counts in the global batch of step " + step
+                            + ": every position is masked. Look at the data set with 'fourfold inspect', or set"
+                            + " data.mask_document_start to false");
+        }
+        return labels;
+    }
+
+    private StepMetrics metrics(
+            Progress after,
+            StepTotals totals,
+            GradientNorm norm,
+            double learningRate,
+            PhaseClock clock,
+            List<LayerLoad> load,
+            Map<String, QuantStats> quantization) {
+        double tokensPerSecond = globalBatch.tokens() / clock.total();
+        return new StepMetrics(
+                after.step(),
+                after.tokens(),
+                after.samples(),
+                lastLoss,
+                totals.auxLoss(),
+                totals.zLoss(),
+                norm.value(),
+                learningRate,
+                clock.total(),
+                tokensPerSecond,
+                tokensPerSecond * RunFacts.flopsPerToken(config),
+                Double.NaN,
+                clock.seconds(),
+                load,
+                totals.dropRate(),
+                quantization);
+    }
+
+    private void validate(int step) {
+        if (validation == null || lastValidationStep == step) {
+            return;
+        }
+        EvalMetrics metrics = validation.run(step);
+        lastValidation = metrics.loss();
+        lastValidationStep = step;
+        inputs.sink().evaluation(metrics);
+    }
+
+    private void announceSwitch(int step) {
+        RecipeConfig.LateSwitch late = config.recipe().lateSwitch();
+        if (late.step() == step) {
+            inputs.sink().event(step, "precision", "from this step the " + late.direction() + " GEMMs run in BF16");
+        }
+    }
+
+    private void honourStop(int step) {
+        inputs.sink().event(step, "stop", "stopped on request after step " + step + "; the same command continues");
+        try {
+            stop.honoured();
+        } catch (IOException e) {
+            inputs.sink().event(step, "stop", "remove the file " + StopRequest.FILE + " before continuing: " + e);
+        }
+    }
+
+    private static boolean due(int every, int step) {
+        return every > 0 && step % every == 0;
+    }
+}

@@ -1,0 +1,107 @@
+package io.fourfold.train;
+
+import io.fourfold.checkpoint.Box;
+import io.fourfold.checkpoint.Checkpoint;
+import io.fourfold.checkpoint.CheckpointException;
+import io.fourfold.checkpoint.PieceRange;
+import io.fourfold.checkpoint.Quantity;
+import io.fourfold.checkpoint.ShardLayout;
+import io.fourfold.checkpoint.TensorSection;
+import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.tensor.Shape;
+import io.fourfold.kernels.tensor.Tensor;
+import io.fourfold.model.Parameter;
+import io.fourfold.model.ParameterStore;
+import io.fourfold.optim.ShardedAdamW;
+import io.fourfold.parallel.Axis;
+import io.fourfold.parallel.ProcessGroups;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * What a checkpoint holds of this rank: weights and moments of its optimizer shards, and state tensors once per replica
+ * group. Saving and loading use the same layouts, so a checkpoint of any mapping fills any other.
+ */
+final class TrainingState {
+    private static final int SLICE_ELEMENTS = 1 << 20;
+
+    private final Backend backend;
+    private final ParameterStore store;
+    private final ShardedAdamW optimizer;
+    private final List<TensorSection> shards = new ArrayList<>();
+    private final boolean ownsState;
+
+    TrainingState(Backend backend, ParameterStore store, ShardedAdamW optimizer, ProcessGroups groups) {
+        this.backend = backend;
+        this.store = store;
+        this.optimizer = optimizer;
+        for (Parameter.Kind kind : Parameter.Kind.values()) {
+            long first = optimizer.shardStart(kind);
+            List<Parameter> parameters = store.parameters().stream()
+                    .filter(parameter -> parameter.kind() == kind)
+                    .toList();
+            ShardLayout layout = ShardLayout.of(parameters, first, first + optimizer.shardLength(kind));
+            shards.add(new TensorSection(Quantity.WEIGHT, layout, optimizer.weights(kind)));
+            shards.add(new TensorSection(Quantity.MOMENT1, layout, optimizer.moment1(kind)));
+            shards.add(new TensorSection(Quantity.MOMENT2, layout, optimizer.moment2(kind)));
+        }
+        ownsState = groups.mapping().coordinate(Axis.DP_CP, groups.rank()) == 0
+                && groups.mapping().coordinate(Axis.TP, groups.rank()) == 0;
+    }
+
+    /** What this rank writes. */
+    List<TensorSection> sections() {
+        List<TensorSection> sections = new ArrayList<>(shards);
+        if (ownsState) {
+            store.state()
+                    .forEach((name, tensor) -> sections.add(new TensorSection(
+                            Quantity.STATE, ShardLayout.whole(name, longs(tensor.shape())), tensor)));
+        }
+        return sections;
+    }
+
+    /** Fills weights, moments and state; collective, because weights are gathered from the shards. */
+    void load(Checkpoint checkpoint) {
+        for (TensorSection section : shards) {
+            section.layout().shapes().forEach((name, shape) -> requireShape(checkpoint, name, shape));
+            for (ShardLayout.Run run : section.layout().runs()) {
+                load(checkpoint, section, run);
+            }
+        }
+        for (Map.Entry<String, Tensor> state : store.state().entrySet()) {
+            requireShape(checkpoint, state.getKey(), longs(state.getValue().shape()));
+            backend.upload(checkpoint.readWhole(state.getKey()), state.getValue());
+        }
+        optimizer.gatherWeights();
+    }
+
+    private void load(Checkpoint checkpoint, TensorSection section, ShardLayout.Run run) {
+        PieceRange range = run.range();
+        for (long from = range.from(); from < range.to(); from += SLICE_ELEMENTS) {
+            long to = Math.min(range.to(), from + SLICE_ELEMENTS);
+            float[] values = new float[(int) (to - from)];
+            int at = 0;
+            for (Box box : new PieceRange(range.tensor(), range.offset(), range.extent(), from, to).boxes()) {
+                float[] part = checkpoint.read(section.quantity(), range.tensor(), box);
+                System.arraycopy(part, 0, values, at, part.length);
+                at += part.length;
+            }
+            backend.upload(values, section.values().view(run.at() + from - range.from(), Shape.of(values.length)));
+        }
+    }
+
+    private static void requireShape(Checkpoint checkpoint, String name, long[] expected) {
+        long[] shape = checkpoint.shape(name);
+        if (!Arrays.equals(shape, expected)) {
+            throw new CheckpointException(checkpoint.location() + " holds " + name + " with shape "
+                    + Arrays.toString(shape) + ", the configured model has " + Arrays.toString(expected)
+                    + ": it is a checkpoint of another model. Give this run another run.dir.");
+        }
+    }
+
+    private static long[] longs(Shape shape) {
+        return Arrays.stream(shape.dims()).asLongStream().toArray();
+    }
+}
