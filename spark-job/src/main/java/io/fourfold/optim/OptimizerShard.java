@@ -103,7 +103,8 @@ final class OptimizerShard {
             for (int i = 0; i < segments.size(); i++) {
                 Segment segment = segments.get(i);
                 if (counted.test(segment.parameter())) {
-                    backend.optimizer().addSquaredNorm(part(grads, segment.from(), segment.to()), sums.view(i, Shape.of(1)));
+                    backend.optimizer()
+                            .addSquaredNorm(part(grads, segment.from(), segment.to()), sums.view(i, Shape.of(1)));
                 }
             }
             float[] host = backend.download(sums);

@@ -1,6 +1,7 @@
 package io.fourfold.train;
 
 import io.fourfold.data.Batch;
+import io.fourfold.metrics.EventKind;
 import io.fourfold.metrics.MetricsSink;
 import io.fourfold.model.NonFiniteReport;
 import io.fourfold.model.StepContext;
@@ -27,7 +28,11 @@ final class NonFinite {
      * @param lastCheckpoint where to continue from, or null
      */
     TrainingException locate(
-            String what, @Nullable String hint, List<Batch> batches, StepContext step, @Nullable String lastCheckpoint) {
+            String what,
+            @Nullable String hint,
+            List<Batch> batches,
+            StepContext step,
+            @Nullable String lastCheckpoint) {
         String place = null;
         for (int i = 0; i < batches.size() && place == null; i++) {
             NonFiniteReport report = model.locate(batches.get(i), step).orElse(null);
@@ -45,7 +50,7 @@ final class NonFinite {
                         : "The last checkpoint is kept: " + lastCheckpoint + ".")
                 + " Lower train.optimizer.learning_rate or its clip_norm, or keep more blocks in BF16"
                 + " (recipe.high_precision), then run the same command to continue.";
-        sink.event(step.step(), "non_finite", message);
+        sink.event(step.step(), EventKind.NON_FINITE, message);
         return new TrainingException(TrainingException.Code.TRAIN_NON_FINITE, message);
     }
 }

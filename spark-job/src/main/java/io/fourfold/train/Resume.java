@@ -8,7 +8,7 @@ import io.fourfold.checkpoint.CheckpointManifest;
 import io.fourfold.checkpoint.CheckpointStore;
 import io.fourfold.checkpoint.ModelFingerprint;
 import io.fourfold.config.FourfoldConfig;
-import io.fourfold.metrics.MetricsSink;
+import io.fourfold.metrics.EventKind;
 import java.util.Arrays;
 import java.util.List;
 import java.util.stream.Collectors;
@@ -25,23 +25,24 @@ final class Resume {
     private final Agreement agreement;
     private final FourfoldConfig config;
     private final RunIdentity identity;
-    private final MetricsSink sink;
+    private final List<Notice> notices;
 
     Resume(
             CheckpointStore store,
             Agreement agreement,
             FourfoldConfig config,
             RunIdentity identity,
-            MetricsSink sink) {
+            List<Notice> notices) {
         this.store = store;
         this.agreement = agreement;
         this.config = config;
         this.identity = identity;
-        this.sink = sink;
+        this.notices = notices;
     }
 
     /** Collective; the same checkpoint on every rank, open, or null when there is none. */
-    @Nullable Checkpoint choose() {
+    @Nullable
+    Checkpoint choose() {
         List<Integer> steps = steps();
         if (steps.isEmpty()) {
             return null;
@@ -89,7 +90,7 @@ final class Resume {
             checkpoint.close();
         }
         problems.append("\n  step ").append(step).append(": ").append(problem);
-        sink.event(step, "checkpoint_corrupt", problem + " Trying the checkpoint before.");
+        notices.add(new Notice(step, EventKind.WARNING, "checkpoint skipped: " + problem + " Trying the one before."));
         return null;
     }
 

@@ -6,6 +6,7 @@ import io.fourfold.checkpoint.CheckpointStore;
 import io.fourfold.checkpoint.ModelFingerprint;
 import io.fourfold.checkpoint.SaveOutcome;
 import io.fourfold.config.FourfoldConfig;
+import io.fourfold.metrics.EventKind;
 import io.fourfold.parallel.ParallelMapping;
 import java.time.Instant;
 import java.time.temporal.ChronoUnit;
@@ -56,7 +57,8 @@ final class Saver {
     }
 
     /** Folder of the newest checkpoint, or null. */
-    @Nullable String newest() {
+    @Nullable
+    String newest() {
         return newest;
     }
 
@@ -79,19 +81,21 @@ final class Saver {
             inputs.sink()
                     .event(
                             step,
-                            "checkpoint",
+                            EventKind.CHECKPOINT,
                             "saved " + newest + " in %.1f s".formatted((System.nanoTime() - start) * 1e-9));
             if (outcome.problem() != null) {
                 inputs.sink()
-                        .event(step, "checkpoint_cleanup", "old checkpoints could not be removed: " + outcome.problem());
+                        .event(step, EventKind.WARNING, "old checkpoints could not be removed: " + outcome.problem());
             }
         } else {
             inputs.sink()
                     .event(
                             step,
-                            "checkpoint_failed",
+                            EventKind.CHECKPOINT_FAILED,
                             "not saved, training goes on: " + outcome.problem() + ". "
-                                    + (newest == null ? "There is no checkpoint yet." : "The last one is " + newest + ".")
+                                    + (newest == null
+                                            ? "There is no checkpoint yet."
+                                            : "The last one is " + newest + ".")
                                     + " Free space or fix permissions before the next save.");
         }
     }

@@ -3,12 +3,16 @@ package io.fourfold.train;
 import io.fourfold.checkpoint.Checkpoint;
 import io.fourfold.checkpoint.CheckpointStore;
 import io.fourfold.config.FourfoldConfig;
+import io.fourfold.metrics.EventKind;
 import io.fourfold.model.MoeTransformer;
 import io.fourfold.model.Parameter;
+import io.fourfold.model.Piece;
 import io.fourfold.optim.ShardedAdamW;
 import io.fourfold.parallel.Axis;
 import io.fourfold.parallel.ParallelMapping;
 import io.fourfold.parallel.ProcessGroups;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.function.Predicate;
 
 /**
@@ -29,9 +33,7 @@ public final class Trainer {
     private final ModelFactory factory;
 
     public Trainer(TrainerInputs inputs) {
-        this(
-                inputs,
-                (in, groups) -> TrainableModel.of(MoeTransformer.create(in.config(), in.backend(), groups)));
+        this(inputs, (in, groups) -> TrainableModel.of(MoeTransformer.create(in.config(), in.backend(), groups)));
     }
 
     public Trainer(TrainerInputs inputs, ModelFactory factory) {
@@ -80,15 +82,16 @@ public final class Trainer {
             CheckpointStore store = new CheckpointStore(inputs.run());
             TrainingState state = new TrainingState(inputs.backend(), model.parameters(), optimizer, groups);
             Saver saver = new Saver(inputs, store, agreement, state, mapping);
-            Progress start = start(model, state, saver, store, agreement);
-            return new TrainingLoop(inputs, groups, model, optimizer, agreement, saver).run(start);
+            List<Notice> notices = new ArrayList<>();
+            Progress start = start(
+                    model, state, saver, new Resume(store, agreement, config, inputs.identity(), notices), notices);
+            return new TrainingLoop(inputs, groups, model, optimizer, agreement, saver).run(start, notices);
         }
     }
 
     /** Continues from a checkpoint or initialises. */
     private Progress start(
-            TrainableModel model, TrainingState state, Saver saver, CheckpointStore store, WorldAgreement agreement) {
-        Resume resume = new Resume(store, agreement, inputs.config(), inputs.identity(), inputs.sink());
+            TrainableModel model, TrainingState state, Saver saver, Resume resume, List<Notice> notices) {
         try (Checkpoint checkpoint = resume.choose()) {
             if (checkpoint == null) {
                 model.initialize(inputs.config().train().seed());
@@ -98,14 +101,13 @@ public final class Trainer {
             model.parametersChanged();
             var identity = checkpoint.identity();
             saver.loaded(checkpoint.location(), identity.step());
-            inputs.sink()
-                    .event(
-                            identity.step(),
-                            "resume",
-                            "continuing after step " + identity.step() + " from " + checkpoint.location()
-                                    + (identity.configHash().equals(inputs.identity().configHash())
-                                            ? ""
-                                            : "; the configuration has changed since"));
+            String changed = identity.configHash().equals(inputs.identity().configHash())
+                    ? ""
+                    : "; the configuration has changed since";
+            notices.add(new Notice(
+                    identity.step(),
+                    EventKind.RESUME,
+                    "continuing after step " + identity.step() + " from " + checkpoint.location() + changed));
             return new Progress(identity.step(), identity.samples(), identity.tokens());
         }
     }
@@ -118,6 +120,6 @@ public final class Trainer {
         boolean first = mapping.coordinate(Axis.TP, rank) == 0;
         return parameter -> first
                 || parameter.kind() == Parameter.Kind.EXPERT
-                || !parameter.pieces().stream().allMatch(piece -> piece.isWhole());
+                || !parameter.pieces().stream().allMatch(Piece::isWhole);
     }
 }

@@ -13,8 +13,9 @@ import org.jspecify.annotations.Nullable;
  *
  * @param train the run's sample stream
  * @param validation held-out samples, or null
- * @param sink where rank 0 reports; the other ranks give {@link SilentSink}
+ * @param sink where rank 0 reports; the other ranks give {@link io.fourfold.metrics.Sinks#none}
  * @param run the run folder, shared by all ranks
+ * @param flopsPerToken model FLOPs of forward and backward per token, causal count; NaN when unknown
  */
 public record TrainerInputs(
         FourfoldConfig config,
@@ -24,4 +25,5 @@ public record TrainerInputs(
         @Nullable BatchReader validation,
         MetricsSink sink,
         RunStorage run,
-        RunIdentity identity) {}
+        RunIdentity identity,
+        double flopsPerToken) {}

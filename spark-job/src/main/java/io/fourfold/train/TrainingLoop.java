@@ -5,6 +5,7 @@ import io.fourfold.config.RecipeConfig;
 import io.fourfold.data.Batch;
 import io.fourfold.kernels.op.QuantStats;
 import io.fourfold.metrics.EvalMetrics;
+import io.fourfold.metrics.EventKind;
 import io.fourfold.metrics.StepMetrics;
 import io.fourfold.metrics.StepMetrics.LayerLoad;
 import io.fourfold.model.MicroBatchResult;
@@ -38,6 +39,7 @@ final class TrainingLoop {
     private final @Nullable Validation validation;
     private final boolean reportsSamples;
 
+    private Progress progress = Progress.START;
     private double lastLoss = Double.NaN;
     private double lastValidation = Double.NaN;
     private int lastValidationStep = -1;
@@ -66,11 +68,24 @@ final class TrainingLoop {
         reportsSamples = groups.mapping().coordinate(Axis.TP, groups.rank()) == 0;
     }
 
-    TrainResult run(Progress start) {
+    /**
+     * @param notices events from before the sink was started
+     */
+    TrainResult run(Progress start, List<Notice> notices) {
         long begun = System.nanoTime();
         int total = config.train().steps();
         inputs.sink().start(RunFacts.of(inputs, model, groups.mapping()), start.step(), total);
-        Progress progress = start;
+        notices.forEach(notice -> inputs.sink().event(notice.step(), notice.kind(), notice.message()));
+        progress = start;
+        try {
+            return train(start, total, begun);
+        } catch (RuntimeException | Error e) {
+            inputs.sink().event(progress.step(), EventKind.FAILED, String.valueOf(e.getMessage()));
+            throw e;
+        }
+    }
+
+    private TrainResult train(Progress start, int total, long begun) {
         boolean stopped = false;
         while (progress.step() < total && !stopped) {
             announceSwitch(progress.step() + 1);
@@ -90,6 +105,8 @@ final class TrainingLoop {
         saver.save(progress);
         if (stopped) {
             honourStop(progress.step());
+        } else {
+            inputs.sink().event(progress.step(), EventKind.FINISHED, "all " + total + " steps are done");
         }
         return new TrainResult(
                 inputs.run().location(),
@@ -111,17 +128,16 @@ final class TrainingLoop {
         List<Batch> batches = globalBatch.read(before.samples());
         double labels = countLabels(batches, step);
         clock.end("data");
-        QuantizationTelemetry telemetry =
-                due(config.recipe().telemetryEvery(), step) || (step == 1 && config.recipe().telemetryEvery() > 0)
-                        ? new QuantizationTelemetry()
-                        : null;
-        StepContext context = new StepContext(
-                step, config.train().seed(), 1 / labels, globalBatch.samples(), telemetry);
+        QuantizationTelemetry telemetry = due(config.recipe().telemetryEvery(), step)
+                        || (step == 1 && config.recipe().telemetryEvery() > 0)
+                ? new QuantizationTelemetry()
+                : null;
+        StepContext context =
+                new StepContext(step, config.train().seed(), 1 / labels, globalBatch.samples(), telemetry);
         StepTotals totals = accumulate(batches, context);
         clock.end("forward_backward");
         if (!totals.isFinite()) {
-            throw nonFinite.locate(
-                    "loss is " + totals.lossSum() / labels, null, batches, context, saver.newest());
+            throw nonFinite.locate("loss is " + totals.lossSum() / labels, null, batches, context, saver.newest());
         }
         optimizer.reduceGradients();
         GradientNorm norm = optimizer.gradientNorm();
@@ -184,7 +200,7 @@ final class TrainingLoop {
                 learningRate,
                 clock.total(),
                 tokensPerSecond,
-                tokensPerSecond * RunFacts.flopsPerToken(config),
+                tokensPerSecond * inputs.flopsPerToken(),
                 Double.NaN,
                 clock.seconds(),
                 load,
@@ -205,7 +221,11 @@ final class TrainingLoop {
     private void announceSwitch(int step) {
         RecipeConfig.LateSwitch late = config.recipe().lateSwitch();
         if (late.step() == step) {
-            inputs.sink().event(step, "precision", "from this step the " + late.direction() + " GEMMs run in BF16");
+            inputs.sink()
+                    .event(
+                            step,
+                            EventKind.PRECISION_SWITCH,
+                            "from this step the " + late.direction() + " GEMMs run in BF16");
         }
     }
 

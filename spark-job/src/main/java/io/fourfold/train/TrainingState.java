@@ -56,8 +56,8 @@ final class TrainingState {
         List<TensorSection> sections = new ArrayList<>(shards);
         if (ownsState) {
             store.state()
-                    .forEach((name, tensor) -> sections.add(new TensorSection(
-                            Quantity.STATE, ShardLayout.whole(name, longs(tensor.shape())), tensor)));
+                    .forEach((name, tensor) -> sections.add(
+                            new TensorSection(Quantity.STATE, ShardLayout.whole(name, longs(tensor.shape())), tensor)));
         }
         return sections;
     }

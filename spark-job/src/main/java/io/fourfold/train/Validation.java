@@ -22,8 +22,7 @@ final class Validation {
     private final long samples;
     private final int micro;
 
-    Validation(
-            TrainableModel model, BatchReader reader, TrainConfig train, Backend backend, ProcessGroups groups) {
+    Validation(TrainableModel model, BatchReader reader, TrainConfig train, Backend backend, ProcessGroups groups) {
         this.model = model;
         this.reader = reader;
         this.backend = backend;
