@@ -27,7 +27,9 @@ final class ByteTokenizer implements Tokenizer {
 
     @Override
     public String fingerprint() {
-        return new Fingerprint(NAME).add(END_OF_DOCUMENT.getBytes(StandardCharsets.UTF_8)).hex();
+        return new Fingerprint(NAME)
+                .add(END_OF_DOCUMENT.getBytes(StandardCharsets.UTF_8))
+                .hex();
     }
 
     @Override

@@ -25,12 +25,7 @@ import org.jspecify.annotations.Nullable;
 final class HfTokenizer implements Tokenizer {
     /** Names under which well-known tokenizers keep their end-of-document token, in order of preference. */
     private static final List<String> END_OF_DOCUMENT_NAMES = List.of(
-            "<|endoftext|>",
-            "<|end_of_text|>",
-            "</s>",
-            "<eos>",
-            "<|eos|>",
-            "<\uFF5Cend\u2581of\u2581sentence\uFF5C>");
+            "<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|eos|>", "<\uFF5Cend\u2581of\u2581sentence\uFF5C>");
 
     private final String description;
     private final String fingerprint;
@@ -50,8 +45,10 @@ final class HfTokenizer implements Tokenizer {
         this.specialTokens = HfVocabulary.hideSpecialTokens(root);
         this.vocabSize = HfVocabulary.size(vocabulary, specialTokens);
         this.endOfDocument = findEndOfDocument(endOfDocument, vocabulary);
-        this.fingerprint =
-                new Fingerprint("huggingface").add(content).add(this.endOfDocument).hex();
+        this.fingerprint = new Fingerprint("huggingface")
+                .add(content)
+                .add(this.endOfDocument)
+                .hex();
         root.putNull("truncation");
         root.putNull("padding");
         root.putNull("post_processor");

@@ -18,7 +18,8 @@ final class HfVocabulary {
         Map<String, Integer> ids = new HashMap<>();
         JsonNode vocab = root.path("model").path("vocab");
         if (vocab.isObject()) {
-            vocab.properties().forEach(entry -> ids.put(entry.getKey(), entry.getValue().asInt()));
+            vocab.properties()
+                    .forEach(entry -> ids.put(entry.getKey(), entry.getValue().asInt()));
         } else if (vocab.isArray()) {
             for (int id = 0; id < vocab.size(); id++) {
                 ids.put(vocab.get(id).path(0).asText(), id);

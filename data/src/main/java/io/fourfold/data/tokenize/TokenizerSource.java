@@ -15,8 +15,8 @@ import org.jspecify.annotations.Nullable;
  * @param endOfDocument text of the end-of-document token; null = the tokenizer's own
  * @param content bytes of {@code tokenizer.json}; null for built-in tokenizers
  */
-public record TokenizerSource(
-        String name, @Nullable String endOfDocument, byte @Nullable [] content) implements Serializable {
+public record TokenizerSource(String name, @Nullable String endOfDocument, byte @Nullable [] content)
+        implements Serializable {
     /** Prefix of vocabularies that are built in under their tiktoken names. */
     static final String TIKTOKEN = "tiktoken:";
 
