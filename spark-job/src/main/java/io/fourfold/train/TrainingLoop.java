@@ -3,6 +3,7 @@ package io.fourfold.train;
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.config.RecipeConfig;
 import io.fourfold.data.Batch;
+import io.fourfold.eval.Evaluator;
 import io.fourfold.kernels.op.QuantStats;
 import io.fourfold.metrics.EvalMetrics;
 import io.fourfold.metrics.EventKind;
@@ -36,7 +37,7 @@ final class TrainingLoop {
     private final LearningRateSchedule schedule;
     private final NonFinite nonFinite;
     private final StopRequest stop;
-    private final @Nullable Validation validation;
+    private final @Nullable Evaluator validation;
     private final boolean reportsSamples;
 
     private Progress progress = Progress.START;
@@ -64,7 +65,12 @@ final class TrainingLoop {
         stop = new StopRequest(inputs.run(), groups.rank() == 0);
         validation = inputs.validation() == null
                 ? null
-                : new Validation(model, inputs.validation(), config.train(), inputs.backend(), groups);
+                : new Evaluator(
+                        model::evaluate,
+                        inputs.validation(),
+                        config.train().microBatchSize(),
+                        inputs.backend(),
+                        groups.get(Axis.DP));
         reportsSamples = groups.mapping().coordinate(Axis.TP, groups.rank()) == 0;
     }
 
@@ -212,7 +218,7 @@ final class TrainingLoop {
         if (validation == null || lastValidationStep == step) {
             return;
         }
-        EvalMetrics metrics = validation.run(step);
+        EvalMetrics metrics = validation.run(step, config.train().evalSamples());
         lastValidation = metrics.loss();
         lastValidationStep = step;
         inputs.sink().evaluation(metrics);
