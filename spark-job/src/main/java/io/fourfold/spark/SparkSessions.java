@@ -1,0 +1,54 @@
+package io.fourfold.spark;
+
+import java.util.Map;
+import org.apache.spark.SparkConf;
+import org.apache.spark.sql.SparkSession;
+
+/**
+ * Builds the session of a command. What spark-submit or the caller has set stays; the rest gets the settings that a gang of
+ * barrier tasks needs. Without a master the session runs in this JVM.
+ */
+public final class SparkSessions {
+    /** Settings for every master; a value set elsewhere wins. */
+    private static final Map<String, String> BASELINE = Map.ofEntries(
+            Map.entry("spark.dynamicAllocation.enabled", "false"),
+            Map.entry("spark.speculation", "false"),
+            // A restart is a new job with a fresh world: Spark itself never reruns a gang.
+            Map.entry("spark.stage.maxConsecutiveAttempts", "1"),
+            Map.entry("spark.task.maxFailures", "1"),
+            Map.entry("spark.barrier.sync.timeout", "600"),
+            Map.entry("spark.locality.wait", "0"),
+            Map.entry("spark.task.reaper.enabled", "true"),
+            Map.entry("spark.task.reaper.killTimeout", "60s"),
+            Map.entry("spark.scheduler.minRegisteredResourcesRatio", "1.0"),
+            Map.entry("spark.sql.session.timeZone", "UTC"));
+
+    /** Further settings when everything runs in this JVM. */
+    private static final Map<String, String> LOCAL = Map.of(
+            "spark.ui.enabled", "false",
+            "spark.driver.host", "127.0.0.1",
+            "spark.driver.bindAddress", "127.0.0.1",
+            // The reaper would end this whole JVM.
+            "spark.task.reaper.killTimeout", "-1",
+            "spark.sql.shuffle.partitions", "8",
+            "spark.default.parallelism", "2");
+
+    private SparkSessions() {}
+
+    /**
+     * The running session, or a new one.
+     *
+     * @param name shown in Spark's pages and logs
+     * @param slots tasks that must run at the same time when everything runs in this JVM
+     */
+    public static SparkSession open(String name, int slots) {
+        // Reads the spark.* system properties, among them the master that spark-submit sets.
+        SparkConf conf = new SparkConf().setIfMissing("spark.app.name", name);
+        conf.setIfMissing("spark.master", "local[" + slots + "]");
+        if (conf.get("spark.master").startsWith("local[") || conf.get("spark.master").equals("local")) {
+            LOCAL.forEach(conf::setIfMissing);
+        }
+        BASELINE.forEach(conf::setIfMissing);
+        return SparkSession.builder().config(conf).getOrCreate();
+    }
+}
