@@ -30,7 +30,13 @@ record Gang(List<Member> members) {
      * @param codeVersion version of the program it runs
      */
     record Member(
-            String host, int device, String executor, String jvm, int partition, String configHash, String codeVersion) {
+            String host,
+            int device,
+            String executor,
+            String jvm,
+            int partition,
+            String configHash,
+            String codeVersion) {
         String toJson() {
             try {
                 return MAPPER.writeValueAsString(this);
@@ -60,7 +66,8 @@ record Gang(List<Member> members) {
                 .toList();
         Member first = members.get(0);
         for (Member member : members) {
-            if (!member.configHash().equals(first.configHash()) || !member.codeVersion().equals(first.codeVersion())) {
+            if (!member.configHash().equals(first.configHash())
+                    || !member.codeVersion().equals(first.codeVersion())) {
                 throw launch("tasks on " + first.host() + " and " + member.host()
                         + " have another configuration or program version (" + first.configHash() + ", "
                         + first.codeVersion() + " and " + member.configHash() + ", " + member.codeVersion()

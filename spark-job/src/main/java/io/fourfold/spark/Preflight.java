@@ -45,8 +45,8 @@ final class Preflight {
     private static int slots(SparkContext spark, int wanted) {
         long end = System.nanoTime() + WAIT_NANOS;
         while (true) {
-            int slots = spark.maxNumConcurrentTasks(
-                    spark.resourceProfileManager().defaultResourceProfile());
+            int slots =
+                    spark.maxNumConcurrentTasks(spark.resourceProfileManager().defaultResourceProfile());
             if (slots >= wanted || spark.isLocal() || System.nanoTime() > end) {
                 return slots;
             }

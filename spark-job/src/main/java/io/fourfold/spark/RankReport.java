@@ -14,8 +14,12 @@ import org.jspecify.annotations.Nullable;
  *
  * @param millis wall clock at the end
  */
-record RankReport(int rank, String host, long millis, @Nullable TrainResult result, @Nullable Throwable failure)
-        implements Serializable {
+record RankReport(
+        int rank,
+        String host,
+        long millis,
+        @Nullable TrainResult result,
+        @Nullable Throwable failure) implements Serializable {
     private static final long serialVersionUID = 1;
 
     static RankReport success(int rank, String host, TrainResult result) {

@@ -45,7 +45,8 @@ public final class SparkSessions {
         // Reads the spark.* system properties, among them the master that spark-submit sets.
         SparkConf conf = new SparkConf().setIfMissing("spark.app.name", name);
         conf.setIfMissing("spark.master", "local[" + slots + "]");
-        if (conf.get("spark.master").startsWith("local[") || conf.get("spark.master").equals("local")) {
+        if (conf.get("spark.master").startsWith("local[")
+                || conf.get("spark.master").equals("local")) {
             LOCAL.forEach(conf::setIfMissing);
         }
         BASELINE.forEach(conf::setIfMissing);
