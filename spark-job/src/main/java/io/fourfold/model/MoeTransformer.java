@@ -1,20 +1,64 @@
 package io.fourfold.model;
 
 import io.fourfold.config.FourfoldConfig;
+import io.fourfold.config.ModelConfig;
 import io.fourfold.data.Batch;
 import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Region;
+import io.fourfold.kernels.tensor.Tensor;
+import io.fourfold.kernels.tensor.TensorScope;
 import io.fourfold.metrics.StepMetrics.LayerLoad;
 import io.fourfold.parallel.ProcessGroups;
+import io.fourfold.precision.Recipe;
+import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A decoder with dense and Mixture-of-Experts blocks on one rank. A training step is: {@link #beginStep},
- * {@link #forwardBackward} for each micro-batch, reduction of the gradients and the optimizer (not here),
- * {@link #endStep}. With expert parallelism every call that runs the model is collective over the EP group.
+ * {@link #forwardBackward} for each micro-batch, reduction of the gradients (plain sums: they are already scaled) and the
+ * optimizer (not here), {@link #endStep}. With expert parallelism every call that runs the model is collective over the EP
+ * group.
+ *
+ * <p>Activations live from a micro-batch's forward to the end of its backward. Prepared weights live from
+ * {@link #beginStep} to the next one.
  */
 public final class MoeTransformer implements AutoCloseable {
-    private MoeTransformer() {}
+    private final Backend backend;
+    private final ModelConfig model;
+    private final Recipe recipe;
+    private final ParameterStore store;
+    private final Parameter embedding;
+    private final List<Block> blocks;
+    private final OutputHead head;
+    private final MoeState moe;
+    private final PreparedWeights prepared;
+    private @Nullable TensorScope reports;
+    private long activationBytes;
+
+    MoeTransformer(
+            FourfoldConfig config,
+            Backend backend,
+            Recipe recipe,
+            ParameterStore store,
+            BlockFactory factory,
+            MoeState moe) {
+        this.backend = backend;
+        this.model = config.model();
+        this.recipe = recipe;
+        this.store = store;
+        this.moe = moe;
+        this.embedding = store.get(ParameterDeclarations.EMBEDDING);
+        this.blocks = factory.blocks();
+        this.head = new OutputHead(
+                backend,
+                factory.norm(ParameterDeclarations.FINAL_NORM),
+                model.tieEmbeddings() ? embedding : store.get(ParameterDeclarations.HEAD));
+        this.prepared = new PreparedWeights(backend, recipe, blocks, head);
+    }
 
     /**
      * Declares and allocates the parameters (zero until {@link #initialize} or a checkpoint fills them).
@@ -22,31 +66,81 @@ public final class MoeTransformer implements AutoCloseable {
      * @throws IllegalArgumentException when the mapping or recipe does not fit the model
      */
     public static MoeTransformer create(FourfoldConfig config, Backend backend, ProcessGroups groups) {
-        throw new UnsupportedOperationException("in preparation");
+        return ModelAssembly.create(config, backend, groups);
     }
 
     public ParameterStore parameters() {
-        throw new UnsupportedOperationException("in preparation");
+        return store;
+    }
+
+    public ModelConfig config() {
+        return model;
     }
 
     /** Fills the parameters; each value is a pure function of (seed, global tensor name, global element index). */
     public void initialize(long seed) {
-        throw new UnsupportedOperationException("in preparation");
+        new ParameterInitializer(model, backend, seed).fill(store);
+        parametersChanged();
     }
 
     /** Must be called after anything but the optimizer step (which {@link #endStep} follows) changed parameters. */
     public void parametersChanged() {
-        throw new UnsupportedOperationException("in preparation");
+        prepared.markStale();
+    }
+
+    /** {@link #parametersChanged()} after loading the state of a step, whose formats evaluation then uses. */
+    public void parametersChanged(int step) {
+        prepared.markStale();
+        prepared.evaluateAt(step);
     }
 
     /** Zeroes the gradients and prepares (quantizes) the weights, once per optimizer step. */
     public void beginStep(StepContext step) {
-        throw new UnsupportedOperationException("in preparation");
+        for (Parameter.Kind kind : Parameter.Kind.values()) {
+            Tensor grads = store.flatGrads(kind);
+            if (grads.elements() > 0) {
+                backend.elementwise().fill(grads, 0f);
+            }
+        }
+        if (reports != null) {
+            reports.close();
+        }
+        reports = backend.scope(Region.WORKSPACE);
+        moe.beginStep();
+        prepared.forStep(step);
     }
 
     /** Runs one micro-batch and adds its gradients; summed over micro-batches and ranks they are the step's. */
     public MicroBatchResult forwardBackward(Batch batch, StepContext step) {
-        throw new UnsupportedOperationException("in preparation");
+        return forwardBackward(batch, step, null);
+    }
+
+    private MicroBatchResult forwardBackward(Batch batch, StepContext step, @Nullable NonFiniteInspector inspector) {
+        if (reports == null || !prepared.readyFor(step)) {
+            throw new IllegalStateException("no prepared weights for step " + step.step() + ": call beginStep first");
+        }
+        check(batch);
+        MicroBatchReport report = moe.report(reports, batch.samples(), batch.tokenCount());
+        try (TensorScope kept = backend.scope(Region.ACTIVATIONS);
+                TensorScope gradients = backend.scope(Region.WORKSPACE)) {
+            DeviceBatch device = DeviceBatch.upload(batch, backend, kept);
+            Pass pass = new Pass(backend, recipe.activationType(), device, step, true, kept, report, inspector);
+            List<Block.Backward> backwards = new ArrayList<>();
+            Tensor x = embed(pass);
+            for (Block block : blocks) {
+                Block.Result result = block.forward(pass, x);
+                backwards.add(Objects.requireNonNull(result.backward()));
+                x = result.output();
+            }
+            Tensor dstream = gradients.allocate(pass.type(), x.shape());
+            head.loss(pass, x, report.lossPerToken(), dstream);
+            activationBytes = Math.max(activationBytes, kept.allocatedBytes());
+            for (int i = backwards.size() - 1; i >= 0; i--) {
+                backwards.get(i).run(dstream);
+            }
+            backend.elementwise().embeddingBackward(device.tokens(), dstream, embedding.grad());
+        }
+        return moe.result(report, batch, step);
     }
 
     /**
@@ -54,7 +148,8 @@ public final class MoeTransformer implements AutoCloseable {
      * over all ranks (collective).
      */
     public List<LayerLoad> endStep() {
-        throw new UnsupportedOperationException("in preparation");
+        prepared.markStale();
+        return moe.endStep();
     }
 
     /** Sum of the token losses of a batch with the recipe's fprop formats; no gradients. */
@@ -62,13 +157,23 @@ public final class MoeTransformer implements AutoCloseable {
         return evaluate(batch, EvaluationPrecision.RECIPE);
     }
 
+    /** Sum of the token losses of a batch; no gradients. */
     public double evaluate(Batch batch, EvaluationPrecision precision) {
-        throw new UnsupportedOperationException("in preparation");
+        check(batch);
+        try (TensorScope scope = backend.scope(Region.WORKSPACE)) {
+            Tensor lossPerToken = scope.allocate(DType.FP32, batch.tokenCount());
+            forward(batch, precision, (pass, x) -> head.loss(pass, x, lossPerToken, null));
+            double sum = 0;
+            for (float loss : backend.download(lossPerToken)) {
+                sum += loss;
+            }
+            return sum;
+        }
     }
 
     /** Logits of one sequence as a single document, row-major [tokens.length, V]. */
     public float[] logits(int[] tokens, EvaluationPrecision precision) {
-        throw new UnsupportedOperationException("in preparation");
+        return logits(tokens, 0, precision);
     }
 
     /** Logits with the recipe's fprop formats. */
@@ -78,25 +183,93 @@ public final class MoeTransformer implements AutoCloseable {
 
     /** Logits after the last token only, [V]. */
     public float[] lastLogits(int[] tokens, EvaluationPrecision precision) {
-        throw new UnsupportedOperationException("in preparation");
+        return logits(tokens, tokens.length - 1, precision);
+    }
+
+    private float[] logits(int[] tokens, int firstRow, EvaluationPrecision precision) {
+        Batch batch = Sequences.single(tokens);
+        check(batch);
+        try (TensorScope scope = backend.scope(Region.WORKSPACE)) {
+            Tensor logits = scope.allocate(DType.FP32, tokens.length - firstRow, model.vocabSize());
+            forward(batch, precision, (pass, x) -> head.logits(pass, x.rows(firstRow, tokens.length), logits));
+            return backend.download(logits);
+        }
+    }
+
+    /** What to do with the last hidden state. */
+    private interface Ending {
+        void accept(Pass pass, Tensor hidden);
+    }
+
+    /** Forward only; a block's memory is released as soon as the next one is done. */
+    private void forward(Batch batch, EvaluationPrecision precision, Ending ending) {
+        StepContext step = prepared.forEvaluation(precision);
+        TensorScope current = backend.scope(Region.ACTIVATIONS);
+        try (TensorScope outer = backend.scope(Region.ACTIVATIONS)) {
+            DeviceBatch device = DeviceBatch.upload(batch, backend, outer);
+            Pass pass = new Pass(backend, recipe.activationType(), device, step, false, outer, null, null);
+            Tensor x = embed(pass.withKept(current));
+            for (Block block : blocks) {
+                TensorScope next = backend.scope(Region.ACTIVATIONS);
+                TensorScope done = current;
+                current = next;
+                try (done) {
+                    x = block.forward(pass.withKept(next), x).output();
+                }
+            }
+            ending.accept(pass, x);
+        } finally {
+            current.close();
+        }
+    }
+
+    private Tensor embed(Pass pass) {
+        Tensor x = pass.kept().allocate(pass.type(), pass.tokens(), model.hiddenSize());
+        backend.elementwise().embedding(pass.batch().tokens(), embedding.weight(), x);
+        pass.inspect("forward", -1, "embedding output", x);
+        return x;
     }
 
     /** Largest activation memory that a micro-batch held so far, in device bytes. */
     public long activationBytes() {
-        throw new UnsupportedOperationException("in preparation");
+        return activationBytes;
     }
 
     /**
      * Repeats a micro-batch looking at every tensor, after a non-finite loss or gradient norm was seen; spoils the
-     * gradients. Collective like {@link #forwardBackward}.
+     * gradients. Collective like {@link #forwardBackward}. Empty when this rank finds nothing.
      */
     public Optional<NonFiniteReport> locate(Batch batch, StepContext step) {
-        throw new UnsupportedOperationException("in preparation");
+        NonFiniteInspector inspector = new NonFiniteInspector(backend);
+        for (Parameter parameter : store.parameters()) {
+            inspector.inspect("parameter", -1, parameter.name(), parameter.weight());
+        }
+        beginStep(step);
+        MicroBatchResult unused = forwardBackward(batch, step, inspector);
+        for (Parameter parameter : store.parameters()) {
+            inspector.inspect("backward", -1, parameter.name() + " gradient", parameter.grad());
+        }
+        return inspector.first();
+    }
+
+    private void check(Batch batch) {
+        for (int token : batch.tokens()) {
+            if (token < 0 || token >= model.vocabSize()) {
+                throw new IllegalArgumentException("token " + token + " is outside the vocabulary of "
+                        + model.vocabSize() + "; the data was prepared with another tokenizer or model.vocab_size is"
+                        + " too small");
+            }
+        }
     }
 
     /** Releases parameters, gradients and prepared weights. */
     @Override
     public void close() {
-        throw new UnsupportedOperationException("in preparation");
+        if (reports != null) {
+            reports.close();
+        }
+        prepared.close();
+        moe.close();
+        store.close();
     }
 }

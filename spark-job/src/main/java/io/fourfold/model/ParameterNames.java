@@ -49,6 +49,11 @@ public final class ParameterNames {
         return layer(layer) + "moe.router.expert_bias";
     }
 
+    /** [E], the share of slots per expert in the previous step: state of the global-batch balancing loss. */
+    public static String previousLoad(int layer) {
+        return layer(layer) + "moe.router.previous_load";
+    }
+
     /** All experts stacked: gate and up [E, F, H], down [E, H, F]. */
     public static String experts(int layer, String projection) {
         return layer(layer) + "moe.experts." + projection + ".weight";

@@ -1,0 +1,125 @@
+package io.fourfold.model;
+
+import static io.fourfold.model.ParameterDeclarations.local;
+
+import io.fourfold.config.FfnConfig;
+import io.fourfold.config.ModelConfig;
+import io.fourfold.config.MoeConfig;
+import io.fourfold.config.SharedExpertConfig;
+import io.fourfold.kernels.Backend;
+import io.fourfold.moe.Router;
+import io.fourfold.moe.TokenDispatcher;
+import io.fourfold.precision.LinearKind;
+import io.fourfold.precision.Recipe;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Builds the blocks of a model over declared parameters.
+ *
+ * @param dispatcher null for a model without experts
+ * @param routers one for each MoE block, in order
+ */
+record BlockFactory(
+        ModelConfig model,
+        Recipe recipe,
+        Backend backend,
+        ParameterStore store,
+        ParameterDeclarations declarations,
+        @Nullable TokenDispatcher dispatcher,
+        List<Router> routers) {
+
+    List<Block> blocks() {
+        List<Block> blocks = new ArrayList<>();
+        int moeIndex = 0;
+        for (int layer = 0; layer < model.layers(); layer++) {
+            MoeConfig moe = model.moe();
+            Sublayer feedForward;
+            if (moe != null && model.isMoeLayer(layer)) {
+                feedForward = experts(layer, moe, moeIndex++);
+            } else {
+                feedForward = denseFfn(layer);
+            }
+            blocks.add(new Block(
+                    layer,
+                    new Block.Branch(norm(local(layer, "attention_norm")), attention(layer)),
+                    new Block.Branch(norm(local(layer, "ffn_norm")), feedForward)));
+        }
+        return blocks;
+    }
+
+    RmsNorm norm(String parameter) {
+        return new RmsNorm(store.get(parameter), (float) model.normEpsilon());
+    }
+
+    private SelfAttention attention(int layer) {
+        SelfAttention.HeadNorm headNorm = model.attention().qkNorm()
+                ? new SelfAttention.HeadNorm(
+                        store.get(local(layer, "attention.q_norm")),
+                        store.get(local(layer, "attention.k_norm")),
+                        (float) model.normEpsilon())
+                : null;
+        Parameter bias = model.attention().qkvBias() ? store.get(local(layer, "attention.qkv_bias")) : null;
+        return new SelfAttention(
+                backend,
+                model.attention(),
+                linear(layer, LinearKind.QKV, "attention.qkv", bias),
+                linear(layer, LinearKind.ATTENTION_OUTPUT, "attention.o", null),
+                headNorm);
+    }
+
+    private DenseFfn denseFfn(int layer) {
+        FfnConfig ffn = declarations.requireFfn(layer);
+        return new DenseFfn(
+                "ffn",
+                ffn.activation(),
+                ffn.intermediateSize(),
+                linear(layer, LinearKind.FFN_UP, "ffn.up", null),
+                linear(layer, LinearKind.FFN_DOWN, "ffn.down", null));
+    }
+
+    private MoeFfn experts(int layer, MoeConfig moe, int moeIndex) {
+        MoeFfn.Layers layers = new MoeFfn.Layers(
+                new Linear(
+                        backend,
+                        LinearFormats.exact(local(layer, "router")),
+                        store.get(local(layer, "moe.router")),
+                        null),
+                grouped(layer, LinearKind.EXPERT_UP, "moe.experts.up"),
+                grouped(layer, LinearKind.EXPERT_DOWN, "moe.experts.down"),
+                moe.sharedExpert() == null ? null : sharedExpert(layer, moe, moe.sharedExpert()));
+        return new MoeFfn(
+                backend, moe, layer, moeIndex, layers, routers.get(moeIndex), Objects.requireNonNull(dispatcher));
+    }
+
+    private SharedExpert sharedExpert(int layer, MoeConfig moe, SharedExpertConfig shared) {
+        DenseFfn ffn = new DenseFfn(
+                "shared",
+                moe.activation(),
+                shared.intermediateSize(),
+                linear(layer, LinearKind.SHARED_UP, "moe.shared.up", null),
+                linear(layer, LinearKind.SHARED_DOWN, "moe.shared.down", null));
+        Linear gate = shared.gated()
+                ? new Linear(
+                        backend,
+                        LinearFormats.exact(local(layer, "shared_gate")),
+                        store.get(local(layer, "moe.shared_gate")),
+                        null)
+                : null;
+        return new SharedExpert(backend, ffn, gate);
+    }
+
+    private Linear linear(int layer, LinearKind kind, String parameter, @Nullable Parameter bias) {
+        return new Linear(backend, LinearFormats.of(recipe, layer, kind), store.get(local(layer, parameter)), bias);
+    }
+
+    private GroupedLinear grouped(int layer, LinearKind kind, String parameter) {
+        return new GroupedLinear(
+                backend,
+                LinearFormats.of(recipe, layer, kind),
+                store.get(local(layer, parameter)),
+                declarations.firstExpert());
+    }
+}

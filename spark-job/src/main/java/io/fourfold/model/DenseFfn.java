@@ -1,0 +1,73 @@
+package io.fourfold.model;
+
+import io.fourfold.kernels.op.Activation;
+import io.fourfold.kernels.op.GemmOperand;
+import io.fourfold.kernels.tensor.Tensor;
+import io.fourfold.kernels.tensor.TensorScope;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Feed-forward network of every token: fused gate and up projection, activation, down projection. Also the shared expert.
+ * Keeps the activation's input and the wgrad operands.
+ */
+final class DenseFfn implements Sublayer {
+    private record Saved(
+            @Nullable GemmOperand x, Tensor inner, @Nullable GemmOperand activated) {}
+
+    private final String name;
+    private final Activation activation;
+    private final int innerWidth;
+    private final Linear up;
+    private final Linear down;
+
+    /**
+     * @param up [inputFactor * F, H]
+     * @param down [H, F]
+     */
+    DenseFfn(String name, Activation activation, int innerWidth, Linear up, Linear down) {
+        this.name = name;
+        this.activation = activation;
+        this.innerWidth = innerWidth;
+        this.up = up;
+        this.down = down;
+    }
+
+    @Override
+    public String name() {
+        return name;
+    }
+
+    @Override
+    public void prepare(WeightPreparation preparation) {
+        up.prepare(preparation);
+        down.prepare(preparation);
+    }
+
+    @Override
+    public TensorScope inputScope(Pass pass, TensorScope work) {
+        return up.inputScope(pass, work);
+    }
+
+    @Override
+    public @Nullable Backward forward(Pass pass, Tensor x, Tensor y, TensorScope work) {
+        TensorScope innerScope = pass.training() ? pass.kept() : work;
+        Tensor inner = innerScope.allocate(pass.type(), pass.tokens(), activation.inputFactor() * innerWidth);
+        GemmOperand xByColumns = up.forward(pass, x, inner, work);
+        Tensor activated = down.inputScope(pass, work).allocate(pass.type(), pass.tokens(), innerWidth);
+        pass.backend().moe().activation(activation, inner, null, activated);
+        GemmOperand activatedByColumns = down.forward(pass, activated, y, work);
+        if (!pass.training()) {
+            return null;
+        }
+        Saved saved = new Saved(xByColumns, inner, activatedByColumns);
+        return (dy, dx, backwardWork) -> backward(pass, saved, dy, dx, backwardWork);
+    }
+
+    private void backward(Pass pass, Saved saved, Tensor dy, Tensor dx, TensorScope work) {
+        Tensor dactivated = work.allocate(pass.type(), pass.tokens(), innerWidth);
+        down.backward(pass, saved.activated(), dy, dactivated, false, work);
+        Tensor dinner = work.allocate(pass.type(), saved.inner().shape());
+        pass.backend().moe().activationBackward(activation, dactivated, saved.inner(), null, dinner, null);
+        up.backward(pass, saved.x(), dinner, dx, false, work);
+    }
+}

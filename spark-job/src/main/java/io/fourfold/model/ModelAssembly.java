@@ -1,0 +1,116 @@
+package io.fourfold.model;
+
+import io.fourfold.config.FourfoldConfig;
+import io.fourfold.config.ModelConfig;
+import io.fourfold.config.MoeConfig;
+import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.comm.Communicator;
+import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Region;
+import io.fourfold.kernels.tensor.Tensor;
+import io.fourfold.kernels.tensor.TensorScope;
+import io.fourfold.model.Parameter.Kind;
+import io.fourfold.moe.ExpertLoad;
+import io.fourfold.moe.Router;
+import io.fourfold.moe.TokenDispatcher;
+import io.fourfold.parallel.Axis;
+import io.fourfold.parallel.ParallelMapping;
+import io.fourfold.parallel.ProcessGroups;
+import io.fourfold.precision.Recipe;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.stream.IntStream;
+import org.jspecify.annotations.Nullable;
+
+/** Puts a {@link MoeTransformer} together: declarations, parameters, routers, blocks. */
+final class ModelAssembly {
+    /** Flat buffers are multiples of this on every shard, so that shards start aligned. */
+    private static final int SHARD_ALIGNMENT = 16;
+
+    private ModelAssembly() {}
+
+    static MoeTransformer create(FourfoldConfig config, Backend backend, ProcessGroups groups) {
+        ModelConfig model = config.model();
+        check(model, groups.mapping());
+        Recipe recipe = Recipe.of(config.recipe(), model.layers());
+        Communicator expertGroup = groups.get(Axis.EP);
+        int localExperts = model.moe() == null ? 0 : model.moe().experts() / expertGroup.size();
+        ParameterDeclarations declarations =
+                new ParameterDeclarations(model, expertGroup.rank() * localExperts, localExperts);
+        ParameterStore.Builder builder = new ParameterStore.Builder();
+        declarations.declare(builder);
+        ParameterStore store = builder.build(
+                backend,
+                Map.of(
+                        Kind.DENSE, groups.mapping().size(Axis.DP_CP) * SHARD_ALIGNMENT,
+                        Kind.EXPERT, groups.mapping().size(Axis.EDP) * SHARD_ALIGNMENT));
+        MoeState moe = moeState(model, backend, groups, store);
+        TokenDispatcher dispatcher = model.moe() == null
+                ? null
+                : new TokenDispatcher(
+                        backend, expertGroup, model.moe().experts(), model.moe().topK());
+        BlockFactory factory = new BlockFactory(model, recipe, backend, store, declarations, dispatcher, moe.routers());
+        return new MoeTransformer(config, backend, recipe, store, factory, moe);
+    }
+
+    private static MoeState moeState(ModelConfig model, Backend backend, ProcessGroups groups, ParameterStore store) {
+        TensorScope scope = backend.scope(Region.PARAMETERS);
+        MoeConfig moe = model.moe();
+        List<Integer> layers = IntStream.range(0, model.layers())
+                .filter(model::isMoeLayer)
+                .boxed()
+                .toList();
+        if (moe == null) {
+            return new MoeState(backend, null, layers, List.of(), List.of(), null, null, scope);
+        }
+        List<Router> routers = new ArrayList<>();
+        List<@Nullable Tensor> biases = new ArrayList<>();
+        List<@Nullable Tensor> previousLoads = new ArrayList<>();
+        for (int layer : layers) {
+            biases.add(store.state().get(ParameterNames.expertBias(layer)));
+            previousLoads.add(store.state().get(ParameterNames.previousLoad(layer)));
+            routers.add(new Router(
+                    backend, moe, biases.get(biases.size() - 1), previousLoads.get(previousLoads.size() - 1)));
+        }
+        ExpertLoad load = new ExpertLoad(
+                backend,
+                moe,
+                groups.get(Axis.DP_CP),
+                scope.zeros(DType.FP32, layers.size(), moe.experts()),
+                biases,
+                previousLoads);
+        Tensor stepLoads = Router.needsPreviousLoad(moe) ? scope.zeros(DType.FP32, layers.size(), moe.experts()) : null;
+        return new MoeState(backend, moe, layers, routers, previousLoads, stepLoads, load, scope);
+    }
+
+    private static void check(ModelConfig model, ParallelMapping mapping) {
+        List<String> problems = new ArrayList<>();
+        if (mapping.tensor() != 1) {
+            problems.add("tensor_parallel_size " + mapping.tensor() + " is not supported yet, use 1");
+        }
+        if (mapping.context() != 1) {
+            problems.add("context_parallel_size " + mapping.context() + " is not supported yet, use 1");
+        }
+        if (mapping.pipeline() != 1) {
+            problems.add("pipeline_parallel_size " + mapping.pipeline() + " is not supported yet, use 1");
+        }
+        if (mapping.expertTensor() != 1) {
+            problems.add("expert_tensor_parallel_size " + mapping.expertTensor() + " is not supported yet, use 1");
+        }
+        MoeConfig moe = model.moe();
+        if (moe == null && mapping.expert() != 1) {
+            problems.add("expert_parallel_size " + mapping.expert() + " needs a model with experts");
+        }
+        if (moe != null && moe.experts() % mapping.expert() != 0) {
+            problems.add("expert_parallel_size " + mapping.expert() + " does not divide " + moe.experts() + " experts");
+        }
+        if (moe != null && moe.experts() > LinearFormats.MAX_EXPERTS) {
+            problems.add("more than " + LinearFormats.MAX_EXPERTS + " experts: " + moe.experts());
+        }
+        if (!problems.isEmpty()) {
+            throw new IllegalArgumentException(
+                    "model " + model.name() + " cannot run on this mapping: " + String.join("; ", problems));
+        }
+    }
+}

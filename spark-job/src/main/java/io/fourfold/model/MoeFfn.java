@@ -1,0 +1,155 @@
+package io.fourfold.model;
+
+import io.fourfold.config.MoeConfig;
+import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.op.GemmOperand;
+import io.fourfold.kernels.op.GroupedOperand;
+import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Tensor;
+import io.fourfold.kernels.tensor.TensorScope;
+import io.fourfold.moe.Dispatch;
+import io.fourfold.moe.ExpertRows;
+import io.fourfold.moe.Router;
+import io.fourfold.moe.RouterReport;
+import io.fourfold.moe.Routing;
+import io.fourfold.moe.TokenDispatcher;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Mixture of experts: route, dispatch, grouped FC1, activation times routing weight, grouped FC2, combine; plus the shared
+ * expert. The weight is applied inside the activation, so FC2's output is not kept. Kept: the input (for the FP32 router's
+ * wgrad), the routing, the rows after FC1 and the wgrad operands.
+ */
+final class MoeFfn implements Sublayer {
+    /** The layers with parameters of one MoE block. */
+    record Layers(
+            Linear router,
+            GroupedLinear up,
+            GroupedLinear down,
+            @Nullable SharedExpert shared) {}
+
+    private record Saved(
+            @Nullable GemmOperand routerX,
+            Routing routing,
+            Dispatch dispatch,
+            @Nullable GroupedOperand rowsByColumns,
+            Tensor inner,
+            @Nullable GroupedOperand activatedByColumns,
+            @Nullable Backward shared) {}
+
+    private final Backend backend;
+    private final MoeConfig config;
+    private final int layer;
+    private final int moeIndex;
+    private final Layers layers;
+    private final Router router;
+    private final TokenDispatcher dispatcher;
+
+    /**
+     * @param layer 0-based block
+     * @param moeIndex 0-based among the MoE blocks
+     */
+    MoeFfn(
+            Backend backend,
+            MoeConfig config,
+            int layer,
+            int moeIndex,
+            Layers layers,
+            Router router,
+            TokenDispatcher dispatcher) {
+        this.backend = backend;
+        this.config = config;
+        this.layer = layer;
+        this.moeIndex = moeIndex;
+        this.layers = layers;
+        this.router = router;
+        this.dispatcher = dispatcher;
+    }
+
+    @Override
+    public String name() {
+        return "moe";
+    }
+
+    @Override
+    public void prepare(WeightPreparation preparation) {
+        layers.router().prepare(preparation);
+        layers.up().prepare(preparation);
+        layers.down().prepare(preparation);
+        if (layers.shared() != null) {
+            layers.shared().prepare(preparation);
+        }
+    }
+
+    @Override
+    public TensorScope inputScope(Pass pass, TensorScope work) {
+        return pass.training() ? pass.kept() : work;
+    }
+
+    @Override
+    public @Nullable Backward forward(Pass pass, Tensor x, Tensor y, TensorScope work) {
+        TensorScope scope = pass.training() ? pass.kept() : work;
+        int sequences = pass.batch().samples();
+        Tensor logits = scope.allocate(DType.FP32, pass.tokens(), config.experts());
+        GemmOperand routerX = layers.router().forward(pass, x, logits, work);
+        pass.inspect("forward", layer, "layers." + layer + ".moe.router logits", logits);
+        RouterReport report = report(pass);
+        Routing routing = router.route(logits, sequences, pass.batch().sequenceLength(), report, scope);
+        Dispatch dispatch = dispatcher.plan(routing, pass.batch().rowIds(), scope, work);
+        ExpertRows rows = dispatch.rows();
+        Tensor expertX = dispatch.dispatch(x, layers.up().inputScope(pass, work), work);
+        Tensor inner = scope.allocate(
+                pass.type(), rows.count(), innerWidth() * config.activation().inputFactor());
+        GroupedOperand rowsByColumns = layers.up().forward(pass, rows, expertX, inner, work);
+        Tensor activated = layers.down().inputScope(pass, work).allocate(pass.type(), rows.count(), innerWidth());
+        backend.moe().activation(config.activation(), inner, rows.probability(), activated);
+        Tensor expertY = work.allocate(pass.type(), rows.count(), y.dim(1));
+        GroupedOperand activatedByColumns = layers.down().forward(pass, rows, activated, expertY, work);
+        dispatch.combine(expertY, y, work);
+        Backward shared = layers.shared() == null ? null : layers.shared().addForward(pass, x, y, work);
+        if (!pass.training()) {
+            return null;
+        }
+        Saved saved = new Saved(routerX, routing, dispatch, rowsByColumns, inner, activatedByColumns, shared);
+        return (dy, dx, backwardWork) -> backward(pass, saved, dy, dx, backwardWork);
+    }
+
+    private void backward(Pass pass, Saved saved, Tensor dy, Tensor dx, TensorScope work) {
+        ExpertRows rows = saved.dispatch().rows();
+        Tensor dexpertY = saved.dispatch().combineBackward(dy, work);
+        Tensor dactivated = work.allocate(pass.type(), rows.count(), innerWidth());
+        layers.down().backward(pass, rows, saved.activatedByColumns(), dexpertY, dactivated, work);
+        Tensor dinner = work.allocate(pass.type(), saved.inner().shape());
+        Tensor dprobability = work.allocate(DType.FP32, rows.count());
+        backend.moe()
+                .activationBackward(
+                        config.activation(), dactivated, saved.inner(), rows.probability(), dinner, dprobability);
+        Tensor dexpertX = work.allocate(pass.type(), dexpertY.shape());
+        layers.up().backward(pass, rows, saved.rowsByColumns(), dinner, dexpertX, work);
+        Tensor dweights = work.allocate(DType.FP32, saved.routing().weights().shape());
+        saved.dispatch().dispatchBackward(dexpertX, dprobability, dx, dweights, work);
+        Tensor dlogits = work.allocate(DType.FP32, saved.routing().logits().shape());
+        router.backward(
+                saved.routing(),
+                dweights,
+                pass.batch().samples(),
+                pass.batch().sequenceLength(),
+                pass.share(),
+                Objects.requireNonNull(report(pass)),
+                dlogits,
+                work);
+        layers.router().backward(pass, saved.routerX(), dlogits, dx, true, work);
+        if (saved.shared() != null) {
+            saved.shared().run(dy, dx, work);
+        }
+    }
+
+    private @Nullable RouterReport report(Pass pass) {
+        return pass.report() == null ? null : pass.report().layer(moeIndex);
+    }
+
+    private int innerWidth() {
+        return config.intermediateSize();
+    }
+}

@@ -1,0 +1,72 @@
+package io.fourfold.model;
+
+import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.op.GemmOperand;
+import io.fourfold.kernels.op.OperandSpec;
+import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Tensor;
+import io.fourfold.kernels.tensor.TensorScope;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
+
+/** Final norm, output projection (the embedding when tied) and loss. Always in the activation type. */
+final class OutputHead {
+    private final Backend backend;
+    private final RmsNorm norm;
+    private final Parameter weight;
+    private @Nullable Tensor prepared;
+
+    /**
+     * @param weight [V, H]
+     */
+    OutputHead(Backend backend, RmsNorm norm, Parameter weight) {
+        this.backend = backend;
+        this.norm = norm;
+        this.weight = weight;
+    }
+
+    void prepare(WeightPreparation preparation, DType type) {
+        prepared = type == DType.BF16 ? preparation.rounded(weight.weight()) : weight.weight();
+    }
+
+    /**
+     * Writes the token losses.
+     *
+     * @param lossPerToken FP32 [T]
+     * @param dstream [T, H], the gradient of the residual stream, written; null = forward only
+     */
+    void loss(Pass pass, Tensor x, Tensor lossPerToken, @Nullable Tensor dstream) {
+        try (TensorScope work = pass.work()) {
+            Tensor hidden = work.allocate(pass.type(), x.shape());
+            Tensor rstd = norm.forward(pass, x, hidden, work);
+            pass.inspect("forward", -1, "final_norm output", hidden);
+            Tensor dhidden = dstream == null ? null : work.allocate(pass.type(), x.shape());
+            backend.loss()
+                    .linearCrossEntropy(
+                            hidden,
+                            Objects.requireNonNull(prepared),
+                            pass.batch().labels(),
+                            (float) pass.step().lossScale(),
+                            lossPerToken,
+                            dhidden,
+                            dstream == null ? null : weight.grad());
+            pass.inspect("forward", -1, "loss per token", lossPerToken);
+            if (dstream != null && dhidden != null) {
+                pass.inspect("backward", -1, "head input gradient", dhidden);
+                norm.backward(pass, dhidden, x, rstd, dstream, false);
+            }
+        }
+    }
+
+    /** Writes the logits FP32 [rows of x, V]. */
+    void logits(Pass pass, Tensor x, Tensor logits) {
+        try (TensorScope work = pass.work()) {
+            Tensor hidden = work.allocate(pass.type(), x.shape());
+            norm.forward(pass, x, hidden, work);
+            OperandSpec spec = pass.type() == DType.BF16 ? OperandSpec.BF16 : OperandSpec.FP32;
+            GemmOperand a = backend.quantize().operand(hidden, false, spec, null, null, work);
+            GemmOperand b = backend.quantize().operand(Objects.requireNonNull(prepared), false, spec, null, null, work);
+            backend.gemm().multiply(a, b, logits, false);
+        }
+    }
+}

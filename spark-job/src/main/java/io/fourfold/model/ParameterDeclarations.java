@@ -1,0 +1,182 @@
+package io.fourfold.model;
+
+import io.fourfold.config.AttentionConfig;
+import io.fourfold.config.FfnConfig;
+import io.fourfold.config.ModelConfig;
+import io.fourfold.config.MoeConfig;
+import io.fourfold.config.SharedExpertConfig;
+import io.fourfold.kernels.op.Activation;
+import io.fourfold.kernels.tensor.Shape;
+import io.fourfold.model.Parameter.Kind;
+import io.fourfold.moe.Router;
+import java.util.ArrayList;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Declares this rank's parameters: which local tensor holds which parts of which global tensors. Query, key and value
+ * projections are one tensor, as are gate and up; expert tensors hold a slice of the experts.
+ *
+ * @param firstExpert global index of this rank's first expert
+ * @param localExperts experts of this rank
+ */
+record ParameterDeclarations(ModelConfig model, int firstExpert, int localExperts) {
+    static final String EMBEDDING = "embedding";
+    static final String FINAL_NORM = "final_norm";
+    static final String HEAD = "head";
+
+    /** Unique name of a block's local tensor. */
+    static String local(int layer, String name) {
+        return ParameterNames.layer(layer) + name;
+    }
+
+    void declare(ParameterStore.Builder store) {
+        int hidden = model.hiddenSize();
+        matrix(store, EMBEDDING, ParameterNames.EMBEDDING, model.vocabSize(), hidden);
+        for (int layer = 0; layer < model.layers(); layer++) {
+            vector(store, local(layer, "attention_norm"), ParameterNames.norm(layer, "attention_norm"), hidden);
+            attention(store, layer, model.attention());
+            vector(store, local(layer, "ffn_norm"), ParameterNames.norm(layer, "ffn_norm"), hidden);
+            MoeConfig moe = model.moe();
+            if (moe != null && model.isMoeLayer(layer)) {
+                experts(store, layer, moe);
+            } else {
+                denseFfn(store, layer, requireFfn(layer));
+            }
+        }
+        vector(store, FINAL_NORM, ParameterNames.FINAL_NORM, hidden);
+        if (!model.tieEmbeddings()) {
+            matrix(store, HEAD, ParameterNames.HEAD, model.vocabSize(), hidden);
+        }
+    }
+
+    FfnConfig requireFfn(int layer) {
+        FfnConfig ffn = model.ffn();
+        if (ffn == null) {
+            throw new IllegalArgumentException(
+                    "block " + layer + " of model " + model.name() + " has no experts, but model.ffn is not set");
+        }
+        return ffn;
+    }
+
+    private void attention(ParameterStore.Builder store, int layer, AttentionConfig attention) {
+        int hidden = model.hiddenSize();
+        int q = attention.queryWidth();
+        int kv = attention.kvWidth();
+        store.declare(
+                local(layer, "attention.qkv"),
+                Kind.DENSE,
+                Shape.of(q + 2 * kv, hidden),
+                true,
+                List.of(
+                        Piece.whole(ParameterNames.attention(layer, "q", "weight"), 0, q, hidden),
+                        Piece.whole(ParameterNames.attention(layer, "k", "weight"), (long) q * hidden, kv, hidden),
+                        Piece.whole(
+                                ParameterNames.attention(layer, "v", "weight"), (long) (q + kv) * hidden, kv, hidden)));
+        if (attention.qkvBias()) {
+            store.declare(
+                    local(layer, "attention.qkv_bias"),
+                    Kind.DENSE,
+                    Shape.of(q + 2 * kv),
+                    false,
+                    List.of(
+                            Piece.whole(ParameterNames.attention(layer, "q", "bias"), 0, q),
+                            Piece.whole(ParameterNames.attention(layer, "k", "bias"), q, kv),
+                            Piece.whole(ParameterNames.attention(layer, "v", "bias"), q + kv, kv)));
+        }
+        if (attention.qkNorm()) {
+            vector(store, local(layer, "attention.q_norm"), ParameterNames.headNorm(layer, "q"), attention.headDim());
+            vector(store, local(layer, "attention.k_norm"), ParameterNames.headNorm(layer, "k"), attention.headDim());
+        }
+        matrix(store, local(layer, "attention.o"), ParameterNames.attention(layer, "o", "weight"), hidden, q);
+    }
+
+    private void denseFfn(ParameterStore.Builder store, int layer, FfnConfig ffn) {
+        String gate = ffn.activation() == Activation.SWIGLU ? ParameterNames.ffn(layer, "gate") : null;
+        fusedUp(store, local(layer, "ffn.up"), gate, ParameterNames.ffn(layer, "up"), ffn.intermediateSize());
+        matrix(
+                store,
+                local(layer, "ffn.down"),
+                ParameterNames.ffn(layer, "down"),
+                model.hiddenSize(),
+                ffn.intermediateSize());
+    }
+
+    private void experts(ParameterStore.Builder store, int layer, MoeConfig moe) {
+        int hidden = model.hiddenSize();
+        int inner = moe.intermediateSize();
+        matrix(store, local(layer, "moe.router"), ParameterNames.router(layer), moe.experts(), hidden);
+        if (moe.router().biasUpdateRate() > 0) {
+            store.declareState(ParameterNames.expertBias(layer), Shape.of(moe.experts()));
+        }
+        if (Router.needsPreviousLoad(moe)) {
+            store.declareState(ParameterNames.previousLoad(layer), Shape.of(moe.experts()));
+        }
+        int parts = moe.activation().inputFactor();
+        List<Piece> up = new ArrayList<>();
+        for (String name : moe.activation() == Activation.SWIGLU ? List.of("gate", "up") : List.of("up")) {
+            long offset = (long) up.size() * inner * hidden;
+            up.add(expertSlice(
+                    ParameterNames.experts(layer, name), offset, (long) parts * inner * hidden, inner, hidden));
+        }
+        store.declare(
+                local(layer, "moe.experts.up"), Kind.EXPERT, Shape.of(localExperts, parts * inner, hidden), true, up);
+        store.declare(
+                local(layer, "moe.experts.down"),
+                Kind.EXPERT,
+                Shape.of(localExperts, hidden, inner),
+                true,
+                List.of(expertSlice(ParameterNames.experts(layer, "down"), 0, (long) hidden * inner, hidden, inner)));
+        if (moe.sharedExpert() != null) {
+            sharedExpert(store, layer, moe.sharedExpert(), moe.activation());
+        }
+    }
+
+    private void sharedExpert(
+            ParameterStore.Builder store, int layer, SharedExpertConfig shared, Activation activation) {
+        int hidden = model.hiddenSize();
+        int inner = shared.intermediateSize();
+        String gate = activation == Activation.SWIGLU ? ParameterNames.shared(layer, "gate") : null;
+        fusedUp(store, local(layer, "moe.shared.up"), gate, ParameterNames.shared(layer, "up"), inner);
+        matrix(store, local(layer, "moe.shared.down"), ParameterNames.shared(layer, "down"), hidden, inner);
+        if (shared.gated()) {
+            matrix(store, local(layer, "moe.shared_gate"), ParameterNames.sharedGate(layer), 1, hidden);
+        }
+    }
+
+    /** This rank's experts of a global tensor [E, rows, cols]. */
+    private Piece expertSlice(String name, long localOffset, long expertStride, int rows, int cols) {
+        MoeConfig moe = model.moe();
+        long experts = moe == null ? 0 : moe.experts();
+        return new Piece(
+                name,
+                new long[] {experts, rows, cols},
+                new long[] {firstExpert, 0, 0},
+                new long[] {localExperts, rows, cols},
+                localOffset,
+                new long[] {expertStride, cols, 1});
+    }
+
+    /** Gate above up, [2F, H]; up alone when there is no gate. */
+    private void fusedUp(ParameterStore.Builder store, String local, @Nullable String gate, String up, int inner) {
+        int hidden = model.hiddenSize();
+        if (gate == null) {
+            matrix(store, local, up, inner, hidden);
+            return;
+        }
+        store.declare(
+                local,
+                Kind.DENSE,
+                Shape.of(2 * inner, hidden),
+                true,
+                List.of(Piece.whole(gate, 0, inner, hidden), Piece.whole(up, (long) inner * hidden, inner, hidden)));
+    }
+
+    private static void matrix(ParameterStore.Builder store, String local, String global, int rows, int cols) {
+        store.declare(local, Kind.DENSE, Shape.of(rows, cols), true, List.of(Piece.whole(global, 0, rows, cols)));
+    }
+
+    private static void vector(ParameterStore.Builder store, String local, String global, int size) {
+        store.declare(local, Kind.DENSE, Shape.of(size), false, List.of(Piece.whole(global, 0, size)));
+    }
+}

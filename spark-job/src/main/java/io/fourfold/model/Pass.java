@@ -1,0 +1,60 @@
+package io.fourfold.model;
+
+import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.op.QuantProbe;
+import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Region;
+import io.fourfold.kernels.tensor.Tensor;
+import io.fourfold.kernels.tensor.TensorScope;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * One run of the model over one micro-batch: what every layer needs to know.
+ *
+ * @param type type of the residual stream and the activations
+ * @param training false: forward only, nothing is kept for backward
+ * @param kept scope of what must outlive the layer: its output and, in training, what its backward reads
+ * @param report where training statistics go; null in evaluation
+ * @param inspector looks for non-finite values; null normally
+ */
+record Pass(
+        Backend backend,
+        DType type,
+        DeviceBatch batch,
+        StepContext step,
+        boolean training,
+        TensorScope kept,
+        @Nullable MicroBatchReport report,
+        @Nullable NonFiniteInspector inspector) {
+
+    Pass withKept(TensorScope other) {
+        return new Pass(backend, type, batch, step, training, other, report, inspector);
+    }
+
+    /** A scope for values that die within a layer's forward or backward. */
+    TensorScope work() {
+        return backend.scope(Region.WORKSPACE);
+    }
+
+    int tokens() {
+        return batch.tokenCount();
+    }
+
+    /** Share of the global batch, the weight of this micro-batch in the auxiliary losses. */
+    float share() {
+        return (float) batch.samples() / step.globalBatchSize();
+    }
+
+    @Nullable
+    QuantProbe probe(String operand) {
+        QuantizationTelemetry telemetry = step.telemetry();
+        return telemetry == null ? null : telemetry.probe(operand);
+    }
+
+    /** Looks at a tensor when someone is searching for non-finite values. */
+    void inspect(String stage, int layer, String name, Tensor tensor) {
+        if (inspector != null && tensor.dtype() != DType.INT32) {
+            inspector.inspect(stage, layer, name, tensor);
+        }
+    }
+}

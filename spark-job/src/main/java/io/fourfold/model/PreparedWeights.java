@@ -1,0 +1,84 @@
+package io.fourfold.model;
+
+import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.tensor.Region;
+import io.fourfold.kernels.tensor.TensorScope;
+import io.fourfold.precision.Recipe;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/** Which weights are prepared at the moment: those of a training step or those of an evaluation. */
+final class PreparedWeights implements AutoCloseable {
+    private enum State {
+        NONE,
+        STEP,
+        EVALUATION,
+        EVALUATION_UNQUANTIZED
+    }
+
+    private final Backend backend;
+    private final Recipe recipe;
+    private final List<Block> blocks;
+    private final OutputHead head;
+    private @Nullable TensorScope scope;
+    private State state = State.NONE;
+    private int step;
+
+    PreparedWeights(Backend backend, Recipe recipe, List<Block> blocks, OutputHead head) {
+        this.backend = backend;
+        this.recipe = recipe;
+        this.blocks = List.copyOf(blocks);
+        this.head = head;
+    }
+
+    void forStep(StepContext context) {
+        step = context.step();
+        prepare(context, true, false);
+        state = State.STEP;
+    }
+
+    boolean readyFor(StepContext context) {
+        return state == State.STEP && step == context.step();
+    }
+
+    /** The master weights have changed. */
+    void markStale() {
+        state = State.NONE;
+    }
+
+    void evaluateAt(int trainingStep) {
+        step = trainingStep;
+    }
+
+    /** Prepares for evaluation unless usable weights are there; returns the context to run with. */
+    StepContext forEvaluation(EvaluationPrecision precision) {
+        StepContext context = new StepContext(step, 0, 0, 1, null);
+        boolean unquantized = precision == EvaluationPrecision.UNQUANTIZED;
+        boolean usable =
+                unquantized ? state == State.EVALUATION_UNQUANTIZED : state == State.STEP || state == State.EVALUATION;
+        if (!usable) {
+            prepare(context, false, unquantized);
+            state = unquantized ? State.EVALUATION_UNQUANTIZED : State.EVALUATION;
+        }
+        return context;
+    }
+
+    private void prepare(StepContext context, boolean backward, boolean unquantized) {
+        close();
+        TensorScope fresh = backend.scope(Region.PARAMETERS);
+        scope = fresh;
+        WeightPreparation preparation =
+                new WeightPreparation(backend, fresh, context, backward, unquantized ? recipe.unquantized() : null);
+        blocks.forEach(block -> block.prepare(preparation));
+        head.prepare(preparation, recipe.activationType());
+    }
+
+    @Override
+    public void close() {
+        state = State.NONE;
+        if (scope != null) {
+            scope.close();
+            scope = null;
+        }
+    }
+}

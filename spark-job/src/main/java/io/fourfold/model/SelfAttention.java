@@ -1,0 +1,146 @@
+package io.fourfold.model;
+
+import io.fourfold.config.AttentionConfig;
+import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.op.AttentionShape;
+import io.fourfold.kernels.op.GemmOperand;
+import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Tensor;
+import io.fourfold.kernels.tensor.TensorScope;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Grouped-query attention: fused QKV projection, optional RMSNorm on query and key heads, rotation, causal attention
+ * within a document, output projection. Keeps the rotated QKV rows, the attention output, its log-sum-exp and the wgrad
+ * operands; with QK-norm also the rows before it.
+ */
+final class SelfAttention implements Sublayer {
+    /** RMSNorm weights of query and key heads, [headDim]. */
+    record HeadNorm(Parameter query, Parameter key, float epsilon) {}
+
+    private record HeadNormState(Tensor qkv, Tensor rstd) {}
+
+    private record Saved(
+            @Nullable GemmOperand x,
+            @Nullable HeadNormState beforeNorm,
+            Tensor qkv,
+            Tensor out,
+            Tensor logSumExp,
+            @Nullable GemmOperand outByColumns) {}
+
+    private final Backend backend;
+    private final AttentionConfig config;
+    private final Linear qkvLinear;
+    private final Linear outputLinear;
+    private final @Nullable HeadNorm headNorm;
+
+    SelfAttention(Backend backend, AttentionConfig config, Linear qkv, Linear output, @Nullable HeadNorm headNorm) {
+        this.backend = backend;
+        this.config = config;
+        this.qkvLinear = qkv;
+        this.outputLinear = output;
+        this.headNorm = headNorm;
+    }
+
+    @Override
+    public String name() {
+        return "attention";
+    }
+
+    @Override
+    public void prepare(WeightPreparation preparation) {
+        qkvLinear.prepare(preparation);
+        outputLinear.prepare(preparation);
+    }
+
+    @Override
+    public TensorScope inputScope(Pass pass, TensorScope work) {
+        return qkvLinear.inputScope(pass, work);
+    }
+
+    @Override
+    public @Nullable Backward forward(Pass pass, Tensor x, Tensor y, TensorScope work) {
+        AttentionShape shape = shape(pass);
+        Tensor qkv = pass.kept().allocate(pass.type(), pass.tokens(), shape.qkvWidth());
+        GemmOperand xByColumns = qkvLinear.forward(pass, x, qkv, work);
+        HeadNormState beforeNorm = null;
+        if (headNorm != null) {
+            beforeNorm = new HeadNormState(
+                    qkv, pass.kept().allocate(DType.FP32, pass.tokens(), config.heads() + config.kvHeads()));
+            qkv = pass.kept().allocate(pass.type(), qkv.shape());
+            backend.norm()
+                    .headNorm(
+                            beforeNorm.qkv(),
+                            config.heads(),
+                            config.kvHeads(),
+                            headNorm.query().weight(),
+                            headNorm.key().weight(),
+                            headNorm.epsilon(),
+                            qkv,
+                            beforeNorm.rstd());
+        }
+        rotate(pass, qkv, false);
+        Tensor out = pass.kept().allocate(pass.type(), x.dim(0), shape.outputWidth());
+        Tensor logSumExp = pass.kept().allocate(DType.FP32, shape.batch(), shape.heads(), shape.sequence());
+        backend.attention().forward(shape, qkv, pass.batch().documentStart(), out, logSumExp);
+        GemmOperand outByColumns = outputLinear.forward(pass, out, y, work);
+        if (!pass.training()) {
+            return null;
+        }
+        Saved saved = new Saved(xByColumns, beforeNorm, qkv, out, logSumExp, outByColumns);
+        return (dy, dx, backwardWork) -> backward(pass, saved, dy, dx, backwardWork);
+    }
+
+    private void backward(Pass pass, Saved saved, Tensor dy, Tensor dx, TensorScope work) {
+        Tensor dout = work.allocate(pass.type(), saved.out().shape());
+        outputLinear.backward(pass, saved.outByColumns(), dy, dout, false, work);
+        Tensor dqkv = work.allocate(pass.type(), saved.qkv().shape());
+        backend.attention()
+                .backward(
+                        shape(pass),
+                        dout,
+                        saved.qkv(),
+                        pass.batch().documentStart(),
+                        saved.out(),
+                        saved.logSumExp(),
+                        dqkv);
+        rotate(pass, dqkv, true);
+        if (headNorm != null && saved.beforeNorm() != null) {
+            backend.norm()
+                    .headNormBackward(
+                            dqkv,
+                            saved.beforeNorm().qkv(),
+                            config.heads(),
+                            config.kvHeads(),
+                            headNorm.query().weight(),
+                            headNorm.key().weight(),
+                            saved.beforeNorm().rstd(),
+                            dqkv,
+                            headNorm.query().grad(),
+                            headNorm.key().grad());
+        }
+        qkvLinear.backward(pass, saved.x(), dqkv, dx, false, work);
+    }
+
+    private void rotate(Pass pass, Tensor qkv, boolean inverse) {
+        backend.elementwise()
+                .rope(
+                        qkv,
+                        config.heads(),
+                        config.kvHeads(),
+                        config.headDim(),
+                        pass.batch().positions(),
+                        config.ropeTheta(),
+                        inverse);
+    }
+
+    private AttentionShape shape(Pass pass) {
+        return new AttentionShape(
+                pass.batch().samples(),
+                pass.batch().sequenceLength(),
+                config.heads(),
+                config.kvHeads(),
+                config.headDim(),
+                (float) (1 / Math.sqrt(config.headDim())));
+    }
+}

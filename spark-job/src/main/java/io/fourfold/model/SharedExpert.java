@@ -1,0 +1,78 @@
+package io.fourfold.model;
+
+import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.op.GemmOperand;
+import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Tensor;
+import io.fourfold.kernels.tensor.TensorScope;
+import org.jspecify.annotations.Nullable;
+
+/** The expert that every token passes through, optionally weighted by sigmoid(x . w) in FP32. */
+final class SharedExpert {
+    private final Backend backend;
+    private final DenseFfn ffn;
+    private final @Nullable Linear gate;
+
+    /**
+     * @param gate [1, H] in FP32, or null
+     */
+    SharedExpert(Backend backend, DenseFfn ffn, @Nullable Linear gate) {
+        this.backend = backend;
+        this.ffn = ffn;
+        this.gate = gate;
+    }
+
+    void prepare(WeightPreparation preparation) {
+        ffn.prepare(preparation);
+        if (gate != null) {
+            gate.prepare(preparation);
+        }
+    }
+
+    /**
+     * out += the expert's output. The returned backward <em>adds</em> to dx.
+     *
+     * @param x [T, H], kept by the caller
+     */
+    Sublayer.@Nullable Backward addForward(Pass pass, Tensor x, Tensor out, TensorScope work) {
+        if (gate == null) {
+            Tensor y = work.allocate(pass.type(), out.shape());
+            Sublayer.Backward inner = ffn.forward(pass, x, y, work);
+            backend.elementwise().add(out, y, out);
+            return inner == null ? null : (dy, dx, backwardWork) -> addGradient(pass, inner, dy, dx, backwardWork);
+        }
+        TensorScope scope = pass.training() ? pass.kept() : work;
+        Tensor gateLogits = scope.allocate(DType.FP32, pass.tokens());
+        GemmOperand gateX = gate.forward(pass, x, gateLogits.reshape(pass.tokens(), 1), work);
+        Tensor y = scope.allocate(pass.type(), out.shape());
+        Sublayer.Backward inner = ffn.forward(pass, x, y, work);
+        backend.elementwise().addGated(gateLogits, y, out);
+        return inner == null
+                ? null
+                : (dout, dx, backwardWork) ->
+                        gatedBackward(pass, gate, gateLogits, gateX, y, inner, dout, dx, backwardWork);
+    }
+
+    private void addGradient(Pass pass, Sublayer.Backward inner, Tensor dy, Tensor dx, TensorScope work) {
+        Tensor dxPart = work.allocate(pass.type(), dx.shape());
+        inner.run(dy, dxPart, work);
+        backend.elementwise().add(dx, dxPart, dx);
+    }
+
+    private void gatedBackward(
+            Pass pass,
+            Linear gateLinear,
+            Tensor gateLogits,
+            @Nullable GemmOperand gateX,
+            Tensor y,
+            Sublayer.Backward inner,
+            Tensor dout,
+            Tensor dx,
+            TensorScope work) {
+        Tensor dy = work.allocate(pass.type(), dout.shape());
+        Tensor dgate = work.allocate(DType.FP32, pass.tokens());
+        backend.elementwise().addGatedBackward(gateLogits, y, dout, dy, dgate);
+        addGradient(pass, inner, dy, dx, work);
+        gateLinear.backward(pass, gateX, dgate.reshape(pass.tokens(), 1), dx, true, work);
+    }
+}

@@ -1,0 +1,56 @@
+package io.fourfold.moe;
+
+import io.fourfold.kernels.op.MoeOps;
+import io.fourfold.kernels.tensor.Tensor;
+import io.fourfold.kernels.tensor.TensorScope;
+
+/**
+ * The planned way of one micro-batch's rows to the experts and back. Forward is {@link #dispatch} and {@link #combine};
+ * backward is {@link #combineBackward} and {@link #dispatchBackward}. Only index maps and counts are kept, no rows.
+ */
+public final class Dispatch {
+    private final MoeOps ops;
+    private final int topK;
+    private final RowRoute route;
+    private final ExpertRows rows;
+
+    Dispatch(MoeOps ops, int topK, RowRoute route, ExpertRows rows) {
+        this.ops = ops;
+        this.topK = topK;
+        this.route = route;
+        this.rows = rows;
+    }
+
+    /** How the rows lie on the experts' side. */
+    public ExpertRows rows() {
+        return rows;
+    }
+
+    /** Rows for the experts, [rows, C], from x [T, C]; in {@code scope}, which lives as long as the caller needs them. */
+    public Tensor dispatch(Tensor x, TensorScope scope, TensorScope work) {
+        return route.toExperts(x, topK, work, scope);
+    }
+
+    /** out[t, :] = the sum of the expert outputs of token t's slots. */
+    public void combine(Tensor y, Tensor out, TensorScope work) {
+        ops.sumRows(route.fromExperts(y, work), route.rowOfSlot(), topK, out);
+    }
+
+    /** The gradient of the expert outputs, [rows, C], from the gradient of the combined output [T, C]. */
+    public Tensor combineBackward(Tensor dout, TensorScope work) {
+        return route.toExperts(dout, topK, work, work);
+    }
+
+    /**
+     * Writes dx [T, C] and dweights [T, k].
+     *
+     * @param drows [rows, C]
+     * @param dprobability FP32 [rows]
+     */
+    public void dispatchBackward(Tensor drows, Tensor dprobability, Tensor dx, Tensor dweights, TensorScope work) {
+        ops.sumRows(route.fromExperts(drows, work), route.rowOfSlot(), topK, dx);
+        Tensor dslots = route.fromExperts(dprobability.reshape(rows.count(), 1), work);
+        int slots = Math.toIntExact(dweights.elements());
+        ops.gatherRows(dslots, route.rowOfSlot(), 1, dweights.reshape(slots, 1));
+    }
+}
