@@ -25,6 +25,12 @@ import java.util.Arrays;
 public final class CpuBackend implements Backend {
     private final int threads;
     private final ArrayPool pool;
+    private final ElementwiseOps elementwise = new CpuElementwiseOps();
+    private final NormOps norm = new CpuNormOps();
+    private final CpuAttention attention = new CpuAttention();
+    private final MoeOps moe = new CpuMoeOps();
+    private final CpuLinearCrossEntropy loss = new CpuLinearCrossEntropy();
+    private final OptimizerOps optimizer = new CpuAdamW();
 
     /** @param threads threads of OpenBLAS, which is process-wide: give every backend of a JVM the same number */
     public CpuBackend(int threads) {
@@ -32,6 +38,7 @@ public final class CpuBackend implements Backend {
     }
 
     CpuBackend(int threads, boolean poison) {
+        Sgemm.useThreads(threads);
         this.threads = threads;
         this.pool = new ArrayPool(poison);
     }
@@ -77,7 +84,7 @@ public final class CpuBackend implements Backend {
 
     @Override
     public ElementwiseOps elementwise() {
-        throw new UnsupportedOperationException();
+        return elementwise;
     }
 
     @Override
@@ -92,31 +99,33 @@ public final class CpuBackend implements Backend {
 
     @Override
     public NormOps norm() {
-        throw new UnsupportedOperationException();
+        return norm;
     }
 
     @Override
     public AttentionOps attention() {
-        throw new UnsupportedOperationException();
+        return attention;
     }
 
     @Override
     public MoeOps moe() {
-        throw new UnsupportedOperationException();
+        return moe;
     }
 
     @Override
     public LossOps loss() {
-        throw new UnsupportedOperationException();
+        return loss;
     }
 
     @Override
     public OptimizerOps optimizer() {
-        throw new UnsupportedOperationException();
+        return optimizer;
     }
 
     @Override
     public void close() {
+        attention.close();
+        loss.close();
         pool.clear();
     }
 

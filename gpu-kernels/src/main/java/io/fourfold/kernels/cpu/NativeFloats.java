@@ -2,6 +2,7 @@ package io.fourfold.kernels.cpu;
 
 import java.nio.FloatBuffer;
 import org.bytedeco.javacpp.FloatPointer;
+import org.bytedeco.javacpp.Pointer;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -63,9 +64,7 @@ final class NativeFloats implements AutoCloseable {
     }
 
     void zero(int at, int length) {
-        for (int i = at; i < at + length; i++) {
-            buffer.put(i, 0f);
-        }
+        Pointer.memset(pointer(at), 0, (long) length * Float.BYTES);
     }
 
     @Override

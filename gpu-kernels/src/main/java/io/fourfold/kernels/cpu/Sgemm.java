@@ -13,6 +13,11 @@ final class Sgemm implements AutoCloseable {
     private final NativeFloats c = new NativeFloats();
 
     Sgemm(int threads) {
+        useThreads(threads);
+    }
+
+    /** Sets the threads of every OpenBLAS call in this process. */
+    static void useThreads(int threads) {
         if (threads < 1) {
             throw new IllegalArgumentException("OpenBLAS needs at least 1 thread, got " + threads);
         }

@@ -1,0 +1,73 @@
+package io.fourfold.kernels.cpu;
+
+import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Tensor;
+import java.util.Arrays;
+
+/** Moves token rows to expert order and back: a gather, and a sum over the choices of each token. */
+final class CpuRows {
+    private CpuRows() {}
+
+    static void gather(Tensor x, Tensor index, int divisor, Tensor out) {
+        CpuTensor from = CpuTensor.of(x);
+        CpuTensor to = CpuTensor.of(out);
+        Arguments.require(from.dtype() == to.dtype(), "gathering rows of " + from + " into " + to);
+        int rows = Math.toIntExact(index.elements());
+        CpuTensor which = Arguments.int32(index, "index", rows);
+        int width = from.shape().cols();
+        Arguments.require(
+                to.elements() == (long) rows * width, "gathering " + rows + " rows of " + from + " into " + to);
+        int sources = from.shape().rows();
+        for (int r = 0; r < rows; r++) {
+            int i = which.ints()[which.offset() + r];
+            int source = i < 0 ? -1 : i / divisor;
+            Arguments.require(i >= -1 && source < sources, "row index " + i + " outside " + from);
+            copyOrZero(from, source, to, r, width);
+        }
+    }
+
+    private static void copyOrZero(CpuTensor from, int source, CpuTensor to, int row, int width) {
+        int start = to.offset() + row * width;
+        if (from.dtype() == DType.INT32) {
+            if (source < 0) {
+                Arrays.fill(to.ints(), start, start + width, 0);
+            } else {
+                System.arraycopy(from.ints(), from.offset() + source * width, to.ints(), start, width);
+            }
+        } else if (source < 0) {
+            Arrays.fill(to.floats(), start, start + width, 0f);
+        } else {
+            System.arraycopy(from.floats(), from.offset() + source * width, to.floats(), start, width);
+        }
+    }
+
+    static void sum(Tensor y, Tensor rowOfSlot, int k, Tensor out) {
+        CpuTensor from = CpuTensor.of(y);
+        CpuTensor to = CpuTensor.of(out);
+        int width = to.shape().cols();
+        int tokens = to.shape().rows();
+        CpuTensor rows = Arguments.int32(rowOfSlot, "rowOfSlot", (long) tokens * k);
+        Arguments.require(from.elements() % Math.max(1, width) == 0, "summing rows of " + from + " into " + to);
+        int sources = width == 0 ? 0 : from.size() / width;
+        float[] x = from.floats();
+        float[] z = to.floats();
+        for (int t = 0; t < tokens; t++) {
+            int at = to.offset() + t * width;
+            Arrays.fill(z, at, at + width, 0f);
+            for (int j = 0; j < k; j++) {
+                int row = rows.ints()[rows.offset() + t * k + j];
+                if (row >= 0) {
+                    Arguments.require(row < sources, "row " + row + " outside " + from);
+                    addRow(x, from.offset() + row * width, z, at, width);
+                }
+            }
+            Bf16Rounding.roundIfNeeded(to, at, width);
+        }
+    }
+
+    private static void addRow(float[] x, int xo, float[] z, int zo, int width) {
+        for (int c = 0; c < width; c++) {
+            z[zo + c] += x[xo + c];
+        }
+    }
+}
