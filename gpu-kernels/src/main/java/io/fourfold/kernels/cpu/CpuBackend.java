@@ -26,6 +26,8 @@ public final class CpuBackend implements Backend {
     private final int threads;
     private final ArrayPool pool;
     private final ElementwiseOps elementwise = new CpuElementwiseOps();
+    private final QuantizeOps quantize = new CpuQuantizeOps();
+    private final CpuGemmOps gemm;
     private final NormOps norm = new CpuNormOps();
     private final CpuAttention attention = new CpuAttention();
     private final MoeOps moe = new CpuMoeOps();
@@ -38,8 +40,8 @@ public final class CpuBackend implements Backend {
     }
 
     CpuBackend(int threads, boolean poison) {
-        Sgemm.useThreads(threads);
         this.threads = threads;
+        this.gemm = new CpuGemmOps(threads);
         this.pool = new ArrayPool(poison);
     }
 
@@ -89,12 +91,12 @@ public final class CpuBackend implements Backend {
 
     @Override
     public GemmOps gemm() {
-        throw new UnsupportedOperationException();
+        return gemm;
     }
 
     @Override
     public QuantizeOps quantize() {
-        throw new UnsupportedOperationException();
+        return quantize;
     }
 
     @Override
@@ -124,6 +126,7 @@ public final class CpuBackend implements Backend {
 
     @Override
     public void close() {
+        gemm.close();
         attention.close();
         loss.close();
         pool.clear();
