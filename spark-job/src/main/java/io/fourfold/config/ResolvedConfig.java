@@ -41,6 +41,17 @@ public final class ResolvedConfig {
         return new ResolvedConfig(yaml.toString(), values);
     }
 
+    /**
+     * One section as a YAML layer of its own, every key written out.
+     *
+     * @param key where it belongs, for example {@code model}
+     */
+    public static String section(String key, Record section) {
+        StringBuilder yaml = new StringBuilder(key).append(":\n");
+        write(section, key, "  ", yaml, new LinkedHashMap<>());
+        return yaml.toString();
+    }
+
     /** The canonical YAML text, ending in a newline. */
     public String yaml() {
         return yaml;

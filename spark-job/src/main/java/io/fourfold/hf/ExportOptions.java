@@ -1,6 +1,5 @@
 package io.fourfold.hf;
 
-import java.nio.file.Path;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -8,13 +7,13 @@ import org.jspecify.annotations.Nullable;
  *
  * @param type element type of the weights: BF16 or F32
  * @param maxShardBytes largest data size of one file; a single larger tensor still gets a file of its own
- * @param tokenizer a tokenizer.json or a folder with tokenizer files to copy; null = none
+ * @param tokenizer the tokenizer's files
  * @param endOfText id that ends a text, written to config.json and generation_config.json; null = unknown
  */
 public record ExportOptions(
         SafetensorsType type,
         long maxShardBytes,
-        @Nullable Path tokenizer,
+        TokenizerFiles tokenizer,
         @Nullable Integer endOfText) {
     /** As the hub does: 5 GB a file. */
     public static final long DEFAULT_SHARD_BYTES = 5_000_000_000L;
@@ -29,14 +28,14 @@ public record ExportOptions(
     }
 
     public static ExportOptions of(SafetensorsType type) {
-        return new ExportOptions(type, DEFAULT_SHARD_BYTES, null, null);
+        return new ExportOptions(type, DEFAULT_SHARD_BYTES, TokenizerFiles.none("none were given"), null);
     }
 
     public ExportOptions withMaxShardBytes(long bytes) {
         return new ExportOptions(type, bytes, tokenizer, endOfText);
     }
 
-    public ExportOptions withTokenizer(@Nullable Path path, @Nullable Integer endOfText) {
-        return new ExportOptions(type, maxShardBytes, path, endOfText);
+    public ExportOptions withTokenizer(TokenizerFiles files, @Nullable Integer endOfText) {
+        return new ExportOptions(type, maxShardBytes, files, endOfText);
     }
 }

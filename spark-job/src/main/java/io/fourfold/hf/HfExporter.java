@@ -47,7 +47,7 @@ public final class HfExporter {
             writeWeights(source, tensors, aside, options);
             writeJson(aside.resolve(CONFIG), HfConfigWriter.config(model, options.type(), options.endOfText()));
             writeJson(aside.resolve("generation_config.json"), HfConfigWriter.generationConfig(options.endOfText()));
-            TokenizerFiles.copy(options.tokenizer(), aside, notes);
+            options.tokenizer().write(aside, options.endOfText(), notes);
             List<String> files = publish(aside, out);
             long parameters = tensors.stream().mapToLong(HfTensor::elements).sum();
             return new ExportReport(

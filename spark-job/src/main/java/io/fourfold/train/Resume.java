@@ -105,7 +105,8 @@ final class Resume {
                     "it is of another model (configured | in the checkpoint): " + shown
                             + (differences.size() > DIFFERENCES_SHOWN ? "; ..." : ""));
         }
-        if (found.seed() != config.train().seed()) {
+        // Before the first sample, as in an imported model, no order has been begun.
+        if (found.samples() > 0 && found.seed() != config.train().seed()) {
             throw mismatch(
                     checkpoint,
                     "it was trained with train.seed " + found.seed() + ", configured is "

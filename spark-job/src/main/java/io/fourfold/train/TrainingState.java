@@ -62,9 +62,16 @@ final class TrainingState {
         return sections;
     }
 
-    /** Fills weights, moments and state; collective, because weights are gathered from the shards. */
+    /**
+     * Fills weights, moments and state; collective, because weights are gathered from the shards. Moments stay zero when the
+     * checkpoint has none, as that of an imported model.
+     */
     void load(Checkpoint checkpoint) {
         for (TensorSection section : shards) {
+            if (section.quantity() != Quantity.WEIGHT
+                    && checkpoint.names(section.quantity()).isEmpty()) {
+                continue;
+            }
             section.layout().shapes().forEach((name, shape) -> requireShape(checkpoint, name, shape));
             for (ShardLayout.Run run : section.layout().runs()) {
                 load(checkpoint, section, run);

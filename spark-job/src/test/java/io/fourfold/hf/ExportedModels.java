@@ -78,7 +78,7 @@ final class ExportedModels {
         ExportOptions options =
                 ExportOptions.of(model.family() == HfFamily.QWEN2_MOE ? SafetensorsType.BF16 : SafetensorsType.F32);
         return (model.family() == HfFamily.QWEN3_MOE ? options.withMaxShardBytes(SHARD_BYTES) : options)
-                .withTokenizer(null, 0);
+                .withTokenizer(TokenizerFiles.none("a test"), 0);
     }
 
     static ExportReport export(ModelConfig model, Path folder) {

@@ -166,7 +166,7 @@ final class HfConfigTest {
                 new SyntheticTensors(model, 8),
                 model,
                 out,
-                ExportOptions.of(SafetensorsType.F32).withTokenizer(tokenizer, 7));
+                ExportOptions.of(SafetensorsType.F32).withTokenizer(TokenizerFiles.copyOf(tokenizer), 7));
         assertThat(report.files())
                 .containsExactly(
                         "generation_config.json",
@@ -178,7 +178,8 @@ final class HfConfigTest {
         assertThat(report.notes()).isEmpty();
         assertThat(Files.readString(out.resolve("config.json"))).contains("\"eos_token_id\" : 7");
 
-        ExportOptions empty = ExportOptions.of(SafetensorsType.F32).withTokenizer(folder.resolve("none"), null);
+        ExportOptions empty = ExportOptions.of(SafetensorsType.F32)
+                .withTokenizer(TokenizerFiles.copyOf(folder.resolve("none")), null);
         assertThatThrownBy(() -> HfExporter.export(new SyntheticTensors(model, 8), model, out, empty))
                 .hasMessageContaining("holds no tokenizer files");
         try (HfModel still = HfImporter.open(out)) {
