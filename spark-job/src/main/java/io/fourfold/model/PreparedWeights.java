@@ -65,7 +65,7 @@ final class PreparedWeights implements AutoCloseable {
 
     private void prepare(StepContext context, boolean backward, boolean unquantized) {
         close();
-        TensorScope fresh = backend.scope(Region.PARAMETERS);
+        TensorScope fresh = backend.scope(Region.WORKSPACE);
         scope = fresh;
         WeightPreparation preparation =
                 new WeightPreparation(backend, fresh, context, backward, unquantized ? recipe.unquantized() : null);
