@@ -1,0 +1,5 @@
+/** The Spark job that turns raw text into shards. */
+@NullMarked
+package io.fourfold.spark.prep;
+
+import org.jspecify.annotations.NullMarked;
