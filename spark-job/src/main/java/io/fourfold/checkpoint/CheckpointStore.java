@@ -133,12 +133,30 @@ public final class CheckpointStore {
                 .writeValueAsString(
                         new CheckpointManifest(CheckpointManifest.FORMAT_VERSION, identity, tensors, files));
         storage.writeText(aside + "/" + CheckpointFiles.MANIFEST, manifest);
-        if (storage.exists(target)) {
-            // An unusable one that the run fell back from; it goes only when its replacement is committed.
-            storage.rename(target, target + ".replaced" + CheckpointFiles.TEMPORARY);
+        publish(aside, target, Sha256.hex(manifest) + "\n");
+    }
+
+    /** Renames and marks. A folder of that name, unusable or the run would not be here, goes only after that. */
+    private void publish(String aside, String target, String marker) throws IOException {
+        String replaced = target + ".replaced" + CheckpointFiles.TEMPORARY;
+        boolean replaces = storage.exists(target);
+        if (replaces) {
+            storage.rename(target, replaced);
         }
-        storage.rename(aside, target);
-        storage.writeText(target + "/" + CheckpointFiles.COMMIT, Sha256.hex(manifest) + "\n");
+        try {
+            storage.rename(aside, target);
+            storage.writeText(target + "/" + CheckpointFiles.COMMIT, marker);
+        } catch (IOException e) {
+            try {
+                storage.delete(target);
+                if (replaces) {
+                    storage.rename(replaced, target);
+                }
+            } catch (IOException second) {
+                e.addSuppressed(second);
+            }
+            throw e;
+        }
     }
 
     /** Keeps the newest {@code keepLast} up to {@code step}. Later ones, that the run fell back from, are not touched. */
