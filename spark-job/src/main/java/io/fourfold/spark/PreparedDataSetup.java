@@ -1,0 +1,57 @@
+package io.fourfold.spark;
+
+import io.fourfold.config.DataConfig;
+import io.fourfold.config.FourfoldConfig;
+import io.fourfold.data.BatchReader;
+import io.fourfold.data.ReaderOptions;
+import io.fourfold.data.Readers;
+import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.cpu.CpuBackend;
+import io.fourfold.model.MoeTransformer;
+import io.fourfold.train.RunIdentity;
+import io.fourfold.train.TrainableModel;
+import io.fourfold.train.Trainer;
+import java.nio.file.Path;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/** The decoder on the CPU backend, fed from the prepared shards. */
+final class PreparedDataSetup implements RankSetup {
+    private static final long serialVersionUID = 1;
+
+    @Override
+    public Backend backend(FourfoldConfig config) {
+        return new CpuBackend(config.run().cpuThreads());
+    }
+
+    @Override
+    public BatchReader train(FourfoldConfig config, RunIdentity identity) {
+        return open(config, identity, "train");
+    }
+
+    @Override
+    public @Nullable BatchReader validation(FourfoldConfig config, RunIdentity identity) {
+        return config.data().validationFraction() > 0 ? open(config, identity, "validation") : null;
+    }
+
+    @Override
+    public Trainer.ModelFactory model() {
+        return (inputs, groups) -> TrainableModel.of(MoeTransformer.create(inputs.config(), inputs.backend(), groups));
+    }
+
+    private static BatchReader open(FourfoldConfig config, RunIdentity identity, String split) {
+        DataConfig data = config.data();
+        ReaderOptions options = new ReaderOptions(
+                config.train().sequenceLength(),
+                config.train().seed(),
+                List.copyOf(data.sources().keySet()),
+                data.blend(),
+                data.documentMask(),
+                data.resetPositions(),
+                data.maskDocumentStart(),
+                data.verifyChecksums(),
+                identity.tokenizerFingerprint().isEmpty() ? null : identity.tokenizerFingerprint(),
+                config.model().vocabSize());
+        return Readers.open(Path.of(data.prepared()), split, options);
+    }
+}
