@@ -3,11 +3,11 @@ package io.fourfold.spark;
 import io.fourfold.checkpoint.RunStorage;
 import io.fourfold.config.ConfigException;
 import io.fourfold.config.FourfoldConfig;
-import io.fourfold.config.Problem;
 import io.fourfold.config.ResolvedConfig;
-import io.fourfold.config.VersionLimits;
 import io.fourfold.data.tokenize.Tokenizer;
 import io.fourfold.data.tokenize.Tokenizers;
+import io.fourfold.plan.Plan;
+import io.fourfold.plan.PlanJson;
 import io.fourfold.train.RunIdentity;
 import io.fourfold.train.TrainResult;
 import io.fourfold.train.TrainingException;
@@ -27,8 +27,8 @@ import scala.reflect.ClassTag;
 import scala.reflect.ClassTag$;
 
 /**
- * Trains as one barrier stage: a task per rank, all started at the same moment. Writes the resolved configuration into the
- * run folder, starts the gang and returns how it ended.
+ * Trains as one barrier stage: a task per rank, all started at the same moment. Writes the resolved configuration and the
+ * plan into the run folder, starts the gang and returns how it ended.
  */
 public final class TrainJob {
     private TrainJob() {}
@@ -40,10 +40,6 @@ public final class TrainJob {
      * @throws TrainingException with the first failing rank's error as cause; other ranks are named as consequences
      */
     public static TrainResult run(FourfoldConfig config, SparkSession session) {
-        List<Problem> problems = VersionLimits.problems(config);
-        if (!problems.isEmpty()) {
-            throw new ConfigException(problems);
-        }
         String fingerprint;
         try (Tokenizer tokenizer =
                 Tokenizers.open(config.data().tokenizer(), config.data().endOfDocument())) {
@@ -53,15 +49,19 @@ public final class TrainJob {
     }
 
     static TrainResult run(FourfoldConfig config, SparkSession session, String tokenizer, RankSetup setup) {
+        Plan plan = Plan.of(config);
+        if (!plan.obstacles().isEmpty()) {
+            throw new ConfigException(plan.obstacles());
+        }
         SparkContext spark = session.sparkContext();
         int ranks = config.parallel().worldSize();
         ResolvedConfig resolved = ResolvedConfig.of(config);
         RunIdentity identity = new RunIdentity(resolved.sha256(), tokenizer, Version.current());
         RunStorage folder = openFolder(config, spark);
         Preflight.check(spark, ranks, folder);
-        writeFacts(folder, resolved);
+        writeFacts(folder, resolved, plan);
         String runId = spark.applicationId() + "-" + UUID.randomUUID();
-        RankTask task = new RankTask(runId, resolved.yaml(), identity, Double.NaN, setup);
+        RankTask task = new RankTask(runId, resolved.yaml(), identity, plan.flopsPerToken().causal(), setup);
         List<RankReport> reports = runGang(spark, ranks, task, config.run().name());
         if (reports.stream().anyMatch(report -> report.failure() != null)) {
             throw GangFailure.of(reports);
@@ -109,13 +109,14 @@ public final class TrainJob {
         }
     }
 
-    private static void writeFacts(RunStorage folder, ResolvedConfig resolved) {
+    private static void writeFacts(RunStorage folder, ResolvedConfig resolved, Plan plan) {
         try {
             folder.writeText("config.yaml", resolved.yaml());
+            folder.writeText("plan.json", PlanJson.text(plan));
         } catch (IOException e) {
             throw new TrainingException(
                     TrainingException.Code.TRAIN_SETUP,
-                    "cannot write config.yaml into " + folder.location() + ": " + e + ". Free space there",
+                    "cannot write config.yaml and plan.json into " + folder.location() + ": " + e + ". Free space there",
                     e);
         }
     }

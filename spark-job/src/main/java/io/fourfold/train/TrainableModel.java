@@ -16,7 +16,7 @@ public interface TrainableModel extends AutoCloseable {
 
     void initialize(long seed);
 
-    void parametersChanged();
+    void parametersChanged(int step);
 
     void beginStep(StepContext step);
 
@@ -45,8 +45,8 @@ public interface TrainableModel extends AutoCloseable {
             }
 
             @Override
-            public void parametersChanged() {
-                model.parametersChanged();
+            public void parametersChanged(int step) {
+                model.parametersChanged(step);
             }
 
             @Override

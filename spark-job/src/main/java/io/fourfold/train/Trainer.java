@@ -98,8 +98,8 @@ public final class Trainer {
                 return Progress.START;
             }
             state.load(checkpoint);
-            model.parametersChanged();
             var identity = checkpoint.identity();
+            model.parametersChanged(identity.step());
             saver.loaded(checkpoint.location(), identity.step());
             String changed = identity.configHash().equals(inputs.identity().configHash())
                     ? ""
