@@ -58,8 +58,13 @@ public final class CheckpointStore {
                     + ". Train first ('fourfold train'), or give the run folder of a finished run.");
         }
         Checkpoint checkpoint = open(steps.get(steps.size() - 1));
-        checkpoint.verify(0, 1);
-        return checkpoint;
+        try {
+            checkpoint.verify(0, 1);
+            return checkpoint;
+        } catch (CheckpointException e) {
+            checkpoint.close();
+            throw e;
+        }
     }
 
     /** What {@code inspect} shows of every checkpoint, ascending, the unusable ones with their problem. */

@@ -15,6 +15,7 @@ import io.fourfold.train.Trainer;
 import io.fourfold.train.TrainerInputs;
 import io.fourfold.train.TrainingException;
 import java.io.IOException;
+import java.io.Serializable;
 import java.net.InetAddress;
 import java.net.UnknownHostException;
 import java.nio.file.Path;
@@ -22,12 +23,10 @@ import java.util.List;
 import java.util.UUID;
 import org.apache.hadoop.conf.Configuration;
 import org.apache.spark.BarrierTaskContext;
-import org.apache.spark.PartitionEvaluator;
-import org.apache.spark.PartitionEvaluatorFactory;
 import org.apache.spark.SparkEnv;
 import org.apache.spark.deploy.SparkHadoopUtil;
+import scala.Function1;
 import scala.collection.Iterator;
-import scala.collection.immutable.Seq;
 import scala.jdk.javaapi.CollectionConverters;
 
 /**
@@ -38,21 +37,18 @@ import scala.jdk.javaapi.CollectionConverters;
  * @param configYaml the resolved configuration
  */
 record RankTask(String runId, String configYaml, RunIdentity identity, double flopsPerToken, RankSetup setup)
-        implements PartitionEvaluatorFactory<Integer, RankReport>, PartitionEvaluator<Integer, RankReport> {
+        implements Function1<Iterator<Integer>, Iterator<RankReport>>, Serializable {
     private static final long serialVersionUID = 1;
 
     /** Identity of this process. */
     private static final String JVM = UUID.randomUUID().toString();
 
     @Override
-    public PartitionEvaluator<Integer, RankReport> createEvaluator() {
-        return this;
-    }
-
-    @Override
-    public Iterator<RankReport> eval(int partition, Seq<Iterator<Integer>> inputs) {
+    public Iterator<RankReport> apply(Iterator<Integer> unused) {
+        BarrierTaskContext task = BarrierTaskContext.get();
+        int partition = task.partitionId();
         String host = host();
-        String[] messages = BarrierTaskContext.get().allGather(member(host, partition).toJson());
+        String[] messages = task.allGather(member(host, partition).toJson());
         return CollectionConverters.asScala(List.of(run(host, partition, messages)).iterator());
     }
 

@@ -78,8 +78,9 @@ public final class TrainJob {
         // A cancelled job then interrupts its tasks, so that ranks that wait for each other end at once.
         spark.setJobGroup(task.runId(), "train " + name, true);
         try {
+            // Not mapPartitionsWithEvaluator: in Spark 4.2.0 its result is no barrier stage.
             List<RankReport> reports = new ArrayList<>(
-                    rdd.barrier().mapPartitionsWithEvaluator(task, tag).toJavaRDD().collect());
+                    rdd.barrier().mapPartitions(task, false, tag).toJavaRDD().collect());
             reports.sort(Comparator.comparingInt(RankReport::rank));
             return reports;
         } catch (Exception e) {
@@ -87,14 +88,18 @@ public final class TrainJob {
             if (e instanceof SparkException || e instanceof RuntimeException) {
                 throw new TrainingException(
                         TrainingException.Code.TRAIN_LAUNCH,
-                        "the barrier stage of " + ranks + " ranks did not finish: " + e.getMessage()
-                                + ". Run the same command to continue from the last checkpoint.",
+                        "the barrier stage of " + ranks + " ranks did not finish: " + firstLine(e) + ". Run the same command to continue from the last checkpoint.",
                         e);
             }
             throw new IllegalStateException(e);
         } finally {
             spark.clearJobGroup();
         }
+    }
+
+    /** Spark puts the executor's stack trace into its message; it stays in the cause. */
+    private static String firstLine(Exception e) {
+        return String.valueOf(e.getMessage()).lines().findFirst().orElse(e.toString());
     }
 
     private static RunStorage openFolder(FourfoldConfig config, SparkContext spark) {

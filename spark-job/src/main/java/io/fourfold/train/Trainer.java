@@ -101,7 +101,8 @@ public final class Trainer {
             var identity = checkpoint.identity();
             model.parametersChanged(identity.step());
             saver.loaded(checkpoint.location(), identity.step());
-            String changed = identity.configHash().equals(inputs.identity().configHash())
+            String changed = identity.configHash().isEmpty()
+                            || identity.configHash().equals(inputs.identity().configHash())
                     ? ""
                     : "; the configuration has changed since";
             notices.add(new Notice(

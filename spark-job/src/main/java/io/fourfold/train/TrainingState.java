@@ -63,13 +63,18 @@ final class TrainingState {
     }
 
     /**
-     * Fills weights, moments and state; collective, because weights are gathered from the shards. Moments stay zero when the
-     * checkpoint has none, as that of an imported model.
+     * Fills weights, moments and state; collective, because weights are gathered from the shards. An imported model, a
+     * checkpoint of step 0, may lack moments and state: they then start from zero.
      */
     void load(Checkpoint checkpoint) {
+        boolean imported = checkpoint.identity().step() == 0;
+        boolean moments = checkpoint.hasOptimizer();
+        if (!moments && !imported) {
+            throw new CheckpointException(checkpoint.location() + " has no optimizer moments, so training cannot continue"
+                    + " from it. Use a checkpoint that training wrote.");
+        }
         for (TensorSection section : shards) {
-            if (section.quantity() != Quantity.WEIGHT
-                    && checkpoint.names(section.quantity()).isEmpty()) {
+            if (section.quantity() != Quantity.WEIGHT && !moments) {
                 continue;
             }
             section.layout().shapes().forEach((name, shape) -> requireShape(checkpoint, name, shape));
@@ -78,6 +83,9 @@ final class TrainingState {
             }
         }
         for (Map.Entry<String, Tensor> state : store.state().entrySet()) {
+            if (imported && !checkpoint.names().contains(state.getKey())) {
+                continue;
+            }
             requireShape(checkpoint, state.getKey(), longs(state.getValue().shape()));
             backend.upload(checkpoint.readWhole(state.getKey()), state.getValue());
         }

@@ -3,10 +3,12 @@ package io.fourfold.train;
 import io.fourfold.kernels.comm.InProcessWorld;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import org.jspecify.annotations.Nullable;
 
 /** Runs ranks as threads. */
 public final class Ranks {
@@ -19,7 +21,7 @@ public final class Ranks {
     }
 
     /** How a rank ended: exactly one is not null. */
-    public record Outcome<T>(T value, Throwable failure) {}
+    public record Outcome<T>(@Nullable T value, @Nullable Throwable failure) {}
 
     /** Results by rank; the first failing rank's exception, unchecked, if one fails. */
     public static <T> List<T> run(int size, Work<T> work) {
@@ -31,7 +33,7 @@ public final class Ranks {
             if (outcome.failure() != null) {
                 throw new IllegalStateException(outcome.failure());
             }
-            values.add(outcome.value());
+            values.add(Objects.requireNonNull(outcome.value()));
         }
         return values;
     }

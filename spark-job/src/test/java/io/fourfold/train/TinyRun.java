@@ -6,21 +6,24 @@ import io.fourfold.config.ConfigLoader;
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.config.ResolvedConfig;
 import io.fourfold.data.BatchReader;
+import io.fourfold.kernels.comm.InProcessWorld;
 import io.fourfold.kernels.cpu.CpuBackend;
 import io.fourfold.metrics.RecordingSink;
 import io.fourfold.metrics.Sinks;
 import io.fourfold.metrics.StepMetrics;
 import io.fourfold.model.MoeTransformer;
+import java.net.URISyntaxException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.TreeMap;
 
 /** A run of a tiny model on synthetic data, with what its rank 0 reported. */
-final class TinyRun {
-    static final int VOCABULARY = 32;
-    static final int SEQUENCE = 16;
+public final class TinyRun {
+    public static final int VOCABULARY = 32;
+    public static final int SEQUENCE = 16;
 
     private final Map<String, String> settings = new TreeMap<>();
     private RunStorage storage;
@@ -30,7 +33,7 @@ final class TinyRun {
     private RecordingSink sink = new RecordingSink();
 
     /** Makes the training reader of a rank. */
-    interface BatchReaders {
+    public interface BatchReaders {
         BatchReader open(int rank);
     }
 
@@ -62,39 +65,21 @@ final class TinyRun {
         return tinyConfig(settings);
     }
 
-    /** A two-block model, the second with experts, six steps, a checkpoint after each. */
-    static FourfoldConfig tinyConfig(Map<String, String> settings) {
+    /** Two blocks, the second with experts; six steps, a checkpoint after each. */
+    public static FourfoldConfig tinyConfig(Map<String, String> settings) {
         Map<String, String> all = new TreeMap<>(settings);
         all.putIfAbsent("recipe.kind", "fp32");
-        String yaml =
-                """
-                model:
-                  name: tiny
-                  layers: 2
-                  hidden_size: 16
-                  vocab_size: %d
-                  attention: {heads: 2, kv_heads: 1, head_dim: 8}
-                  ffn: {intermediate_size: 32}
-                  moe:
-                    experts: 4
-                    top_k: 2
-                    intermediate_size: 16
-                    dense_layers: [0]
-                    router: {score: sigmoid, normalize: true, bias_update_rate: 0.01, aux_loss_coeff: 0.01}
-                train:
-                  sequence_length: %d
-                  global_batch_size: 4
-                  steps: 6
-                  eval_samples: 3
-                  optimizer: {learning_rate: 0.01}
-                  schedule: {warmup_steps: 2}
-                run:
-                  checkpoint: {every: 1, keep_last: 10}
-                """
-                        .formatted(VOCABULARY, SEQUENCE);
         List<String> sets = new ArrayList<>();
         all.forEach((key, value) -> sets.add(key + "=" + value));
-        return ConfigLoader.parse("tiny", yaml, sets).config();
+        return ConfigLoader.load(List.of(resource("tiny-run.yaml")), sets).config();
+    }
+
+    private static Path resource(String name) {
+        try {
+            return Path.of(Objects.requireNonNull(TinyRun.class.getResource(name)).toURI());
+        } catch (URISyntaxException e) {
+            throw new IllegalStateException(e);
+        }
     }
 
     List<TrainResult> train() {
@@ -107,7 +92,7 @@ final class TinyRun {
         return Ranks.outcomes(config().parallel().worldSize(), this::trainRank);
     }
 
-    private TrainResult trainRank(io.fourfold.kernels.comm.InProcessWorld world) {
+    private TrainResult trainRank(InProcessWorld world) {
         FourfoldConfig config = config();
         try (CpuBackend backend = new CpuBackend(1);
                 BatchReader train = readers.open(world.rank());

@@ -1,0 +1,167 @@
+package io.fourfold.spark;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.fourfold.config.FourfoldConfig;
+import io.fourfold.data.Batch;
+import io.fourfold.data.BatchReader;
+import io.fourfold.data.DataException;
+import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.cpu.CpuBackend;
+import io.fourfold.train.RunIdentity;
+import io.fourfold.train.SyntheticReader;
+import io.fourfold.train.TinyRun;
+import io.fourfold.train.TrainResult;
+import io.fourfold.train.Trainer;
+import io.fourfold.train.TrainingException;
+import java.nio.file.Path;
+import java.util.Map;
+import java.util.TreeMap;
+import org.apache.spark.sql.SparkSession;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+class TrainJobTest {
+    private static SparkSession spark;
+
+    @TempDir
+    Path folder;
+
+    @BeforeAll
+    static void start() {
+        spark = SparkSessions.open("test", 2);
+    }
+
+    @AfterAll
+    static void stop() {
+        spark.stop();
+    }
+
+    @Test
+    void trainsAsABarrierStageAndResumes() {
+        TrainResult whole = train(config("whole", 2, Map.of()), -1);
+        assertThat(whole.firstStep()).isZero();
+        assertThat(whole.lastStep()).isEqualTo(6);
+        assertThat(whole.checkpoint()).endsWith("step-00000006");
+        Path run = folder.resolve("whole");
+        assertThat(run.resolve("config.yaml")).content().contains("world_size: 2");
+        assertThat(run.resolve("plan.json")).exists();
+        assertThat(run.resolve("metrics.jsonl")).exists();
+
+        // The same run in two goes, the second with experts on two ranks.
+        assertThatThrownBy(() -> train(config("parts", 2, Map.of()), 3)).isInstanceOf(TrainingException.class);
+        TrainResult rest = train(config("parts", 2, Map.of()), -1);
+        assertThat(rest.firstStep()).isEqualTo(3);
+        assertThat(rest.loss()).isEqualTo(whole.loss());
+        assertThat(rest.validationLoss()).isEqualTo(whole.validationLoss());
+    }
+
+    @Test
+    void theFirstCauseIsReported() {
+        assertThatThrownBy(() -> train(config("failing", 2, Map.of()), 2))
+                .isInstanceOfSatisfying(TrainingException.class, e -> assertThat(e.code())
+                        .isEqualTo(TrainingException.Code.TRAIN_RANK_FAILED))
+                .hasMessageContaining("rank 1 on ")
+                .hasMessageContaining("shard 7 is corrupt")
+                .hasMessageContaining("rank 0 stopped as a consequence")
+                .hasCauseInstanceOf(DataException.class);
+    }
+
+    @Test
+    void tooFewSlotsAreSaidAtOnce() {
+        long start = System.nanoTime();
+        assertThatThrownBy(() -> train(config("wide", 4, Map.of()), -1))
+                .isInstanceOf(TrainingException.class)
+                .hasMessageContaining("world_size is 4")
+                .hasMessageContaining("can run 2 tasks at once")
+                .hasMessageContaining("local[4]");
+        assertThat(System.nanoTime() - start).isLessThan(5_000_000_000L);
+    }
+
+    @Test
+    void anUnwritableRunFolderIsSaidAtOnce() {
+        assertThatThrownBy(() -> train(config("/dev/null/run", 2, Map.of()), -1))
+                .isInstanceOf(TrainingException.class)
+                .hasMessageContaining("cannot write into the run folder")
+                .hasMessageContaining("run.dir");
+    }
+
+    private FourfoldConfig config(String run, int ranks, Map<String, String> more) {
+        Map<String, String> settings = new TreeMap<>(more);
+        settings.put("parallel.world_size", Integer.toString(ranks));
+        settings.put("run.dir", folder.resolve(run).toString());
+        settings.put("run.backend", "cpu");
+        return TinyRun.tinyConfig(settings);
+    }
+
+    /**
+     * @param failAfter steps after which rank 1 fails; -1 = it does not
+     */
+    private static TrainResult train(FourfoldConfig config, int failAfter) {
+        return TrainJob.run(config, spark, "tokenizer", new SyntheticSetup(failAfter));
+    }
+
+    /** Synthetic data; the reader of the second half of each global batch fails after some steps. */
+    private record SyntheticSetup(int failAfter) implements RankSetup {
+        private static final long serialVersionUID = 1;
+
+        @Override
+        public Backend backend(FourfoldConfig config) {
+            return new CpuBackend(1);
+        }
+
+        @Override
+        public BatchReader train(FourfoldConfig config, RunIdentity identity) {
+            return new FailingReader(failAfter);
+        }
+
+        @Override
+        public @Nullable BatchReader validation(FourfoldConfig config, RunIdentity identity) {
+            return new SyntheticReader(TinyRun.SEQUENCE, TinyRun.VOCABULARY, 6);
+        }
+
+        @Override
+        public Trainer.ModelFactory model() {
+            return new PreparedDataSetup().model();
+        }
+    }
+
+    private static final class FailingReader implements BatchReader {
+        private static final int GLOBAL_BATCH = 4;
+
+        private final SyntheticReader samples = new SyntheticReader(TinyRun.SEQUENCE, TinyRun.VOCABULARY, 5);
+        private final int failAfter;
+
+        FailingReader(int failAfter) {
+            this.failAfter = failAfter;
+        }
+
+        @Override
+        public int sequenceLength() {
+            return samples.sequenceLength();
+        }
+
+        @Override
+        public long samplesPerEpoch() {
+            return samples.samplesPerEpoch();
+        }
+
+        @Override
+        public Batch read(long first, int count, int rowIdBase) {
+            boolean secondRank = first % GLOBAL_BATCH >= GLOBAL_BATCH / 2;
+            if (failAfter >= 0 && secondRank && first / GLOBAL_BATCH >= failAfter) {
+                throw new DataException("shard 7 is corrupt");
+            }
+            return samples.read(first, count, rowIdBase);
+        }
+
+        @Override
+        public void close() {
+            samples.close();
+        }
+    }
+}
