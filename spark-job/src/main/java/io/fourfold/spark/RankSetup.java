@@ -15,7 +15,8 @@ interface RankSetup extends Serializable {
     BatchReader train(FourfoldConfig config, RunIdentity identity);
 
     /** Null when there is no validation data. */
-    @Nullable BatchReader validation(FourfoldConfig config, RunIdentity identity);
+    @Nullable
+    BatchReader validation(FourfoldConfig config, RunIdentity identity);
 
     Trainer.ModelFactory model();
 }

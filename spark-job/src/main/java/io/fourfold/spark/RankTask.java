@@ -49,7 +49,8 @@ record RankTask(String runId, String configYaml, RunIdentity identity, double fl
         int partition = task.partitionId();
         String host = host();
         String[] messages = task.allGather(member(host, partition).toJson());
-        return CollectionConverters.asScala(List.of(run(host, partition, messages)).iterator());
+        return CollectionConverters.asScala(
+                List.of(run(host, partition, messages)).iterator());
     }
 
     private RankReport run(String host, int partition, String[] messages) {
@@ -102,19 +103,15 @@ record RankTask(String runId, String configYaml, RunIdentity identity, double fl
 
     private static MetricsSink sink(FourfoldConfig config) {
         Path folder = RunFolders.localPath(config.run().dir())
-                .orElseGet(() -> Path.of(System.getProperty("java.io.tmpdir"), "fourfold-" + config.run().name()));
+                .orElseGet(() -> Path.of(
+                        System.getProperty("java.io.tmpdir"),
+                        "fourfold-" + config.run().name()));
         return Sinks.open(folder, config.run().logEvery(), config.run().tensorboard());
     }
 
     private Gang.Member member(String host, int partition) {
         return new Gang.Member(
-                host,
-                -1,
-                SparkEnv.get().executorId(),
-                JVM,
-                partition,
-                identity.configHash(),
-                Version.current());
+                host, -1, SparkEnv.get().executorId(), JVM, partition, identity.configHash(), Version.current());
     }
 
     private static String host() {

@@ -61,7 +61,8 @@ public final class TrainJob {
         Preflight.check(spark, ranks, folder);
         writeFacts(folder, resolved, plan);
         String runId = spark.applicationId() + "-" + UUID.randomUUID();
-        RankTask task = new RankTask(runId, resolved.yaml(), identity, plan.flopsPerToken().causal(), setup);
+        RankTask task = new RankTask(
+                runId, resolved.yaml(), identity, plan.flopsPerToken().causal(), setup);
         List<RankReport> reports = runGang(spark, ranks, task, config.run().name());
         if (reports.stream().anyMatch(report -> report.failure() != null)) {
             throw GangFailure.of(reports);
@@ -72,8 +73,9 @@ public final class TrainJob {
     /** The reports by rank. */
     private static List<RankReport> runGang(SparkContext spark, int ranks, RankTask task, String name) {
         List<Integer> numbers = IntStream.range(0, ranks).boxed().toList();
-        RDD<Integer> rdd =
-                JavaSparkContext.fromSparkContext(spark).parallelize(numbers, ranks).rdd();
+        RDD<Integer> rdd = JavaSparkContext.fromSparkContext(spark)
+                .parallelize(numbers, ranks)
+                .rdd();
         ClassTag<RankReport> tag = ClassTag$.MODULE$.apply(RankReport.class);
         // A cancelled job then interrupts its tasks, so that ranks that wait for each other end at once.
         spark.setJobGroup(task.runId(), "train " + name, true);
@@ -88,7 +90,8 @@ public final class TrainJob {
             if (e instanceof SparkException || e instanceof RuntimeException) {
                 throw new TrainingException(
                         TrainingException.Code.TRAIN_LAUNCH,
-                        "the barrier stage of " + ranks + " ranks did not finish: " + firstLine(e) + ". Run the same command to continue from the last checkpoint.",
+                        "the barrier stage of " + ranks + " ranks did not finish: " + firstLine(e)
+                                + ". Run the same command to continue from the last checkpoint.",
                         e);
             }
             throw new IllegalStateException(e);
@@ -121,7 +124,8 @@ public final class TrainJob {
         } catch (IOException e) {
             throw new TrainingException(
                     TrainingException.Code.TRAIN_SETUP,
-                    "cannot write config.yaml and plan.json into " + folder.location() + ": " + e + ". Free space there",
+                    "cannot write config.yaml and plan.json into " + folder.location() + ": " + e
+                            + ". Free space there",
                     e);
         }
     }

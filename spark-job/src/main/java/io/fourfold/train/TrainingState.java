@@ -70,8 +70,9 @@ final class TrainingState {
         boolean imported = checkpoint.identity().step() == 0;
         boolean moments = checkpoint.hasOptimizer();
         if (!moments && !imported) {
-            throw new CheckpointException(checkpoint.location() + " has no optimizer moments, so training cannot continue"
-                    + " from it. Use a checkpoint that training wrote.");
+            throw new CheckpointException(
+                    checkpoint.location() + " has no optimizer moments, so training cannot continue"
+                            + " from it. Use a checkpoint that training wrote.");
         }
         for (TensorSection section : shards) {
             if (section.quantity() != Quantity.WEIGHT && !moments) {

@@ -47,8 +47,7 @@ class CheckpointStoreTest {
             assertThat(checkpoint.readWhole("w")).containsExactly(values(100, ROWS * COLUMNS));
             assertThat(checkpoint.read("w", new long[] {1, 1}, new long[] {2, 2}))
                     .containsExactly(105, 106, 109, 110);
-            assertThat(checkpoint.read(
-                            Quantity.MOMENT2, "w", new Box(new long[] {5, 3}, new long[] {1, 1})))
+            assertThat(checkpoint.read(Quantity.MOMENT2, "w", new Box(new long[] {5, 3}, new long[] {1, 1})))
                     .containsExactly(1000 + 23);
             assertThat(checkpoint.readWhole("bias")).containsExactly(7, 8);
             assertThat(checkpoint.hasOptimizer()).isTrue();
@@ -138,7 +137,9 @@ class CheckpointStoreTest {
     void namesAMissingFileAndAChangedIndex() throws IOException {
         Path one = save(1, 10);
         Files.delete(one.resolve("rank-00000.bin"));
-        assertThatThrownBy(() -> store.open(1)).hasMessageContaining("rank-00000.bin").hasMessageContaining("missing");
+        assertThatThrownBy(() -> store.open(1))
+                .hasMessageContaining("rank-00000.bin")
+                .hasMessageContaining("missing");
         Path two = save(2, 10);
         Files.writeString(two.resolve("rank-00000.json"), "{}");
         assertThatThrownBy(() -> store.open(2)).hasMessageContaining("rank-00000.json");

@@ -63,8 +63,9 @@ class TrainJobTest {
     @Test
     void theFirstCauseIsReported() {
         assertThatThrownBy(() -> train(config("failing", 2, Map.of()), 2))
-                .isInstanceOfSatisfying(TrainingException.class, e -> assertThat(e.code())
-                        .isEqualTo(TrainingException.Code.TRAIN_RANK_FAILED))
+                .isInstanceOfSatisfying(
+                        TrainingException.class,
+                        e -> assertThat(e.code()).isEqualTo(TrainingException.Code.TRAIN_RANK_FAILED))
                 .hasMessageContaining("rank 1 on ")
                 .hasMessageContaining("shard 7 is corrupt")
                 .hasMessageContaining("rank 0 stopped as a consequence")

@@ -32,12 +32,13 @@ class NonFiniteTest {
             return new Spoiling(TrainableModel.of(model), Spoiling.What.WEIGHT);
         });
         List<Ranks.Outcome<TrainResult>> outcomes = run.outcomes();
-        assertThat(outcomes).allSatisfy(outcome -> assertThat(outcome.failure())
-                .isInstanceOf(TrainingException.class)
-                .hasMessageContaining("TRAIN_NON_FINITE")
-                .hasMessageContaining("step 3")
-                .hasMessageContaining("layers.1")
-                .hasMessageContaining("step-00000002"));
+        assertThat(outcomes)
+                .allSatisfy(outcome -> assertThat(outcome.failure())
+                        .isInstanceOf(TrainingException.class)
+                        .hasMessageContaining("TRAIN_NON_FINITE")
+                        .hasMessageContaining("step 3")
+                        .hasMessageContaining("layers.1")
+                        .hasMessageContaining("step-00000002"));
         assertThat(run.losses()).hasSize(2);
         assertThat(run.events(EventKind.NON_FINITE)).hasSize(1);
         assertThat(folder.resolve("checkpoints/step-00000002/COMMIT")).exists();

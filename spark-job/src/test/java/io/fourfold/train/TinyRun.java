@@ -76,7 +76,8 @@ public final class TinyRun {
 
     private static Path resource(String name) {
         try {
-            return Path.of(Objects.requireNonNull(TinyRun.class.getResource(name)).toURI());
+            return Path.of(
+                    Objects.requireNonNull(TinyRun.class.getResource(name)).toURI());
         } catch (URISyntaxException e) {
             throw new IllegalStateException(e);
         }
@@ -97,8 +98,7 @@ public final class TinyRun {
         try (CpuBackend backend = new CpuBackend(1);
                 BatchReader train = readers.open(world.rank());
                 BatchReader validation = new SyntheticReader(SEQUENCE, VOCABULARY, 6)) {
-            RunIdentity identity =
-                    new RunIdentity(ResolvedConfig.of(config).sha256(), "tokenizer", "test");
+            RunIdentity identity = new RunIdentity(ResolvedConfig.of(config).sha256(), "tokenizer", "test");
             return new Trainer(
                             new TrainerInputs(
                                     config,
