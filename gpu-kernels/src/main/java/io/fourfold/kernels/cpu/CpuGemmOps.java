@@ -10,9 +10,9 @@ import java.util.Arrays;
 import org.bytedeco.openblas.global.openblas_nolapack;
 
 /**
- * Products through OpenBLAS sgemm: FP32 multiplication and accumulation, one scale (both tensor scales, multiplied in
- * FP64 and rounded to FP32) applied to the sum, then rounding to BF16 where C is BF16. The order of summation is
- * OpenBLAS's own and the same from run to run for one processor type and number of threads.
+ * Products through OpenBLAS sgemm: FP32 multiplication and accumulation, one factor (the product of both tensor scales)
+ * applied to the sum, then rounding to BF16 where C is BF16. The order of summation is OpenBLAS's own, the same from run
+ * to run for one processor type and number of threads.
  */
 public final class CpuGemmOps implements GemmOps, AutoCloseable {
     private final NativeFloats nativeA = new NativeFloats();
@@ -110,7 +110,7 @@ public final class CpuGemmOps implements GemmOps, AutoCloseable {
                 a.rows(),
                 b.rows(),
                 a.depth(),
-                (float) (a.tensorScale() * b.tensorScale()),
+                a.tensorScale() * b.tensorScale(),
                 left,
                 right,
                 accumulate ? 1f : 0f,

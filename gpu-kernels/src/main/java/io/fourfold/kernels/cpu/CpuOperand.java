@@ -11,9 +11,9 @@ import io.fourfold.kernels.op.OperandSpec;
  * @param depth dot-product length, including the padding that a Hadamard transform adds
  * @param values [rows, depth], or [depth, rows] when {@code depthMajor}
  * @param depthMajor the storage has K as its outer dimension (an operand by columns: nothing is ever transposed)
- * @param tensorScale factor of all values, in FP64; 1 for plain operands
+ * @param tensorScale factor of all values; 1 for plain operands
  */
-record CpuOperand(OperandSpec spec, int rows, int depth, CpuTensor values, boolean depthMajor, double tensorScale)
+record CpuOperand(OperandSpec spec, int rows, int depth, CpuTensor values, boolean depthMajor, float tensorScale)
         implements GemmOperand {
 
     static CpuOperand of(GemmOperand operand) {
