@@ -1,0 +1,76 @@
+package io.fourfold.report;
+
+import io.fourfold.metrics.EventKind;
+import io.fourfold.metrics.HumanNumbers;
+import io.fourfold.metrics.RunEvent;
+import io.fourfold.metrics.RunHistory;
+import java.time.ZoneOffset;
+import java.time.format.DateTimeFormatter;
+import java.util.List;
+import java.util.Locale;
+
+/** What happened, newest last. */
+final class EventSection {
+    private static final int SHOWN = 30;
+    private static final int KEPT = 1000;
+    private static final DateTimeFormatter TIME =
+            DateTimeFormatter.ofPattern("yyyy-MM-dd HH:mm:ss", Locale.ROOT).withZone(ZoneOffset.UTC);
+
+    private EventSection() {}
+
+    static String html(RunHistory run) {
+        List<RunEvent> events = run.events();
+        StringBuilder html = new StringBuilder();
+        int shown = Math.min(SHOWN, events.size());
+        int older = events.size() - shown;
+        if (events.isEmpty()) {
+            html.append(Page.note("Nothing out of the ordinary so far."));
+        } else {
+            int first = Math.max(0, older - KEPT);
+            if (older > 0) {
+                html.append(Page.fold(
+                        (older - first) + " earlier events", table(events.subList(first, older), run.attempts())));
+            }
+            html.append(table(events.subList(older, events.size()), run.attempts()));
+        }
+        if (run.supersededLines() > 0) {
+            html.append(Page.note(HumanNumbers.grouped(run.supersededLines())
+                    + " step and evaluation lines of aborted attempts were replaced by a later attempt."));
+        }
+        if (run.damagedLines() > 0) {
+            html.append(Page.note(
+                    HumanNumbers.grouped(run.damagedLines()) + " damaged lines of metrics.jsonl were skipped."));
+        }
+        return Page.section("events", "Events", "", "<div class=\"card pad\">" + html + "</div>");
+    }
+
+    private static String table(List<RunEvent> events, int attempts) {
+        StringBuilder html =
+                new StringBuilder("<table class=\"events\"><thead><tr><th>time (UTC)</th><th class=\"n\">step</th>");
+        html.append(attempts > 1 ? "<th class=\"n\">start</th>" : "")
+                .append("<th>kind</th><th>message</th></tr></thead><tbody>");
+        for (RunEvent event : events) {
+            html.append("<tr><td class=\"time\">")
+                    .append(TIME.format(event.time()))
+                    .append("</td><td class=\"n\">");
+            html.append(HumanNumbers.grouped(event.step())).append("</td>");
+            if (attempts > 1) {
+                html.append("<td class=\"n\">").append(event.attempt()).append("</td>");
+            }
+            html.append("<td><span class=\"badge ").append(style(event.kind())).append("\">");
+            html.append(Html.escape(event.kind().replace('_', ' '))).append("</span></td><td>");
+            html.append(Html.escape(event.message())).append("</td></tr>");
+        }
+        return html.append("</tbody></table>").toString();
+    }
+
+    private static String style(String kind) {
+        return switch (kind) {
+            case EventKind.FINISHED -> "good";
+            case EventKind.FAILED, EventKind.NON_FINITE -> "bad";
+            case EventKind.CHECKPOINT_FAILED, EventKind.WARNING -> "warn";
+            case EventKind.RESUME, EventKind.PRECISION_SWITCH -> "accent";
+            default -> "idle";
+        };
+    }
+}
