@@ -80,7 +80,7 @@ final class TrainingLoop {
     TrainResult run(Progress start, List<Notice> notices) {
         long begun = System.nanoTime();
         int total = config.train().steps();
-        inputs.sink().start(RunFacts.of(inputs, model, groups.mapping()), start.step(), total);
+        inputs.sink().start(RunFacts.of(inputs, model, groups.mapping()), start.step() + 1, total);
         notices.forEach(notice -> inputs.sink().event(notice.step(), notice.kind(), notice.message()));
         progress = start;
         try {
