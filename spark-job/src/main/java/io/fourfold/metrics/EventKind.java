@@ -10,6 +10,8 @@ public final class EventKind {
     public static final String RESUME = "resume";
     /** GEMMs changed their format, for instance the late return to BF16. */
     public static final String PRECISION_SWITCH = "precision_switch";
+    /** The attempt ended on request, before its last step. */
+    public static final String STOP = "stop";
     /** All steps are done. */
     public static final String FINISHED = "finished";
     /** The attempt ended on an error. */

@@ -68,7 +68,7 @@ final class EventSection {
         return switch (kind) {
             case EventKind.FINISHED -> "good";
             case EventKind.FAILED, EventKind.NON_FINITE -> "bad";
-            case EventKind.CHECKPOINT_FAILED, EventKind.WARNING -> "warn";
+            case EventKind.CHECKPOINT_FAILED, EventKind.WARNING, EventKind.STOP -> "warn";
             case EventKind.RESUME, EventKind.PRECISION_SWITCH -> "accent";
             default -> "idle";
         };

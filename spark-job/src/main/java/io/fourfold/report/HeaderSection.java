@@ -44,16 +44,12 @@ final class HeaderSection {
         if (run.complete()) {
             return badge("good", "finished, " + HumanNumbers.grouped(run.totalSteps()) + " steps");
         }
-        return failed(run.events()) ? badge("bad", "failed at " + at) : badge("warn", "unfinished, " + at);
-    }
-
-    /** True when the newest attempt reported its failure. */
-    private static boolean failed(List<RunEvent> events) {
-        if (events.isEmpty()) {
-            return false;
-        }
-        RunEvent last = events.get(events.size() - 1);
-        return last.kind().equals(EventKind.FAILED) || last.kind().equals(EventKind.NON_FINITE);
+        List<RunEvent> events = run.events();
+        return switch (events.isEmpty() ? "" : events.get(events.size() - 1).kind()) {
+            case EventKind.FAILED, EventKind.NON_FINITE -> badge("bad", "failed at " + at);
+            case EventKind.STOP -> badge("warn", "stopped at " + at);
+            default -> badge("warn", "unfinished, " + at);
+        };
     }
 
     private static String badge(String style, String text) {
@@ -92,7 +88,7 @@ final class HeaderSection {
                     html,
                     "Training loss",
                     HumanNumbers.measure(loss.finalMean()),
-                    "from " + HumanNumbers.measure(loss.y()[0]) + "; mean of last 5%");
+                    "last 5%, from " + HumanNumbers.significant(loss.y()[0], 4));
         }
     }
 

@@ -57,7 +57,7 @@ public final class RunReport {
     /** The whole page. */
     static String page(Path runFolder, RunHistory run) throws IOException {
         Path folderName = runFolder.toAbsolutePath().normalize().getFileName();
-        String name = run.facts().getOrDefault("name", folderName == null ? "run" : folderName.toString());
+        String name = run.facts().getOrDefault("run", folderName == null ? "run" : folderName.toString());
         StringBuilder html = new StringBuilder(1 << 16);
         html.append("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>");
         html.append("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>");

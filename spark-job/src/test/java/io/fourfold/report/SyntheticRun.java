@@ -49,7 +49,7 @@ final class SyntheticRun {
 
     Map<String, String> facts() {
         Map<String, String> facts = new LinkedHashMap<>();
-        facts.put("name", "tiny-" + recipe);
+        facts.put("run", "tiny-" + recipe);
         facts.put("model", "tiny-moe: " + layers + " layers, " + experts + " experts, top 2");
         facts.put("recipe", recipe);
         facts.put("backend", "cpu");
