@@ -1,0 +1,67 @@
+package io.fourfold.kernels.cpu;
+
+import static io.fourfold.kernels.cpu.OperationFixture.assertClose;
+import static io.fourfold.kernels.cpu.OperationFixture.doubles;
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.within;
+
+import io.fourfold.kernels.op.AdamWStep;
+import io.fourfold.kernels.op.OptimizerOps;
+import io.fourfold.kernels.tensor.DType;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+
+final class CpuAdamWTest {
+    private final OperationFixture fixture = new OperationFixture(8);
+    private final OptimizerOps ops = fixture.backend.optimizer();
+
+    @AfterEach
+    void close() {
+        fixture.close();
+    }
+
+    @Test
+    void followsTheFormulaOverSeveralSteps() {
+        int n = 29;
+        CpuTensor weight = fixture.gaussian(DType.FP32, 1, n);
+        CpuTensor m = fixture.zeros(DType.FP32, n);
+        CpuTensor v = fixture.zeros(DType.FP32, n);
+        double[] w = doubles(weight);
+        double[] first = new double[n];
+        double[] second = new double[n];
+        for (int t = 1; t <= 5; t++) {
+            CpuTensor grad = fixture.gaussian(DType.FP32, 1, n);
+            AdamWStep step = new AdamWStep(t, 0.01f, 0.9f, 0.95f, 1e-8f, 0.1f, 0.5f);
+            ops.adamW(weight, grad, m, v, t == 3 ? step.withoutDecay() : step);
+            double[] g = doubles(grad);
+            for (int i = 0; i < n; i++) {
+                double x = g[i] * 0.5;
+                first[i] = 0.9 * first[i] + 0.1 * x;
+                second[i] = 0.95 * second[i] + 0.05 * x * x;
+                double update =
+                        first[i] / (1 - Math.pow(0.9, t)) / (Math.sqrt(second[i] / (1 - Math.pow(0.95, t))) + 1e-8);
+                w[i] -= 0.01 * (update + (t == 3 ? 0 : 0.1) * w[i]);
+            }
+            assertClose(weight, w, 1e-6);
+        }
+        assertClose(m, first, 1e-5);
+        assertClose(v, second, 1e-5);
+    }
+
+    @Test
+    void squaredNormAddsInDoublePrecision() {
+        CpuTensor values = fixture.gaussian(DType.FP32, 100, 1001);
+        CpuTensor out = fixture.floats(new float[] {3}, 1);
+        double expected = 3;
+        for (double value : doubles(values)) {
+            expected += value * value;
+        }
+        ops.addSquaredNorm(values, out);
+        assertThat((double) fixture.readFloats(out)[0]).isCloseTo(expected, within(Math.ulp((float) expected) * 1.0));
+        ops.addSquaredNorm(fixture.floats(new float[] {1, Float.NaN}, 2), out);
+        assertThat(fixture.readFloats(out)[0]).isNaN();
+        CpuTensor none = fixture.floats(new float[] {7}, 1);
+        ops.addSquaredNorm(fixture.empty(DType.FP32, 0), none);
+        assertThat(fixture.readFloats(none)).containsExactly(7f);
+    }
+}
