@@ -5,7 +5,6 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.fourfold.config.ModelConfig;
 import java.util.ArrayList;
-import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
@@ -70,9 +69,7 @@ public final class ModelFingerprint {
 
     private static void flatten(String prefix, JsonNode node, Map<String, String> values) {
         if (node instanceof ObjectNode object) {
-            Iterator<Map.Entry<String, JsonNode>> fields = object.fields();
-            while (fields.hasNext()) {
-                Map.Entry<String, JsonNode> field = fields.next();
+            for (Map.Entry<String, JsonNode> field : object.properties()) {
                 if (!IGNORED.contains(field.getKey())) {
                     flatten(
                             prefix.isEmpty() ? field.getKey() : prefix + "." + field.getKey(),

@@ -9,13 +9,13 @@ import org.apache.spark.sql.SparkSession;
  * barrier tasks needs. Without a master the session runs in this JVM.
  */
 public final class SparkSessions {
-    /** Settings for every master; a value set elsewhere wins. */
+    /**
+     * Settings for every master; a value set elsewhere wins. Retries stay as they are, for data preparation needs them: a
+     * gang is a result stage, which Spark never reruns.
+     */
     private static final Map<String, String> BASELINE = Map.ofEntries(
             Map.entry("spark.dynamicAllocation.enabled", "false"),
             Map.entry("spark.speculation", "false"),
-            // A restart is a new job with a fresh world: Spark itself never reruns a gang.
-            Map.entry("spark.stage.maxConsecutiveAttempts", "1"),
-            Map.entry("spark.task.maxFailures", "1"),
             Map.entry("spark.barrier.sync.timeout", "600"),
             Map.entry("spark.locality.wait", "0"),
             Map.entry("spark.task.reaper.enabled", "true"),
@@ -30,8 +30,7 @@ public final class SparkSessions {
             "spark.driver.bindAddress", "127.0.0.1",
             // The reaper would end this whole JVM.
             "spark.task.reaper.killTimeout", "-1",
-            "spark.sql.shuffle.partitions", "8",
-            "spark.default.parallelism", "2");
+            "spark.sql.shuffle.partitions", "8");
 
     private SparkSessions() {}
 

@@ -94,6 +94,7 @@ final class TrainingLoop {
     private TrainResult train(Progress start, int total, long begun) {
         boolean stopped = false;
         while (progress.step() < total && !stopped) {
+            requireNotInterrupted();
             announceSwitch(progress.step() + 1);
             stopped = step(progress);
             progress = progress.plus(globalBatch);
@@ -222,6 +223,16 @@ final class TrainingLoop {
         lastValidation = metrics.loss();
         lastValidationStep = step;
         inputs.sink().evaluation(metrics);
+    }
+
+    /** A cancelled Spark job interrupts its tasks; collectives notice, a single rank has none. */
+    private void requireNotInterrupted() {
+        if (Thread.currentThread().isInterrupted()) {
+            throw new TrainingException(
+                    TrainingException.Code.TRAIN_LAUNCH,
+                    "rank " + groups.rank() + " was cancelled after step " + progress.step()
+                            + ". Run the same command to continue from the last checkpoint.");
+        }
     }
 
     private void announceSwitch(int step) {
