@@ -42,11 +42,15 @@ final class DataRules {
     }
 
     private static void blend(DataConfig data, List<Problem> problems) {
+        if (!data.blend().isEmpty() && data.blend().values().stream().allMatch(w -> w == 0)) {
+            problems.add(Problem.error(
+                    "data.blend", "", "all weights are 0", "give at least one data set a weight above 0"));
+        }
         for (Map.Entry<String, Double> weight : data.blend().entrySet()) {
             String key = "data.blend." + weight.getKey();
-            if (!(weight.getValue() > 0)) {
+            if (weight.getValue() < 0) {
                 problems.add(Problem.error(
-                        key, weight.getValue(), "a weight must be above 0", "remove the data set from the blend"));
+                        key, weight.getValue(), "a weight must not be negative", "use 0 to leave the data set out"));
             }
             if (!data.sources().isEmpty() && !data.sources().containsKey(weight.getKey())) {
                 String nearest = NearestName.of(weight.getKey(), data.sources().keySet());

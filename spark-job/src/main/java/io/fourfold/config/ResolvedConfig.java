@@ -5,6 +5,7 @@ import java.math.BigDecimal;
 import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
+import java.util.ArrayList;
 import java.util.HexFormat;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -21,6 +22,8 @@ public final class ResolvedConfig {
     private static final Pattern PLAIN_TEXT = Pattern.compile("[A-Za-z_/][A-Za-z0-9_./+-]*");
     private static final Pattern YAML_WORD =
             Pattern.compile("(?i)true|false|yes|no|on|off|y|n|null|~|\\.inf|\\.nan|nan|inf|infinity");
+
+    private static final int COMMENT_COLUMN = 44;
 
     private final String yaml;
     private final Map<String, String> values;
@@ -70,6 +73,25 @@ public final class ResolvedConfig {
     /** Canonical text of every leaf by its dotted path, in the order written. */
     public Map<String, String> values() {
         return values;
+    }
+
+    /** As {@link #yaml}, for people: each value that is not a default is followed by where it comes from. */
+    public String annotated(Map<String, String> provenance) {
+        StringBuilder out = new StringBuilder();
+        List<String> path = new ArrayList<>();
+        for (String line : yaml.lines().toList()) {
+            String key = line.strip();
+            int depth = (line.length() - key.length()) / 2;
+            path.subList(depth, path.size()).clear();
+            path.add(key.substring(0, key.indexOf(':')));
+            String place = provenance.getOrDefault(String.join(".", path), RecordBinder.DEFAULT);
+            out.append(line);
+            if (!place.equals(RecordBinder.DEFAULT)) {
+                out.append(" ".repeat(Math.max(1, COMMENT_COLUMN - line.length()))).append(" # ").append(place);
+            }
+            out.append('\n');
+        }
+        return out.toString();
     }
 
     private static void write(

@@ -58,6 +58,19 @@ public final class ExportJob {
         }
     }
 
+    /**
+     * The model that {@link #run} would write, after checking that it can; writes nothing.
+     *
+     * @throws HfException with all reasons when the family cannot express the model
+     */
+    public static ModelConfig check(RunStorage run, Options options) {
+        try (TrainedRun trained = TrainedRun.open(run, options.step())) {
+            ModelConfig model = withFamily(trained.config().model(), options.family());
+            HfFamilies.require(model);
+            return model;
+        }
+    }
+
     private static TokenizerFiles tokenizerFiles(DataConfig data, @Nullable Path given) {
         if (given != null) {
             return TokenizerFiles.copyOf(given);

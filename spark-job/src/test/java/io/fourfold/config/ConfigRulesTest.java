@@ -56,7 +56,8 @@ class ConfigRulesTest {
                 "train.optimizer.epsilon=0 | train.optimizer.epsilon | must be above 0 | 1.0e-8",
                 "data.sources={a b: [x]} | data.sources.a b | becomes a folder | rename",
                 "data.sources={a: []} | data.sources.a | has no files | list",
-                "data.blend={a: 0.0} | data.blend.a | above 0 | remove",
+                "data.blend={a: -1.0} | data.blend.a | not be negative | use 0",
+                "data.blend={a: 0.0} | data.blend | all weights are 0 | at least one",
                 "data.sources={books: [x]} data.blend={boks: 1.0} | data.blend.boks | not among data.sources | mean books",
             })
     void impossible(String sets, String key, String rule, String fix) {

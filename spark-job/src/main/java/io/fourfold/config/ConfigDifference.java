@@ -1,0 +1,62 @@
+package io.fourfold.config;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What changed between the configuration of a run and the one it is to be continued with.
+ *
+ * @param key dotted path
+ * @param before canonical text; null when the setting is new
+ * @param after canonical text
+ */
+public record ConfigDifference(String key, @Nullable String before, String after) {
+    /**
+     * Settings that may change while a run goes on. They say how the run is watched, stored and spread over machines, or,
+     * like the number of steps and the late switch, take effect from the next step on. A loss curve stays comparable:
+     * what decides it (model, recipe, data, batch, optimizer, seed) may not change.
+     */
+    private static final List<String> FREE = List.of(
+            "run.",
+            "parallel.",
+            "train.steps",
+            "train.micro_batch_size",
+            "train.eval_every",
+            "train.eval_samples",
+            "recipe.telemetry_every",
+            "recipe.late_switch.",
+            "data.sources",
+            "data.prepared",
+            "data.verify_checksums");
+
+    /** In the order of the records; empty when the two mean the same. */
+    public static List<ConfigDifference> between(FourfoldConfig before, FourfoldConfig after) {
+        Map<String, String> old = ResolvedConfig.of(before).values();
+        Map<String, String> now = ResolvedConfig.of(after).values();
+        List<ConfigDifference> differences = new ArrayList<>();
+        now.forEach((key, value) -> {
+            String was = old.get(key);
+            if (!value.equals(was)) {
+                differences.add(new ConfigDifference(key, was, value));
+            }
+        });
+        old.forEach((key, value) -> {
+            if (!now.containsKey(key)) {
+                differences.add(new ConfigDifference(key, value, "null"));
+            }
+        });
+        return differences;
+    }
+
+    /** True when a run may be continued with this change. */
+    public boolean allowed() {
+        return FREE.stream().anyMatch(free -> free.endsWith(".") ? key.startsWith(free) : key.equals(free));
+    }
+
+    @Override
+    public String toString() {
+        return key + ": " + (before == null ? "(new)" : before) + " -> " + after;
+    }
+}
