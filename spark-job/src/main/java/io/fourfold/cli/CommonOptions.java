@@ -13,7 +13,9 @@ import picocli.CommandLine.Option;
 
 /** What every command takes, and where it prints. */
 final class CommonOptions {
-    @Option(names = "--json", description = "Print the result as JSON on standard output; everything else goes to standard error.")
+    @Option(
+            names = "--json",
+            description = "Print the result as JSON on standard output; everything else goes to standard error.")
     boolean json;
 
     @Option(names = "--verbose", description = "Show the stack trace of an error.")

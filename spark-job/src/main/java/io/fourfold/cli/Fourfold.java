@@ -15,6 +15,7 @@ import picocli.CommandLine.UnmatchedArgumentException;
         versionProvider = VersionProvider.class,
         subcommands = {
             PlanCommand.class,
+            EvalCommand.class,
             ExportCommand.class,
             ImportCommand.class,
             InspectCommand.class,
@@ -39,7 +40,8 @@ public final class Fourfold {
         try {
             return line.execute(arguments);
         } catch (OutOfMemoryError | StackOverflowError e) {
-            return Failure.report(e, List.of(arguments).contains("--verbose"), err).number();
+            return Failure.report(e, List.of(arguments).contains("--verbose"), err)
+                    .number();
         }
     }
 

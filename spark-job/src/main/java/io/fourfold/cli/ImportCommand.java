@@ -18,8 +18,9 @@ import picocli.CommandLine.Option;
 /** Turns a Hugging Face folder into a run folder to train from. */
 @Command(
         name = "import",
-        description = "Turn a Hugging Face folder (Mixtral, Qwen2-MoE, Qwen3-MoE) into a run folder that training starts"
-                + " from.")
+        description =
+                "Turn a Hugging Face folder (Mixtral, Qwen2-MoE, Qwen3-MoE) into a run folder that training starts"
+                        + " from.")
 final class ImportCommand implements Callable<Integer> {
     @Mixin
     private CommonOptions common = new CommonOptions();
@@ -64,13 +65,10 @@ final class ImportCommand implements Callable<Integer> {
             } else {
                 common.say(
                         "Imported %s, %s parameters, as %s",
-                        report.model().name(),
-                        Quantities.count(report.parameters()),
-                        report.checkpoint());
+                        report.model().name(), Quantities.count(report.parameters()), report.checkpoint());
                 common.say(
                         "Train from it: fourfold train --config %s --config ... --set run.dir=%s",
-                        run.resolve(report.modelFile()),
-                        run);
+                        run.resolve(report.modelFile()), run);
             }
         }
         return ExitCode.OK.number();

@@ -60,8 +60,9 @@ final class InspectCommand implements Callable<Integer> {
         if (!splits.isEmpty()) {
             return prepared(splits.stream().map(ManifestFile::read).toList());
         }
-        throw new UsageException(path + " is none of: a run folder (has checkpoints/), a checkpoint (step-*/manifest.json"
-                + " in checkpoints/), prepared data (*/train/manifest.json), a Hugging Face folder (config.json)");
+        throw new UsageException(
+                path + " is none of: a run folder (has checkpoints/), a checkpoint (step-*/manifest.json"
+                        + " in checkpoints/), prepared data (*/train/manifest.json), a Hugging Face folder (config.json)");
     }
 
     private int checkpoints(List<CheckpointSummary> summaries) {
@@ -109,7 +110,8 @@ final class InspectCommand implements Callable<Integer> {
         List<CheckpointSummary> mine =
                 summaries.stream().filter(s -> s.path().endsWith(name)).toList();
         if (mine.isEmpty()) {
-            throw new CheckpointException(path + " is not complete: it has no COMMIT. Use another checkpoint of " + run);
+            throw new CheckpointException(
+                    path + " is not complete: it has no COMMIT. Use another checkpoint of " + run);
         }
         return checkpoints(mine);
     }

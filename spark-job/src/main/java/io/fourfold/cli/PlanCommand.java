@@ -52,7 +52,8 @@ final class PlanCommand implements Callable<Integer> {
             throw new UsageException("--ranks-per-host must be at least 1, not " + ranksPerHost);
         }
         ConfigLoader.Loaded loaded = config.load(common.err());
-        Plan plan = Plan.of(loaded.config(), ranksPerHost, PreparedTokens.of(loaded.config().data()));
+        Plan plan = Plan.of(
+                loaded.config(), ranksPerHost, PreparedTokens.of(loaded.config().data()));
         PrintWriter out = common.out();
         if (common.json) {
             out.print(PlanJson.text(plan));

@@ -8,7 +8,7 @@ import org.jspecify.annotations.Nullable;
 public final class NearestName {
     private NearestName() {}
 
-    /** The candidate with the smallest edit distance, or null when none is close (about a third of its letters). */
+    /** The candidate with the smallest edit distance, or null when none is close (a third of its letters differ). */
     public static @Nullable String of(String name, Collection<String> candidates) {
         String wanted = name.toLowerCase(Locale.ROOT).replace('-', '_');
         String best = null;
@@ -20,10 +20,7 @@ public final class NearestName {
                 best = candidate;
             }
         }
-        if (best == null || bestDistance > Math.max(2, Math.max(wanted.length(), best.length()) / 3)) {
-            return null;
-        }
-        return bestDistance < best.length() ? best : null;
+        return best != null && bestDistance <= Math.max(1, wanted.length() / 3) ? best : null;
     }
 
     /** Insertions, deletions, replacements and swaps of neighbours that turn one text into the other. */

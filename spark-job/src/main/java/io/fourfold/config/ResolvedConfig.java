@@ -87,7 +87,9 @@ public final class ResolvedConfig {
             String place = provenance.getOrDefault(String.join(".", path), RecordBinder.DEFAULT);
             out.append(line);
             if (!place.equals(RecordBinder.DEFAULT)) {
-                out.append(" ".repeat(Math.max(1, COMMENT_COLUMN - line.length()))).append(" # ").append(place);
+                out.append(" ".repeat(Math.max(1, COMMENT_COLUMN - line.length())))
+                        .append(" # ")
+                        .append(place);
             }
             out.append('\n');
         }

@@ -44,17 +44,18 @@ final class TrainRules {
     private static void schedule(TrainConfig train, List<Problem> problems) {
         TrainConfig.ScheduleConfig schedule = train.schedule();
         if (schedule.warmupSteps() > train.steps()) {
-            problems.add(Problem.error(
+            problems.add(Problem.warning(
                     "train.schedule.warmup_steps",
                     schedule.warmupSteps(),
-                    "must not exceed train.steps (" + train.steps() + ")",
+                    "is cut to train.steps (" + train.steps() + "): the whole run is warm-up",
                     "warm up for a few percent of the run, for example " + Math.max(1, train.steps() / 50)));
         } else if (schedule.kind() == TrainConfig.ScheduleConfig.Kind.WSD
                 && schedule.warmupSteps() + Math.floor(schedule.decayFraction() * train.steps()) > train.steps()) {
-            problems.add(Problem.error(
+            problems.add(Problem.warning(
                     "train.schedule.decay_fraction",
                     schedule.decayFraction(),
-                    "warm-up (" + schedule.warmupSteps() + " steps) and decay overlap in " + train.steps() + " steps",
+                    "overlaps the warm-up of " + schedule.warmupSteps() + " steps in " + train.steps()
+                            + " steps; the decay is shortened",
                     "shorten warmup_steps or lower decay_fraction"));
         }
     }

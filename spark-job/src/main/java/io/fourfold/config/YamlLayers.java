@@ -110,7 +110,12 @@ final class YamlLayers {
                     .sorted()
                     .toList();
             String nearest = NearestName.of(String.valueOf(file.getFileName()), names);
-            return nearest != null ? "did you mean " + nearest + "?" : "there is: " + String.join(", ", names);
+            if (nearest != null) {
+                return "did you mean " + nearest + "?";
+            }
+            return names.isEmpty()
+                    ? "check the path: " + folder + " has no YAML file"
+                    : "there is: " + String.join(", ", names);
         } catch (IOException e) {
             return "check the path (the folder cannot be listed: " + e + ")";
         }

@@ -1,10 +1,16 @@
 package io.fourfold.plan;
 
 import io.fourfold.config.Problem;
+import io.fourfold.parallel.Axis;
+import java.util.EnumSet;
 import java.util.Locale;
+import java.util.Set;
 
 /** A plan for people. */
 public final class PlanText {
+    /** Follow from the others; left out for brevity. */
+    private static final Set<Axis> COMBINED = EnumSet.of(Axis.TP_CP, Axis.DP_CP, Axis.ETP_EP, Axis.STAGE);
+
     private final Plan plan;
     private final StringBuilder out = new StringBuilder();
 
@@ -60,6 +66,9 @@ public final class PlanText {
         heading("Ranks");
         line("mapping", "%s", ranks.mapping());
         for (RankLayout.AxisGroups groups : ranks.groups()) {
+            if (COMBINED.contains(groups.axis())) {
+                continue;
+            }
             String first = groups.first().size() <= 8
                     ? groups.first().toString()
                     : groups.first().subList(0, 4) + "...";

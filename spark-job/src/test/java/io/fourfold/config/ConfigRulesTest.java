@@ -49,8 +49,6 @@ class ConfigRulesTest {
                 "parallel={world_size: 3, context_parallel_size: 3} | train.sequence_length | must be a multiple of 6 | use 1026",
                 "train.global_batch_size=5 train.micro_batch_size=2 | train.global_batch_size | multiple of 2 | use 4 or 6",
                 "train.sequence_length=2048 | train.sequence_length | must not exceed model.max_positions (1024) | raise",
-                "train.schedule.warmup_steps=200 | train.schedule.warmup_steps | must not exceed train.steps (100) | for example 2",
-                "train.schedule={warmup_steps: 90, decay_fraction: 0.2} | train.schedule.decay_fraction | overlap | shorten",
                 "train.optimizer.learning_rate=1e-9 | train.optimizer.min_learning_rate | must not exceed learning_rate | 1%",
                 "train.optimizer.beta2=1 | train.optimizer.beta2 | must be below 1 | 0.95",
                 "train.optimizer.epsilon=0 | train.optimizer.epsilon | must be above 0 | 1.0e-8",
@@ -86,6 +84,8 @@ class ConfigRulesTest {
                 "recipe.high_precision.last=1 | recipe.high_precision | has no effect with recipe bf16",
                 "recipe.late_switch.step=50 | recipe.late_switch.step | no low-precision GEMM",
                 "recipe={kind: nvfp4, late_switch: {step: 500}} | recipe.late_switch.step | is never reached",
+                "train.schedule.warmup_steps=200 | train.schedule.warmup_steps | the whole run is warm-up",
+                "train.schedule={warmup_steps: 90, decay_fraction: 0.2} | train.schedule.decay_fraction | is shortened",
                 "data={document_mask: false, reset_positions: true} | data.reset_positions | crosses documents",
             })
     void questionable(String sets, String key, String rule) {
