@@ -6,6 +6,7 @@ import io.fourfold.data.Batch;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.Random;
 
 /** Configurations and batches of tests. */
@@ -64,5 +65,14 @@ final class TinyModels {
                 Arrays.copyOfRange(batch.documentStart(), start, end),
                 Arrays.copyOfRange(batch.positions(), start, end),
                 Arrays.copyOfRange(batch.rowIds(), start, end));
+    }
+
+    /** The entry of a map that must have it. */
+    static <V> V entry(Map<String, V> map, String key) {
+        V value = map.get(key);
+        if (value == null) {
+            throw new AssertionError("no entry " + key + " among " + map.keySet());
+        }
+        return value;
     }
 }
