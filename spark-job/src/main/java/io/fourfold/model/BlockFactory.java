@@ -80,7 +80,7 @@ record BlockFactory(
                 linear(layer, LinearKind.FFN_DOWN, "ffn.down", null));
     }
 
-    private MoeFfn experts(int layer, MoeConfig moe, int moeIndex) {
+    MoeFfn experts(int layer, MoeConfig moe, int moeIndex) {
         MoeFfn.Layers layers = new MoeFfn.Layers(
                 new Linear(
                         backend,

@@ -1,0 +1,193 @@
+package io.fourfold.model;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.fourfold.config.FourfoldConfig;
+import io.fourfold.config.MoeConfig;
+import io.fourfold.data.Batch;
+import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.comm.CommunicationWorld;
+import io.fourfold.kernels.comm.InProcessWorld;
+import io.fourfold.kernels.cpu.CpuBackend;
+import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Region;
+import io.fourfold.kernels.tensor.Tensor;
+import io.fourfold.kernels.tensor.TensorScope;
+import io.fourfold.model.Parameter.Kind;
+import io.fourfold.moe.ExpertLoad;
+import io.fourfold.moe.Router;
+import io.fourfold.moe.TokenDispatcher;
+import io.fourfold.parallel.Axis;
+import io.fourfold.parallel.ParallelMapping;
+import io.fourfold.parallel.ProcessGroups;
+import io.fourfold.precision.Recipe;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.Random;
+import java.util.TreeMap;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import org.junit.jupiter.api.Test;
+
+/**
+ * An MoE block in NVFP4 on two expert-parallel ranks with one sequence each, and on one rank with both sequences. Every
+ * expert sees the same rows in the same order with the same row ids: the same scales and random bits, hence the same
+ * operands, outputs and weight gradients bit for bit.
+ */
+class ExpertQuantizationTest {
+    private static final int TOKENS = 64;
+    private static final String[] SETTINGS = {
+        "model.layers=1",
+        "model.hidden_size=32",
+        "model.moe.intermediate_size=48",
+        "train.sequence_length=" + TOKENS,
+        "recipe.kind=nvfp4"
+    };
+
+    private record Part(float[] output, Map<String, float[]> gradients) {}
+
+    @Test
+    void expertsQuantizeTheSameUnderExpertParallelism() throws Exception {
+        Part one = run(1).get(0);
+        List<Part> two = run(2);
+        float[] output = Arrays.copyOf(two.get(0).output(), one.output().length);
+        int half = output.length / 2;
+        System.arraycopy(two.get(1).output(), 0, output, half, half);
+        assertThat(output).isEqualTo(one.output());
+        for (String projection : List.of("gate", "up", "down")) {
+            String name = ParameterNames.experts(0, projection);
+            float[] expected = TinyModels.entry(one.gradients(), name);
+            float[] actual = TinyModels.entry(two.get(0).gradients(), name);
+            float[] other = TinyModels.entry(two.get(1).gradients(), name);
+            for (int i = 0; i < actual.length; i++) {
+                actual[i] += other[i];
+            }
+            assertThat(actual).as(name).isEqualTo(expected).isNotEqualTo(new float[expected.length]);
+        }
+    }
+
+    private static List<Part> run(int ranks) throws Exception {
+        FourfoldConfig config = TinyModels.config(
+                join(SETTINGS, "parallel.world_size=" + ranks, "parallel.expert_parallel_size=" + ranks));
+        ExecutorService threads = Executors.newFixedThreadPool(ranks);
+        try {
+            List<Future<Part>> futures = new ArrayList<>();
+            for (CommunicationWorld world : InProcessWorld.create(ranks)) {
+                futures.add(threads.submit(() -> rank(config, world)));
+            }
+            List<Part> parts = new ArrayList<>();
+            for (Future<Part> future : futures) {
+                parts.add(future.get());
+            }
+            return parts;
+        } finally {
+            threads.shutdownNow();
+        }
+    }
+
+    private static Part rank(FourfoldConfig config, CommunicationWorld world) {
+        MoeConfig moe = Objects.requireNonNull(config.model().moe());
+        int localExperts = moe.experts() / world.size();
+        ParameterDeclarations declarations =
+                new ParameterDeclarations(config.model(), world.rank() * localExperts, localExperts);
+        ParameterStore.Builder builder = new ParameterStore.Builder();
+        declarations.declare(builder);
+        try (Backend backend = new CpuBackend(1);
+                ProcessGroups groups = ProcessGroups.create(ParallelMapping.of(config.parallel()), world);
+                ParameterStore store = builder.build(backend, Map.of(Kind.DENSE, 1, Kind.EXPERT, 1));
+                TensorScope scope = backend.scope(Region.WORKSPACE)) {
+            new ParameterInitializer(config.model(), backend, 7).fill(store);
+            upload(backend, store.get("layers.0.moe.router").weight(), 8, 1);
+            Router router = new Router(backend, moe, null, null);
+            TokenDispatcher dispatcher = new TokenDispatcher(backend, groups.get(Axis.EP), moe.experts(), moe.topK());
+            Recipe recipe = Recipe.of(config.recipe(), 1);
+            MoeFfn ffn = new BlockFactory(
+                            config.model(), recipe, backend, store, declarations, dispatcher, List.of(router))
+                    .experts(0, moe, 0);
+            int perRank = 2 / world.size();
+            Batch all = TinyModels.batch(config, 2, 5);
+            Batch batch = TinyModels.slice(all, world.rank() * perRank, perRank);
+            float[] output = forwardBackward(config, backend, groups, ffn, batch, scope, world.rank());
+            return new Part(output, expertGradients(backend, store));
+        }
+    }
+
+    private static float[] forwardBackward(
+            FourfoldConfig config,
+            Backend backend,
+            ProcessGroups groups,
+            MoeFfn ffn,
+            Batch batch,
+            TensorScope scope,
+            int rank) {
+        MoeConfig moe = Objects.requireNonNull(config.model().moe());
+        StepContext step = new StepContext(3, 9, 1, 2, null);
+        ffn.prepare(new WeightPreparation(backend, scope, step, true, null));
+        ExpertLoad load = new ExpertLoad(
+                backend,
+                moe,
+                groups.get(Axis.DP_CP),
+                scope.zeros(DType.FP32, 1, moe.experts()),
+                Collections.singletonList(null),
+                Collections.singletonList(null));
+        MicroBatchReport report = new MicroBatchReport(scope, batch.tokenCount(), 1, 1, moe.experts(), load);
+        DeviceBatch device = DeviceBatch.upload(batch, backend, scope);
+        Pass pass = new Pass(backend, DType.BF16, device, step, true, scope, report, null);
+        Tensor x = rows(backend, scope, config, batch, 4, rank, 2);
+        Tensor y = scope.allocate(DType.BF16, x.shape());
+        Sublayer.Backward backward = Objects.requireNonNull(ffn.forward(pass, x, y, scope));
+        Tensor dy = rows(backend, scope, config, batch, 1000, rank, 3);
+        backward.run(dy, scope.allocate(DType.BF16, x.shape()), scope);
+        return backend.download(y);
+    }
+
+    /** This rank's rows of a matrix over both sequences: multiples of 1/denominator, so that the FP32 router is exact. */
+    private static Tensor rows(
+            Backend backend,
+            TensorScope scope,
+            FourfoldConfig config,
+            Batch batch,
+            int denominator,
+            int rank,
+            long seed) {
+        int hidden = config.model().hiddenSize();
+        Tensor whole = scope.allocate(DType.BF16, 2 * TOKENS, hidden);
+        upload(backend, whole, denominator, seed);
+        return whole.rows(rank * batch.tokenCount(), (rank + 1) * batch.tokenCount());
+    }
+
+    private static void upload(Backend backend, Tensor tensor, int denominator, long seed) {
+        Random random = new Random(seed);
+        float[] values = new float[Math.toIntExact(tensor.elements())];
+        for (int i = 0; i < values.length; i++) {
+            values[i] = (float) (random.nextInt(17) - 8) / denominator;
+        }
+        backend.upload(values, tensor);
+    }
+
+    private static Map<String, float[]> expertGradients(Backend backend, ParameterStore store) {
+        Map<String, float[]> gradients = new TreeMap<>();
+        for (Parameter parameter : store.parameters()) {
+            if (parameter.kind() != Kind.EXPERT) {
+                continue;
+            }
+            float[] local = backend.download(parameter.grad());
+            for (Piece piece : parameter.pieces()) {
+                int size = (int) Arrays.stream(piece.globalShape()).reduce(1, (a, b) -> a * b);
+                RankGroup.add(piece, local, gradients.computeIfAbsent(piece.name(), name -> new float[size]));
+            }
+        }
+        return gradients;
+    }
+
+    private static String[] join(String[] first, String... second) {
+        List<String> all = new ArrayList<>(Arrays.asList(first));
+        all.addAll(Arrays.asList(second));
+        return all.toArray(String[]::new);
+    }
+}
