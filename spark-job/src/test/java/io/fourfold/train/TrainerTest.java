@@ -54,7 +54,7 @@ class TrainerTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"fp32", "bf16"})
+    @ValueSource(strings = {"fp32", "bf16", "nvfp4"})
     void theSameRunGivesTheSameBits(String recipe) {
         List<Double> first = losses(folder.resolve("a"), recipe, 2, 2);
         List<Double> second = losses(folder.resolve("b"), recipe, 2, 2);
@@ -62,7 +62,7 @@ class TrainerTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"fp32"})
+    @ValueSource(strings = {"fp32", "nvfp4"})
     void resumesBitIdenticallyAtEveryStep(String recipe) throws IOException {
         TinyRun whole = new TinyRun(folder.resolve("whole")).set("recipe.kind", recipe);
         whole.train();
