@@ -15,9 +15,15 @@ import io.fourfold.train.TinyRun;
 import io.fourfold.train.TrainResult;
 import io.fourfold.train.Trainer;
 import io.fourfold.train.TrainingException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
 import org.apache.spark.sql.SparkSession;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterAll;
@@ -70,6 +76,31 @@ class TrainJobTest {
                 .hasMessageContaining("shard 7 is corrupt")
                 .hasMessageContaining("rank 0 stopped as a consequence")
                 .hasCauseInstanceOf(DataException.class);
+    }
+
+    @Test
+    void aCancelledJobEndsItsRanks() throws Exception {
+        FourfoldConfig config = config("cancelled", 2, Map.of("train.steps", "1000000", "run.log_every", "1000000"));
+        ExecutorService driver = Executors.newSingleThreadExecutor();
+        try {
+            Future<TrainResult> run = driver.submit(() -> train(config, -1));
+            Path firstCheckpoint = folder.resolve("cancelled/checkpoints/step-00000001/COMMIT");
+            while (!Files.exists(firstCheckpoint) && !run.isDone()) {
+                Thread.sleep(50);
+            }
+            spark.sparkContext().cancelAllJobs();
+            assertThatThrownBy(() -> run.get(20, TimeUnit.SECONDS))
+                    .isInstanceOf(ExecutionException.class)
+                    .cause()
+                    .isInstanceOf(TrainingException.class)
+                    .hasMessageContaining("TRAIN_LAUNCH")
+                    .hasMessageContaining("cancelled")
+                    .hasMessageContaining("Run the same command to continue");
+            // Its threads are gone, or this would not get their slots.
+            assertThat(train(config("next", 2, Map.of()), -1).lastStep()).isEqualTo(6);
+        } finally {
+            driver.shutdownNow();
+        }
     }
 
     @Test
