@@ -6,7 +6,7 @@ final class SoftmaxRow {
 
     /**
      * Replaces {@code length} values by exp(x - max) and returns their sum in {@code sumAndMax[0]} and max in
-     * {@code sumAndMax[1]}, so that log-sum-exp = max + log(sum).
+     * {@code sumAndMax[1]}, so that log-sum-exp = max + log(sum). A NaN or a positive infinity makes the sum NaN.
      */
     static void exponentiate(float[] row, int offset, int length, float[] sumAndMax) {
         float max = Sums.max(row, offset, length);
