@@ -1,23 +1,14 @@
 package io.fourfold.kernels.cpu;
 
+import io.fourfold.kernels.numeric.BFloat16;
 import io.fourfold.kernels.tensor.DType;
 
 /** Rounds what an operation has written in FP32 to BF16, to nearest even; infinities and NaN stay what they are. */
 final class Bf16Rounding {
     private Bf16Rounding() {}
 
-    static float round(float value) {
-        int bits = Float.floatToRawIntBits(value);
-        if ((bits & 0x7fffffff) > 0x7f800000) {
-            return Float.intBitsToFloat((bits & 0xffff0000) | 0x00400000);
-        }
-        return Float.intBitsToFloat((bits + 0x7fff + ((bits >>> 16) & 1)) & 0xffff0000);
-    }
-
     static void round(float[] values, int from, int length) {
-        for (int i = from; i < from + length; i++) {
-            values[i] = round(values[i]);
-        }
+        BFloat16.round(values, from, values, from, length);
     }
 
     static void round(CpuTensor tensor) {

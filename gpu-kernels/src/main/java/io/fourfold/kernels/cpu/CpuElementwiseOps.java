@@ -1,5 +1,6 @@
 package io.fourfold.kernels.cpu;
 
+import io.fourfold.kernels.numeric.BFloat16;
 import io.fourfold.kernels.op.ElementwiseOps;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
@@ -18,7 +19,7 @@ final class CpuElementwiseOps implements ElementwiseOps {
             Arguments.require(integer == value, "filling INT32 with " + value);
             Arrays.fill(to.ints(), to.offset(), end, integer);
         } else {
-            Arrays.fill(to.floats(), to.offset(), end, to.dtype() == DType.BF16 ? Bf16Rounding.round(value) : value);
+            Arrays.fill(to.floats(), to.offset(), end, to.dtype() == DType.BF16 ? BFloat16.round(value) : value);
         }
     }
 

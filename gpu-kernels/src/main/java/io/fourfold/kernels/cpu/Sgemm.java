@@ -3,26 +3,11 @@ package io.fourfold.kernels.cpu;
 import org.bytedeco.openblas.global.openblas_nolapack;
 
 /**
- * Row-major FP32 matrix products by OpenBLAS, with native scratch for operands that live in Java arrays. The number of
- * OpenBLAS threads is global to the process: the last constructed instance decides. Results are the same from run to run
- * for the same shapes and thread count. One instance serves one thread.
+ * Row-major FP32 matrix products by OpenBLAS on native memory. Results are the same from run to run for the same shapes,
+ * processor type and thread count; calls from several threads at once do not disturb each other.
  */
-final class Sgemm implements AutoCloseable {
-    private final NativeFloats a = new NativeFloats();
-    private final NativeFloats b = new NativeFloats();
-    private final NativeFloats c = new NativeFloats();
-
-    Sgemm(int threads) {
-        useThreads(threads);
-    }
-
-    /** Sets the threads of every OpenBLAS call in this process. */
-    static void useThreads(int threads) {
-        if (threads < 1) {
-            throw new IllegalArgumentException("OpenBLAS needs at least 1 thread, got " + threads);
-        }
-        openblas_nolapack.blas_set_num_threads(threads);
-    }
+final class Sgemm {
+    private Sgemm() {}
 
     /** Whether an operand is used as it is stored or transposed. */
     enum Order {
@@ -63,53 +48,5 @@ final class Sgemm implements AutoCloseable {
                 beta,
                 c.memory().pointer(c.at()),
                 Math.max(1, c.stride()));
-    }
-
-    /**
-     * The same on dense Java arrays; each matrix starts at its offset. When beta is 0, the old contents of c are not read.
-     */
-    void multiply(
-            Order orderA,
-            Order orderB,
-            int m,
-            int n,
-            int k,
-            float[] a,
-            int offsetA,
-            float[] b,
-            int offsetB,
-            float beta,
-            float[] c,
-            int offsetC) {
-        if (m == 0 || n == 0) {
-            return;
-        }
-        this.a.reserve(Math.max(1, Math.multiplyExact(m, k)));
-        this.b.reserve(Math.max(1, Math.multiplyExact(n, k)));
-        this.c.reserve(Math.multiplyExact(m, n));
-        this.a.put(0, a, offsetA, m * k);
-        this.b.put(0, b, offsetB, n * k);
-        if (beta != 0f) {
-            this.c.put(0, c, offsetC, m * n);
-        }
-        multiply(
-                orderA,
-                orderB,
-                m,
-                n,
-                k,
-                1f,
-                new Matrix(this.a, 0, orderA == Order.PLAIN ? k : m),
-                new Matrix(this.b, 0, orderB == Order.PLAIN ? n : k),
-                beta,
-                new Matrix(this.c, 0, n));
-        this.c.get(0, c, offsetC, m * n);
-    }
-
-    @Override
-    public void close() {
-        a.close();
-        b.close();
-        c.close();
     }
 }

@@ -13,7 +13,7 @@ public interface MoeOps {
      * Chooses experts. Ties go to the lower expert index.
      *
      * @param logits FP32 [T, E]
-     * @param expertBias FP32 [E], added to the scores for selection only; null = none
+     * @param expertBias FP32 [E], added for selection only, to the scores (TOP_K_SOFTMAX: to the logits); null = none
      * @param scores FP32 [T, E] out: softmax over all experts (both softmax orders) or sigmoid, kept for losses, backward
      * @param experts INT32 [T, k] out, by descending selection score
      * @param weights FP32 [T, k] out
