@@ -19,6 +19,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import java.util.zip.GZIPOutputStream;
+import java.util.zip.ZipException;
 import org.junit.jupiter.api.Test;
 
 class TextTest {
@@ -132,22 +133,62 @@ class TextTest {
     @Test
     void compressedStreamsJoinTheirMembersAndNoticeTruncation() throws IOException {
         ByteArrayOutputStream gzip = new ByteArrayOutputStream();
+        int second = 0;
         for (String part : List.of("one ", "two")) {
+            second = -gzip.size();
             GZIPOutputStream out = new GZIPOutputStream(gzip);
             out.write(utf8(part));
             out.finish();
+            second += gzip.size();
         }
         assertThat(decompress(gzip.toByteArray(), InputKind.Compression.GZIP)).isEqualTo("one two");
         ByteArrayOutputStream zstd = new ByteArrayOutputStream();
         zstd.write(Zstd.compress(utf8("one ")));
         zstd.write(Zstd.compress(utf8("two")));
         assertThat(decompress(zstd.toByteArray(), InputKind.Compression.ZSTD)).isEqualTo("one two");
-        byte[] cutGzip = Arrays.copyOf(gzip.toByteArray(), gzip.size() - 9);
-        assertThatThrownBy(() -> decompress(cutGzip, InputKind.Compression.GZIP))
-                .isInstanceOf(EOFException.class);
-        byte[] cutZstd = Arrays.copyOf(zstd.toByteArray(), zstd.size() - 2);
-        assertThatThrownBy(() -> decompress(cutZstd, InputKind.Compression.ZSTD))
+        for (int cut = 1; cut < gzip.size() / 2; cut++) {
+            byte[] cutGzip = Arrays.copyOf(gzip.toByteArray(), gzip.size() - cut);
+            if (cut != second) {
+                assertThatThrownBy(() -> decompress(cutGzip, InputKind.Compression.GZIP))
+                        .isInstanceOf(EOFException.class);
+            }
+        }
+        byte[] flipped = gzip.toByteArray();
+        flipped[gzip.size() - 6] ^= 1;
+        assertThatThrownBy(() -> decompress(flipped, InputKind.Compression.GZIP))
+                .isInstanceOf(ZipException.class);
+        byte[] padded = Arrays.copyOf(gzip.toByteArray(), gzip.size() + 512);
+        assertThat(decompress(padded, InputKind.Compression.GZIP)).isEqualTo("one two");
+        byte[] frames = zstd.toByteArray();
+        int first = Zstd.compress(utf8("one ")).length;
+        for (int length = 0; length < frames.length; length++) {
+            byte[] cutZstd = Arrays.copyOf(frames, length);
+            if (length != first) {
+                assertThatThrownBy(() -> decompress(cutZstd, InputKind.Compression.ZSTD))
+                        .isInstanceOf(EOFException.class);
+            }
+        }
+        assertThatThrownBy(() -> decompress(utf8("no zstd at all"), InputKind.Compression.ZSTD))
                 .isInstanceOf(IOException.class);
+    }
+
+    @Test
+    void largeCompressedStreamsComeBackWhole() throws IOException {
+        Random random = new Random(4);
+        byte[] plain = new byte[3_000_000];
+        for (int i = 0; i < plain.length; i++) {
+            plain[i] = (byte) (i < 1_000_000 ? random.nextInt(256) : 'a' + i / 1000 % 3);
+        }
+        assertThat(Decompression.wrap(new ByteArrayInputStream(Zstd.compress(plain)), InputKind.Compression.ZSTD)
+                        .readAllBytes())
+                .isEqualTo(plain);
+        ByteArrayOutputStream gzip = new ByteArrayOutputStream();
+        try (GZIPOutputStream out = new GZIPOutputStream(gzip)) {
+            out.write(plain);
+        }
+        assertThat(Decompression.wrap(new ByteArrayInputStream(gzip.toByteArray()), InputKind.Compression.GZIP)
+                        .readAllBytes())
+                .isEqualTo(plain);
     }
 
     private static String decompress(byte[] bytes, InputKind.Compression compression) throws IOException {
