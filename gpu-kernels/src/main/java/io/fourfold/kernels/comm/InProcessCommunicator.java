@@ -39,6 +39,9 @@ final class InProcessCommunicator implements Communicator {
     public void allReduce(Tensor values, ReduceOp op) {
         CpuTensor mine = CpuTensor.of(values);
         run(CollectiveCall.of(Kind.ALL_REDUCE, op, mine), () -> {
+            if (size() == 1) {
+                return;
+            }
             int from = sliceStart(mine.elements(), rank);
             int to = sliceStart(mine.elements(), rank + 1);
             reduce(op, from, mine.view(from, Shape.of(to - from)));

@@ -109,6 +109,44 @@ final class CpuPermutationTest {
         assertThat(fixture.read(counts)).containsExactly(1, 1, 1);
     }
 
+    /** Against a count, for each slot, of the slots of its expert and group that go before it. */
+    @ParameterizedTest
+    @CsvSource({"12, 2, 3, 4, 2", "8, 1, 5, 8, 1", "30, 3, 4, 10, 5", "6, 2, 3, 2, 0", "0, 2, 3, 1, 1"})
+    void keepsExactlyTheFirstOfEachExpert(int tokens, int k, int expertCount, int tokensPerGroup, int capacity) {
+        int[] chosen = experts(tokens * k, expertCount);
+        // Few different priorities, so that there are ties.
+        float[] priorities = new float[tokens * k];
+        for (int i = 0; i < priorities.length; i++) {
+            priorities[i] = fixture.random.nextInt(4) - 2;
+        }
+        CpuTensor kept = fixture.empty(DType.INT32, tokens, k);
+        CpuTensor counts = fixture.empty(DType.INT32, expertCount);
+        ops.dropOverCapacity(
+                fixture.ints(chosen, tokens, k),
+                fixture.floats(priorities, tokens, k),
+                tokensPerGroup,
+                capacity,
+                kept,
+                counts);
+        int[] expected = new int[tokens * k];
+        int[] expectedCounts = new int[expertCount];
+        for (int slot = 0; slot < expected.length; slot++) {
+            int group = slot / (tokensPerGroup * k);
+            int before = 0;
+            for (int other = group * tokensPerGroup * k; other < (group + 1) * tokensPerGroup * k; other++) {
+                boolean first =
+                        priorities[other] > priorities[slot] || (priorities[other] == priorities[slot] && other < slot);
+                before += chosen[other] == chosen[slot] && first ? 1 : 0;
+            }
+            expected[slot] = chosen[slot] >= 0 && before < capacity ? chosen[slot] : -1;
+            if (expected[slot] >= 0) {
+                expectedCounts[expected[slot]]++;
+            }
+        }
+        assertThat(fixture.read(kept)).isEqualTo(expected);
+        assertThat(fixture.read(counts)).isEqualTo(expectedCounts);
+    }
+
     @Test
     void transposesSegments() {
         // Source 0 sends 2 rows of expert 0 and 1 of expert 1; source 1 sends 0 and 3; source 2 sends 1 and 0.
