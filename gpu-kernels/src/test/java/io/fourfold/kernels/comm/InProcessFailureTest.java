@@ -69,14 +69,13 @@ final class InProcessFailureTest {
                         CpuTensor.ofFloats(rank == 0 ? DType.FP32 : DType.BF16, new float[1], Shape.of(1)),
                         ReduceOp.SUM)),
                 "BF16[1]");
+        long[] oneAndTwo = {1, 2};
         assertAllFail(
-                both((group, rank) ->
-                        group.allToAllV(floats(3), new long[] {1, 2}, floats(3), new long[] {rank == 0 ? 1 : 1, 2})),
+                both((group, rank) -> group.allToAllV(floats(3), oneAndTwo, floats(3), oneAndTwo)),
                 "counts sent and counts expected differ");
         assertAllFail(
-                both((group, rank) ->
-                        group.allGatherV(floats(1 + rank), floats(3 + rank), new long[] {1, 2 + rank}.clone())),
-                "");
+                both((group, rank) -> group.allGatherV(floats(1 + rank), floats(3 + rank), new long[] {1 + rank, 2})),
+                "different counts");
     }
 
     @Test
