@@ -7,6 +7,10 @@ package io.fourfold.kernels.numeric;
 public final class BFloat16 {
     private static final int INFINITY_BITS = 0x7F80_0000;
     private static final int QUIET_BIT = 0x0040_0000;
+    /** Below this length the scalar loop is faster. */
+    private static final int SHORT = 32;
+
+    private static final ThreadLocal<Scratch> SCRATCH = ThreadLocal.withInitial(Scratch::new);
 
     private BFloat16() {}
 
@@ -27,16 +31,39 @@ public final class BFloat16 {
 
     /** Rounds {@code length} elements from {@code source} into {@code destination}, which may be the same array. */
     public static void round(float[] source, int sourceOffset, float[] destination, int destinationOffset, int length) {
-        for (int i = 0; i < length; i++) {
-            destination[destinationOffset + i] = round(source[sourceOffset + i]);
+        if (length < SHORT) {
+            for (int i = 0; i < length; i++) {
+                destination[destinationOffset + i] = round(source[sourceOffset + i]);
+            }
+            return;
+        }
+        Scratch scratch = SCRATCH.get();
+        for (int done = 0; done < length; done += FloatBits.LANES) {
+            int count = Math.min(FloatBits.LANES, length - done);
+            scratch.move.toBits(source, sourceOffset + done, scratch.bits, count);
+            roundBits(scratch.bits, count);
+            scratch.move.toFloats(scratch.bits, destination, destinationOffset + done, count);
         }
     }
 
-    private static int roundBits(int bits) {
-        if ((bits & 0x7FFF_FFFF) > INFINITY_BITS) {
-            return (bits | QUIET_BIT) & 0xFFFF_0000;
+    private static void roundBits(int[] bits, int count) {
+        for (int i = 0; i < count; i++) {
+            bits[i] = roundBits(bits[i]);
         }
-        // Adding just under half a unit, plus one when the kept part is odd, carries exactly when RNE rounds up.
-        return (bits + 0x7FFF + ((bits >>> 16) & 1)) & 0xFFFF_0000;
+    }
+
+    /**
+     * Adding just under half a unit, plus one when the kept part is odd, carries exactly when RNE rounds up. Without
+     * branches, so that a loop over it vectorizes.
+     */
+    private static int roundBits(int bits) {
+        int notANumber = (INFINITY_BITS - (bits & 0x7FFF_FFFF)) >> 31; // all ones or zero
+        int rounded = bits + 0x7FFF + ((bits >>> 16) & 1);
+        return ((rounded & ~notANumber) | ((bits | QUIET_BIT) & notANumber)) & 0xFFFF_0000;
+    }
+
+    private static final class Scratch {
+        private final FloatBits move = new FloatBits();
+        private final int[] bits = new int[FloatBits.LANES];
     }
 }

@@ -16,6 +16,8 @@ import org.jspecify.annotations.Nullable;
  * Keeps scratch arrays; one instance serves one thread.
  */
 public final class BlockQuantizer {
+    private final BlockAmax amaxFinder = new BlockAmax();
+    private final ElementRounding rounding = new ElementRounding();
     private float[] blockAmax = new float[0];
     private float[] blockEncode = new float[0];
     private float[] blockDecode = new float[0];
@@ -102,7 +104,7 @@ public final class BlockQuantizer {
         int blockCols = tile.colCount(cols);
         int blocks = tile.rowCount(rows) * blockCols;
         reserve(blocks, blockCols, cols);
-        float tensorAmax = BlockAmax.find(x, offset, rows, cols, tile, blockAmax);
+        float tensorAmax = amaxFinder.find(x, offset, rows, cols, tile, blockAmax);
         BlockScaling scaling = BlockScaling.of(spec, tensorAmax);
         if (stats != null) {
             stats.addBlocks(spec, scaling, blockAmax, blocks, tensorAmax);
@@ -120,7 +122,7 @@ public final class BlockQuantizer {
             }
             if (spec.rounding() == Rounding.STOCHASTIC && random != null) {
                 random.fillRow(r, cols, words);
-                ElementRounding.e2m1Stochastic(x, at, cols, encode, decode, words, out, to);
+                rounding.e2m1Stochastic(x, at, cols, encode, decode, words, out, to);
             } else {
                 roundToNearest(spec.format(), x, at, cols, out, to);
             }
@@ -133,9 +135,9 @@ public final class BlockQuantizer {
 
     private void roundToNearest(Format format, float[] x, int at, int cols, float[] out, int to) {
         switch (format) {
-            case NVFP4, MXFP4 -> ElementRounding.e2m1Nearest(x, at, cols, encode, decode, out, to);
-            case FP8_E4M3 -> ElementRounding.e4m3Nearest(x, at, cols, encode, decode, out, to);
-            case FP8_E5M2 -> ElementRounding.e5m2Nearest(x, at, cols, encode, decode, out, to);
+            case NVFP4, MXFP4 -> rounding.e2m1Nearest(x, at, cols, encode, decode, out, to);
+            case FP8_E4M3 -> rounding.e4m3Nearest(x, at, cols, encode, decode, out, to);
+            case FP8_E5M2 -> rounding.e5m2Nearest(x, at, cols, encode, decode, out, to);
             case FP32, BF16 -> throw new IllegalStateException("not a quantized format: " + format);
         }
     }

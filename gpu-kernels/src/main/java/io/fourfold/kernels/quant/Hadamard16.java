@@ -69,8 +69,11 @@ public final class Hadamard16 {
                 int width = Math.min(CHUNK, cols - c);
                 int to = outOffset + first * cols + c;
                 signedRows(x, offset + first * cols + c, present, cols, width, out, to);
-                for (int distance = 1; distance < SIZE; distance *= 2) {
-                    butterflies(out, to, distance, cols, width);
+                for (int i = 0; i < SIZE; i += 4) {
+                    twoStages(out, to + i * cols, cols, width); // distances 1 and 2
+                }
+                for (int i = 0; i < 4; i++) {
+                    twoStages(out, to + i * cols, 4 * cols, width); // distances 4 and 8
                 }
                 for (int i = 0; i < SIZE; i++) {
                     scaleAndRound(out, to + i * cols, width);
@@ -99,26 +102,24 @@ public final class Hadamard16 {
         }
     }
 
-    private static void butterflies(float[] x, int at, int distance, int stride, int width) {
-        for (int start = 0; start < SIZE; start += 2 * distance) {
-            for (int i = start; i < start + distance; i++) {
-                butterfly(x, at + i * stride, at + (i + distance) * stride, width);
-            }
-        }
-    }
-
-    private static void butterfly(float[] x, int low, int high, int width) {
-        for (int c = 0; c < width; c++) {
-            float a = x[low + c];
-            float b = x[high + c];
-            x[low + c] = a + b;
-            x[high + c] = a - b;
+    /** Two butterfly stages on four rows {@code stride} apart, with each element read and written once. */
+    private static void twoStages(float[] x, int at, int stride, int width) {
+        for (int i = at; i < at + width; i++) {
+            float sum0 = x[i] + x[i + stride];
+            float difference0 = x[i] - x[i + stride];
+            float sum1 = x[i + 2 * stride] + x[i + 3 * stride];
+            float difference1 = x[i + 2 * stride] - x[i + 3 * stride];
+            x[i] = sum0 + sum1;
+            x[i + stride] = difference0 + difference1;
+            x[i + 2 * stride] = sum0 - sum1;
+            x[i + 3 * stride] = difference0 - difference1;
         }
     }
 
     private static void scaleAndRound(float[] x, int at, int width) {
         for (int c = at; c < at + width; c++) {
-            x[c] = BFloat16.round(x[c] * 0.25f);
+            x[c] *= 0.25f;
         }
+        BFloat16.round(x, at, x, at, width);
     }
 }
