@@ -84,12 +84,12 @@ public final class Float4E2M1 {
      */
     private static int nearest(int bits) {
         int magnitude = clamp(bits & MAGNITUDE);
-        int belowOne = magnitude - ONE_BITS;
-        int atLeastOne = magnitude - (belowOne & (belowOne >> 31));
-        int rounded = (atLeastOne + 0x1F_FFFF + ((atLeastOne >>> 22) & 1)) & ONE_MANTISSA_BIT;
-        int large = (THREE_QUARTERS_BITS - 1 - magnitude) >> 31;
-        int aboveQuarter = (QUARTER_BITS - magnitude) >> 31;
-        return (rounded & large) | (HALF_BITS & aboveQuarter & ~large) | (bits & SIGN);
+        int rounded = (magnitude + 0x1F_FFFF + ((magnitude >>> 22) & 1)) & ONE_MANTISSA_BIT;
+        int fromOne = (ONE_BITS - 1 - magnitude) >> 31;
+        int toOne = (THREE_QUARTERS_BITS - 1 - magnitude) >> 31;
+        int toHalf = (QUARTER_BITS - magnitude) >> 31;
+        int small = (ONE_BITS & toOne) | (HALF_BITS & toHalf & ~toOne);
+        return (rounded & fromOne) | (small & ~fromOne) | (bits & SIGN);
     }
 
     /**
