@@ -1,5 +1,6 @@
 package io.fourfold.cli;
 
+import io.fourfold.report.CompareCommand;
 import java.io.PrintWriter;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
@@ -19,6 +20,7 @@ import picocli.CommandLine.UnmatchedArgumentException;
             ExportCommand.class,
             ImportCommand.class,
             InspectCommand.class,
+            CompareCommand.class,
             ConfigReferenceCommand.class
         })
 public final class Fourfold {

@@ -6,6 +6,7 @@ import io.fourfold.config.FourfoldConfig;
 import io.fourfold.config.ModelConfig;
 import io.fourfold.config.MoeConfig;
 import io.fourfold.config.RecipeConfig;
+import io.fourfold.config.SharedExpertConfig;
 import io.fourfold.config.TrainConfig;
 import io.fourfold.parallel.Axis;
 import io.fourfold.parallel.ParallelMapping;
@@ -17,11 +18,16 @@ import io.fourfold.parallel.ParallelMapping;
  * @param weights FP32 master weights
  * @param gradients FP32 main gradients
  * @param optimizer two FP32 moments, split over DP x CP (dense) and EDP (experts)
- * @param activations what the layers keep for the backward pass of one micro-batch, and the logits
- * @param workspace GEMM operands made of the weights once a step
+ * @param activations what the layers keep for the backward pass of one micro-batch
+ * @param workspace GEMM operands made of the weights once a step, the gradients inside one layer, a piece of the logits
  */
 public record MemoryEstimate(long weights, long gradients, long optimizer, long activations, long workspace) {
     private static final int FLOAT = 4;
+
+    /** Head and loss are one operation that goes over the tokens in pieces of at least so many rows or logits. */
+    private static final int PIECE_ROWS = 64;
+
+    private static final long PIECE_LOGITS = 1L << 21;
 
     public long total() {
         return weights + gradients + optimizer + activations + workspace;
@@ -31,51 +37,57 @@ public record MemoryEstimate(long weights, long gradients, long optimizer, long 
         long parameters = share.dense() + share.expert();
         long dense = ceilDiv(share.dense(), mapping.size(Axis.DP_CP));
         long expert = ceilDiv(share.expert(), mapping.expertData());
+        long tokens = localTokens(config.train(), mapping);
+        // A pipeline's first stage holds one micro-batch for each stage.
+        long kept = tokens * keptPerToken(config.model(), share) * mapping.pipeline();
+        long oneLayer = tokens * keptPerToken(config.model(), share) / share.layers();
+        long vocabulary = config.model().vocabSize();
+        long piece = Math.min(tokens * vocabulary, Math.max(PIECE_ROWS * vocabulary, PIECE_LOGITS));
+        long logits = share.lastStage() ? piece : 0;
         return new MemoryEstimate(
                 FLOAT * parameters,
                 FLOAT * parameters,
                 2L * FLOAT * (dense + expert),
-                activations(config, mapping, share),
-                workspace(config.recipe().kind(), share.linear()));
+                FLOAT * kept,
+                FLOAT * (operands(config.recipe().kind(), share.linear()) + oneLayer + logits));
     }
 
-    /** The micro-batches in flight keep their layers; a pipeline holds one per stage still to come. */
-    private static long activations(FourfoldConfig config, ParallelMapping mapping, RankShare share) {
-        ModelConfig model = config.model();
-        TrainConfig train = config.train();
-        long tokens = (long) train.microBatchSize() * train.sequenceLength() / mapping.context() / mapping.tensor();
+    private static long localTokens(TrainConfig train, ParallelMapping mapping) {
+        return (long) train.microBatchSize() * train.sequenceLength() / mapping.context() / mapping.tensor();
+    }
+
+    /** Elements that the layers of a stage keep of one token from the forward to the backward pass. */
+    private static long keptPerToken(ModelConfig model, RankShare share) {
         AttentionConfig attention = model.attention();
-        int tp = mapping.tensor();
         // Input and output of both norms (4 H); queries, keys, values and attention output; copies before QK norm.
         long heads = 2L * attention.queryWidth() + 2L * attention.kvWidth();
-        long normed = attention.qkNorm() ? attention.queryWidth() + attention.kvWidth() : 0;
-        long everyLayer = 4L * model.hiddenSize() + heads + normed;
-        long elements = share.layers() * everyLayer;
+        long normed = attention.qkNorm() ? attention.queryWidth() + 2L * attention.kvWidth() : 0;
+        // One scale a norm, log-sum-exp a head.
+        long statistics = 2L + attention.heads() + (attention.qkNorm() ? attention.heads() + attention.kvHeads() : 0);
+        long elements = share.layers() * (4L * model.hiddenSize() + heads + normed + statistics);
         MoeConfig moe = model.moe();
         if (moe != null) {
-            // Sorted inputs, fused gate and up, activation; router scores and logits.
-            long slot = model.hiddenSize() + (long) (moe.activation().inputFactor() + 1) * moe.intermediateSize();
-            long shared = moe.sharedExpert() == null
-                    ? 0
-                    : (long) (moe.activation().inputFactor() + 1)
-                            * moe.sharedExpert().intermediateSize();
-            elements += share.moeLayers() * (moe.topK() * slot + shared + 2L * moe.experts());
+            long inner = moe.activation().inputFactor() + 1L;
+            // Sorted inputs, fused gate and up, activation, and four indices or weights a slot.
+            long slot = model.hiddenSize() + inner * moe.intermediateSize() + 4;
+            SharedExpertConfig shared = moe.sharedExpert();
+            long sharedInner = shared == null ? 0 : inner * shared.intermediateSize() + model.hiddenSize();
+            elements += share.moeLayers() * (moe.topK() * slot + sharedInner + 2L * moe.experts());
         }
         FfnConfig ffn = model.ffn();
         if (ffn != null) {
-            long inner = (long) (ffn.activation().inputFactor() + 1) * ffn.intermediateSize();
+            long inner = (ffn.activation().inputFactor() + 1L) * ffn.intermediateSize();
             elements += (share.layers() - share.moeLayers()) * inner;
         }
-        long logits = share.lastStage() ? 2L * model.vocabSize() : 0;
-        return FLOAT * tokens * (elements * mapping.pipeline() + logits);
+        return elements;
     }
 
     /** FP32 weights are used as they are; BF16 needs one rounded copy; quantized weights one copy a direction. */
-    private static long workspace(RecipeConfig.Kind recipe, long linear) {
+    private static long operands(RecipeConfig.Kind recipe, long linear) {
         return switch (recipe) {
             case FP32 -> 0;
-            case BF16 -> FLOAT * linear;
-            case FP8, NVFP4, MXFP4 -> 2L * FLOAT * linear;
+            case BF16 -> linear;
+            case FP8, NVFP4, MXFP4 -> 2L * linear;
         };
     }
 

@@ -94,7 +94,10 @@ public final class PlanText {
         line("gradients", "%12s  FP32", Quantities.bytes(memory.gradients()));
         line("optimizer", "%12s  two FP32 moments, sharded", Quantities.bytes(memory.optimizer()));
         line("activations", "%12s  estimate, one micro-batch", Quantities.bytes(memory.activations()));
-        line("workspace", "%12s  estimate, GEMM operands of the weights", Quantities.bytes(memory.workspace()));
+        line(
+                "workspace",
+                "%12s  estimate, GEMM operands of the weights, one layer's gradients",
+                Quantities.bytes(memory.workspace()));
         line("total", "%12s", Quantities.bytes(memory.total()));
     }
 
