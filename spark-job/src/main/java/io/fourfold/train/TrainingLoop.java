@@ -105,15 +105,20 @@ final class TrainingLoop {
                 saver.save(progress);
             }
         }
-        stopped &= progress.step() < total;
+        boolean asked = stopped;
+        stopped = asked && progress.step() < total;
         if (!stopped) {
             validate(progress.step());
         }
         saver.save(progress);
         if (stopped) {
-            honourStop(progress.step());
+            String message = "stopped on request after step " + progress.step() + "; the same command continues";
+            inputs.sink().event(progress.step(), "stop", message);
         } else {
             inputs.sink().event(progress.step(), EventKind.FINISHED, "all " + total + " steps are done");
+        }
+        if (asked) {
+            removeRequest();
         }
         return new TrainResult(
                 inputs.run().location(),
@@ -246,12 +251,12 @@ final class TrainingLoop {
         }
     }
 
-    private void honourStop(int step) {
-        inputs.sink().event(step, "stop", "stopped on request after step " + step + "; the same command continues");
+    private void removeRequest() {
         try {
             stop.honoured();
         } catch (IOException e) {
-            inputs.sink().event(step, "stop", "remove the file " + StopRequest.FILE + " before continuing: " + e);
+            String message = "remove the file " + StopRequest.FILE + " before continuing: " + e;
+            inputs.sink().event(progress.step(), EventKind.WARNING, message);
         }
     }
 

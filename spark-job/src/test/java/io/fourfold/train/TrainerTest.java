@@ -138,6 +138,7 @@ class TrainerTest {
         assertThat(stopped.resolve("STOP")).doesNotExist();
         TrainResult rest = run.train().get(0);
         assertThat(rest.stopped()).isFalse();
+        assertThat(run.events("stop")).isEmpty();
         assertThat(run.losses()).isEqualTo(whole.losses().subList(1, 6));
     }
 
