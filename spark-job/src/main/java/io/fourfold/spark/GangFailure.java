@@ -30,7 +30,7 @@ final class GangFailure {
                                 + consequences(failed, first),
                         cause);
         for (RankReport other : failed) {
-            if (other != first && !other.isConsequence() && !sameText(other, cause)) {
+            if (other.rank() != first.rank() && !other.isConsequence() && !sameText(other, cause)) {
                 error.addSuppressed(Objects.requireNonNull(other.failure()));
             }
         }
@@ -45,7 +45,7 @@ final class GangFailure {
 
     private static String consequences(List<RankReport> failed, RankReport first) {
         String ranks = failed.stream()
-                .filter(report -> report != first && report.isConsequence())
+                .filter(report -> report.rank() != first.rank() && report.isConsequence())
                 .map(report -> Integer.toString(report.rank()))
                 .collect(Collectors.joining(", "));
         return ranks.isEmpty() ? "" : " (rank " + ranks + " stopped as a consequence)";

@@ -181,7 +181,7 @@ final class TrainingLoop {
     /** Labels that count in the whole global batch: the loss is a mean over these, however they spread over ranks. */
     private double countLabels(List<Batch> batches, int step) {
         long mine = batches.stream().mapToLong(Batch::labelCount).sum();
-        double labels = FixedOrderSums.sum(inputs.backend(), groups.get(Axis.DP), mine)[0];
+        double labels = FixedOrderSums.sum(inputs.backend(), groups.get(Axis.DP), (double) mine)[0];
         if (labels == 0) {
             throw new TrainingException(
                     TrainingException.Code.TRAIN_SETUP,
