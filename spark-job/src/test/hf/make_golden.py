@@ -22,7 +22,7 @@ from transformers import (
     Qwen3MoeForCausalLM,
 )
 
-from check_export import expected, write
+from check_export import expected, load, write
 
 COMMON = dict(
     vocab_size=96,
@@ -78,7 +78,7 @@ def main():
             model = model.to(how["dtype"])
         folder = out / family
         model.save_pretrained(folder, max_shard_size=how.get("max_shard_size", "1GB"))
-        record = expected(model.float().eval(), folder)
+        record = expected(load(folder)[0], folder)
         write(folder / "expected.json", record)
         print(family, "gap", record["smallest_router_gap"], "float32 error", record["float32_error"])
 

@@ -50,7 +50,6 @@ final class FamilyRules {
         SharedExpertConfig shared = moe.sharedExpert();
         score(problems, model, moe, RouterSpec.Score.SOFTMAX_TOP_K);
         must(problems, model, shared != null && shared.gated(), "model.moe.shared_expert", "must be given and gated");
-        must(problems, model, model.attention().qkvBias(), "model.attention.qkv_bias", "must be true");
         must(problems, model, !model.attention().qkNorm(), "model.attention.qk_norm", "must be false");
         boolean fits = model.attention().queryWidth() == model.hiddenSize();
         must(problems, model, fits, "model.attention.head_dim", "must be hidden_size / heads");

@@ -1,5 +1,6 @@
 package io.fourfold.hf;
 
+import io.fourfold.kernels.numeric.BFloat16;
 import java.nio.ByteBuffer;
 import org.jspecify.annotations.Nullable;
 
@@ -34,7 +35,7 @@ public enum SafetensorsType {
     float get(ByteBuffer buffer, int position) {
         return switch (this) {
             case F32 -> buffer.getFloat(position);
-            case BF16 -> Float.intBitsToFloat(buffer.getShort(position) << 16);
+            case BF16 -> BFloat16.fromBits(buffer.getShort(position));
             case F16 -> halfToFloat(buffer.getShort(position));
         };
     }
@@ -43,18 +44,9 @@ public enum SafetensorsType {
     void put(ByteBuffer buffer, float value) {
         switch (this) {
             case F32 -> buffer.putFloat(value);
-            case BF16 -> buffer.putShort(floatToBfloat(value));
+            case BF16 -> buffer.putShort((short) BFloat16.toBits(value));
             case F16 -> throw new IllegalArgumentException("F16 is read but never written: its range is too small");
         }
-    }
-
-    /** Round to nearest even; NaN stays NaN, overflow gives infinity (IEEE 754). */
-    static short floatToBfloat(float value) {
-        int bits = Float.floatToRawIntBits(value);
-        if (Float.isNaN(value)) {
-            return (short) (bits >>> 16 | 0x40);
-        }
-        return (short) ((bits + 0x7fff + (bits >>> 16 & 1)) >>> 16);
     }
 
     /** IEEE 754 binary16 to binary32. */

@@ -101,7 +101,7 @@ class ConfigRulesTest {
             delimiter = '|',
             value = {
                 "mixtral | model.moe.router.score,model.attention.qk_norm",
-                "qwen2_moe | model.moe.shared_expert,model.attention.qkv_bias,model.attention.qk_norm",
+                "qwen2_moe | model.moe.shared_expert,model.attention.qk_norm",
                 "qwen3_moe | ''",
             })
     void familyPromisesAnExport(String family, String keys) {

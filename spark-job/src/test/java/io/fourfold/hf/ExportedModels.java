@@ -42,7 +42,7 @@ final class ExportedModels {
     /** Weights not normalised, a dense first block. */
     static ModelConfig qwen3() {
         AttentionConfig attention = new AttentionConfig(4, 2, 8, false, true, 1_000_000);
-        MoeConfig moe = moe(6, 3, 16, RouterSpec.Score.SOFTMAX_TOP_K, false, null, List.of(0), 1);
+        MoeConfig moe = moe(6, 3, 20, RouterSpec.Score.SOFTMAX_TOP_K, false, null, List.of(0), 1);
         return model(
                 "qwen3_moe", HfFamily.QWEN3_MOE, 3, attention, new FfnConfig(48, Activation.SWIGLU), moe, false, 1e-6);
     }
@@ -78,7 +78,7 @@ final class ExportedModels {
         ExportOptions options =
                 ExportOptions.of(model.family() == HfFamily.QWEN2_MOE ? SafetensorsType.BF16 : SafetensorsType.F32);
         return (model.family() == HfFamily.QWEN3_MOE ? options.withMaxShardBytes(SHARD_BYTES) : options)
-                .withTokenizer(TokenizerFiles.none("a test"), 0);
+                .withTokenizer(TokenizerFiles.bytes(), 0);
     }
 
     static ExportReport export(ModelConfig model, Path folder) {
