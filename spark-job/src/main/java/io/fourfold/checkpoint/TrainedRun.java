@@ -19,6 +19,8 @@ public record TrainedRun(FourfoldConfig config, Checkpoint checkpoint) implement
     /** The model section that an import writes. */
     public static final String MODEL = "model.yaml";
 
+    private static final int DEFAULT_LENGTH = 1024;
+
     /**
      * Opens a run.
      *
@@ -61,16 +63,25 @@ public record TrainedRun(FourfoldConfig config, Checkpoint checkpoint) implement
 
     private static FourfoldConfig config(RunStorage run) {
         try {
-            String name = run.exists(CONFIG) ? CONFIG : MODEL;
-            if (!run.exists(name)) {
+            if (run.exists(CONFIG)) {
+                return parse(run, CONFIG, "");
+            }
+            if (!run.exists(MODEL)) {
                 throw new CheckpointException(run.location() + " has neither " + CONFIG + " nor " + MODEL
                         + ": it is no run folder. Give the folder that 'fourfold train' or 'fourfold import' made.");
             }
-            String yaml = new String(run.readAll(name), StandardCharsets.UTF_8);
-            return ConfigLoader.parse(run.location() + "/" + name, yaml).config();
+            // The model alone; the default sequence length may be more than it can take.
+            int longest =
+                    parse(run, MODEL, "train: {sequence_length: 2}\n").model().maxPositions();
+            return parse(run, MODEL, "train: {sequence_length: " + Math.min(longest, DEFAULT_LENGTH) + "}\n");
         } catch (IOException e) {
             throw new CheckpointException("cannot read the configuration in " + run.location() + ": " + e, e);
         }
+    }
+
+    private static FourfoldConfig parse(RunStorage run, String name, String more) throws IOException {
+        String yaml = new String(run.readAll(name), StandardCharsets.UTF_8);
+        return ConfigLoader.parse(run.location() + "/" + name, yaml + more).config();
     }
 
     @Override
