@@ -15,29 +15,37 @@ import io.fourfold.model.MoeTransformer;
 import io.fourfold.parallel.Axis;
 import io.fourfold.parallel.ParallelMapping;
 import io.fourfold.parallel.ProcessGroups;
+import java.util.ArrayDeque;
+import java.util.Deque;
 import org.jspecify.annotations.Nullable;
 
 /** A checkpoint's model on one rank, whatever mapping it was trained with, ready to evaluate or to generate. */
 public final class TrainedModel implements AutoCloseable {
     private static final ParallelConfig ONE_RANK = new ParallelConfig(1, 1, 1, 1, 1, 1, 1);
 
+    private final Deque<AutoCloseable> open = new ArrayDeque<>();
     private final TrainedRun run;
     private final FourfoldConfig config;
     private final Backend backend;
-    private final CommunicationWorld world;
     private final ProcessGroups groups;
     private final MoeTransformer model;
 
-    private TrainedModel(TrainedRun run, Backend backend, CommunicationWorld world) {
+    private TrainedModel(TrainedRun run, int threads) {
         this.run = run;
-        this.backend = backend;
-        this.world = world;
-        FourfoldConfig c = run.config();
-        config = new FourfoldConfig(c.model(), c.recipe(), ONE_RANK, c.data(), c.train(), c.run());
-        groups = ProcessGroups.create(ParallelMapping.of(ONE_RANK), world);
-        model = MoeTransformer.create(config, backend, groups);
-        WeightLoader.load(model.parameters(), backend, run.checkpoint());
-        model.parametersChanged();
+        open.push(run);
+        try {
+            FourfoldConfig c = run.config();
+            config = new FourfoldConfig(c.model(), c.recipe(), ONE_RANK, c.data(), c.train(), c.run());
+            backend = opened(new CpuBackend(threads));
+            CommunicationWorld world = opened(InProcessWorld.create(1).get(0));
+            groups = opened(ProcessGroups.create(ParallelMapping.of(ONE_RANK), world));
+            model = opened(MoeTransformer.create(config, backend, groups));
+            WeightLoader.load(model.parameters(), backend, run.checkpoint());
+            model.parametersChanged(step());
+        } catch (RuntimeException e) {
+            closeAfter(e);
+            throw e;
+        }
     }
 
     /**
@@ -48,14 +56,12 @@ public final class TrainedModel implements AutoCloseable {
      * @param threads CPU threads for matrix products
      */
     public static TrainedModel open(RunStorage storage, @Nullable Integer step, int threads) {
-        TrainedRun run = TrainedRun.open(storage, step);
-        try {
-            return new TrainedModel(
-                    run, new CpuBackend(threads), InProcessWorld.create(1).get(0));
-        } catch (RuntimeException e) {
-            run.close();
-            throw e;
-        }
+        return new TrainedModel(TrainedRun.open(storage, step), threads);
+    }
+
+    private <T extends AutoCloseable> T opened(T resource) {
+        open.push(resource);
+        return resource;
     }
 
     /** The run's configuration with a single rank. */
@@ -91,10 +97,21 @@ public final class TrainedModel implements AutoCloseable {
 
     @Override
     public void close() {
-        model.close();
-        groups.close();
-        world.close();
-        backend.close();
-        run.close();
+        RuntimeException failure = new IllegalStateException("cannot release the model of " + location());
+        closeAfter(failure);
+        if (failure.getSuppressed().length > 0) {
+            throw failure;
+        }
+    }
+
+    /** Closes all in reverse order; what goes wrong is added to {@code failure}. */
+    private void closeAfter(RuntimeException failure) {
+        while (!open.isEmpty()) {
+            try {
+                open.pop().close();
+            } catch (Exception e) {
+                failure.addSuppressed(e);
+            }
+        }
     }
 }
