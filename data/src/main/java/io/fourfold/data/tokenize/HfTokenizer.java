@@ -27,11 +27,17 @@ final class HfTokenizer implements Tokenizer {
     private static final List<String> END_OF_DOCUMENT_NAMES = List.of(
             "<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|eos|>", "<\uFF5Cend\u2581of\u2581sentence\uFF5C>");
 
+    /** Long texts are cut into pieces of about this size, and so many pieces are in the library at a time. */
+    private static final int PIECE_CHARACTERS = 1 << 15;
+
+    private static final int PIECES_TOGETHER = 16;
+
     private final String description;
     private final String fingerprint;
     private final int vocabSize;
     private final int endOfDocument;
     private final TreeMap<Integer, String> specialTokens;
+    private final boolean canCut;
     private final ReadWriteLock lifetime = new ReentrantReadWriteLock();
     private long handle;
 
@@ -42,6 +48,7 @@ final class HfTokenizer implements Tokenizer {
                     + " has no 'model' object; it is not a Hugging Face tokenizer.json");
         }
         Map<String, Integer> vocabulary = HfVocabulary.read(description, root);
+        this.canCut = SafeCuts.areKnown(root);
         this.specialTokens = HfVocabulary.hideSpecialTokens(root);
         this.vocabSize = HfVocabulary.size(vocabulary, specialTokens);
         this.endOfDocument = findEndOfDocument(endOfDocument, vocabulary);
@@ -109,13 +116,45 @@ final class HfTokenizer implements Tokenizer {
 
     @Override
     public List<int[]> encode(List<String> texts) {
-        List<int[]> result = withHandle(tokenizer -> encodeNative(tokenizer, texts));
+        List<int[]> result = encodePlain(texts);
         for (int i = 0; i < result.size(); i++) {
             if (containsSpecial(result.get(i))) {
                 result.set(i, encodeAroundSpecials(texts.get(i)));
             }
         }
         return result;
+    }
+
+    /** Short texts go to the library together, long ones by themselves and in pieces. */
+    private List<int[]> encodePlain(List<String> texts) {
+        List<String> together = new ArrayList<>();
+        for (String text : texts) {
+            together.add(isLong(text) ? "" : text);
+        }
+        List<int[]> result = withHandle(tokenizer -> encodeNative(tokenizer, together));
+        for (int i = 0; i < result.size(); i++) {
+            if (isLong(texts.get(i))) {
+                result.set(i, encodeLong(SafeCuts.cut(texts.get(i), PIECE_CHARACTERS)));
+            }
+        }
+        return result;
+    }
+
+    private boolean isLong(String text) {
+        return canCut && text.length() > PIECES_TOGETHER * PIECE_CHARACTERS;
+    }
+
+    private int[] encodeLong(List<String> pieces) {
+        List<int[]> parts = new ArrayList<>();
+        for (int from = 0; from < pieces.size(); from += PIECES_TOGETHER) {
+            List<String> some = pieces.subList(from, Math.min(pieces.size(), from + PIECES_TOGETHER));
+            parts.addAll(withHandle(tokenizer -> encodeNative(tokenizer, some)));
+        }
+        return join(parts);
+    }
+
+    private static int[] join(List<int[]> parts) {
+        return parts.stream().flatMapToInt(Arrays::stream).toArray();
     }
 
     private static List<int[]> encodeNative(long tokenizer, List<String> texts) {
@@ -179,7 +218,7 @@ final class HfTokenizer implements Tokenizer {
         }
         List<String> parts = pieces;
         List<int[]> encoded = withHandle(tokenizer -> encodeNative(tokenizer, parts));
-        int[] ids = encoded.stream().flatMapToInt(Arrays::stream).toArray();
+        int[] ids = join(encoded);
         if (containsSpecial(ids)) {
             throw new DataException("Tokenizer " + description + " produces a control token for plain text; its special"
                     + " tokens " + specialTokens.values() + " cannot be kept apart from text");

@@ -88,6 +88,56 @@ class TokenizersTest {
     }
 
     @Test
+    void cuttingALongTextDoesNotChangeItsIds() throws Exception {
+        java.util.Random random = new java.util.Random(8);
+        List<String> words = List.of(
+                "word",
+                "It's",
+                "\u00e9t\u00e9",
+                "\u4f60\u597d",
+                "1815",
+                ".",
+                "!\n",
+                "\n",
+                "\n\n",
+                "\n  ",
+                "  ",
+                " ",
+                "\t\n",
+                "x\n",
+                "</think>\n");
+        StringBuilder text = new StringBuilder();
+        while (text.length() < 4000) {
+            text.append(words.get(random.nextInt(words.size()))).append(random.nextBoolean() ? " " : "");
+        }
+        List<String> pieces = SafeCuts.cut(text.toString(), 10);
+        assertThat(pieces).hasSizeGreaterThan(30);
+        assertThat(String.join("", pieces)).isEqualTo(text.toString());
+        for (String name : List.of("gpt2", "qwen3")) {
+            try (Tokenizer tokenizer = Tokenizers.open(tokenizerJson(name).toString(), null)) {
+                int[] joined = tokenizer.encode(pieces).stream()
+                        .flatMapToInt(java.util.Arrays::stream)
+                        .toArray();
+                assertThat(joined).isEqualTo(tokenizer.encode(text.toString()));
+            }
+        }
+    }
+
+    @Test
+    void aLongTextBetweenShortOnesKeepsItsPlace() throws Exception {
+        String line = "It is a truth universally acknowledged, that a single man in possession of a good fortune\n";
+        String longText = line.repeat(8000);
+        try (Tokenizer tokenizer = Tokenizers.open(
+                SharedFiles.repository("data/sample/tokenizer.json").toString(), null)) {
+            List<int[]> ids = tokenizer.encode(List.of("a", longText, "b"));
+            assertThat(tokenizer.decode(ids.get(0)) + tokenizer.decode(ids.get(2)))
+                    .isEqualTo("ab");
+            assertThat(tokenizer.decode(ids.get(1))).isEqualTo(longText);
+            assertThat(ids.get(1)).hasSize(8000 * tokenizer.encode(line).length);
+        }
+    }
+
+    @Test
     void unusableTokenizersSayWhatToDo() throws Exception {
         assertThatThrownBy(() -> Tokenizers.open("no/such/tokenizer.json", null))
                 .isInstanceOf(DataException.class)
