@@ -1,9 +1,13 @@
 package io.fourfold.cli;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.PropertyNamingStrategies;
 import com.fasterxml.jackson.databind.SerializationFeature;
 import com.fasterxml.jackson.databind.json.JsonMapper;
+import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.fasterxml.jackson.databind.node.NullNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.PrintWriter;
 import java.util.Locale;
 import java.util.Objects;
@@ -36,18 +40,33 @@ final class CommonOptions {
         return Objects.requireNonNull(command, "picocli sets the command").commandLine();
     }
 
-    /** Prints records, maps and lists as JSON with snake_case keys. */
+    /** Prints records, maps and lists as JSON with snake_case keys; numbers that are not finite become null. */
     void printJson(Object value) {
+        JsonMapper mapper = JsonMapper.builder()
+                .propertyNamingStrategy(PropertyNamingStrategies.SNAKE_CASE)
+                .enable(SerializationFeature.INDENT_OUTPUT)
+                .build();
         try {
-            out().println(JsonMapper.builder()
-                    .propertyNamingStrategy(PropertyNamingStrategies.SNAKE_CASE)
-                    .enable(SerializationFeature.INDENT_OUTPUT)
-                    .build()
-                    .writeValueAsString(value));
+            out().println(mapper.writeValueAsString(finite(mapper.valueToTree(value))));
             out().flush();
         } catch (JsonProcessingException e) {
             throw new IllegalStateException("a report is plain data and always serializes", e);
         }
+    }
+
+    /** JSON has no NaN, and Jackson would write it as text. */
+    private static JsonNode finite(JsonNode node) {
+        if (node.isFloatingPointNumber() && !Double.isFinite(node.doubleValue())) {
+            return NullNode.getInstance();
+        }
+        if (node instanceof ObjectNode object) {
+            object.properties().forEach(entry -> entry.setValue(finite(entry.getValue())));
+        } else if (node instanceof ArrayNode array) {
+            for (int i = 0; i < array.size(); i++) {
+                array.set(i, finite(array.get(i)));
+            }
+        }
+        return node;
     }
 
     /** Prints for people; nothing with {@code --json}. */

@@ -15,7 +15,9 @@ import picocli.CommandLine.UnmatchedArgumentException;
         synopsisSubcommandLabel = "COMMAND",
         versionProvider = VersionProvider.class,
         subcommands = {
+            PrepareCommand.class,
             PlanCommand.class,
+            TrainCommand.class,
             EvalCommand.class,
             ExportCommand.class,
             ImportCommand.class,

@@ -24,6 +24,13 @@ public final class ConfigLoader {
             warnings = List.copyOf(warnings);
             provenance = Collections.unmodifiableMap(new LinkedHashMap<>(provenance));
         }
+
+        /** The same problems, each with the place its setting was given at. */
+        public ConfigException located(ConfigException refused) {
+            return new ConfigException(refused.problems().stream()
+                    .map(p -> p.where().isEmpty() ? p.at(provenance.getOrDefault(p.key(), "")) : p)
+                    .toList());
+        }
     }
 
     private ConfigLoader() {}

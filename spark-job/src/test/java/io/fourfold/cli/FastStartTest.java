@@ -55,7 +55,7 @@ class FastStartTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"--help", "plan --help", "config-reference", "--version"})
+    @ValueSource(strings = {"--help", "plan --help", "config-reference", "--version", "train --help", "prepare --help"})
     void textsLoadNoSpark(String arguments) throws Exception {
         assertThat(loadedBy(arguments.split(" "))).isEmpty();
     }

@@ -1,0 +1,135 @@
+package io.fourfold.cli;
+
+import io.fourfold.config.FourfoldConfig;
+import io.fourfold.report.RunReport;
+import io.fourfold.spark.RunFolders;
+import io.fourfold.spark.SparkSessions;
+import io.fourfold.spark.TrainJob;
+import io.fourfold.spark.prep.PrepareJob;
+import io.fourfold.spark.prep.PrepareReport;
+import io.fourfold.train.TrainResult;
+import java.io.IOException;
+import java.io.PrintStream;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Locale;
+import org.apache.spark.sql.SparkSession;
+
+/** The part of {@code prepare} and {@code train} that needs Spark, apart so that nothing else loads it. */
+final class SparkCommands {
+    private SparkCommands() {}
+
+    static ExitCode prepare(FourfoldConfig config, boolean dryRun, CommonOptions common) {
+        int slots = Runtime.getRuntime().availableProcessors();
+        boolean running = SparkSession.getDefaultSession().isDefined();
+        SparkSession spark =
+                SparkSessions.open("fourfold prepare " + config.run().name(), slots);
+        try {
+            PrepareReport report = PrepareJob.run(config, spark, dryRun);
+            if (common.json) {
+                common.printJson(report);
+            } else {
+                if (report.dryRun()) {
+                    common.say("Dry run: nothing was written");
+                }
+                for (PrepareReport.DataSetReport dataSet : report.dataSets()) {
+                    common.say("%s", dataSet.line());
+                    dataSet.examples().forEach(example -> common.say("  skipped: %s", example));
+                }
+                common.say("Prepared in %.1f s", report.seconds());
+            }
+        } finally {
+            stop(spark, running);
+        }
+        return ExitCode.OK;
+    }
+
+    /**
+     * @param local the run folder is on this machine's disk and was compared with the configuration already
+     */
+    static ExitCode train(FourfoldConfig config, boolean local, CommonOptions common) {
+        PrintStream console = System.out;
+        if (common.json) {
+            // Step lines go to standard output; with --json that is for the result alone.
+            System.setOut(System.err);
+        }
+        int ranks = config.parallel().worldSize();
+        boolean running = SparkSession.getDefaultSession().isDefined();
+        SparkSession spark = SparkSessions.open("fourfold train " + config.run().name(), ranks);
+        try {
+            if (!local) {
+                compare(config, spark, common);
+            }
+            TrainResult result = TrainJob.run(config, spark);
+            report(config, common);
+            print(config, result, common);
+            return result.stopped() ? ExitCode.STOPPED : ExitCode.OK;
+        } catch (RuntimeException e) {
+            // What there is of the run helps to find out what went wrong.
+            report(config, common);
+            throw e;
+        } finally {
+            stop(spark, running);
+            System.setOut(console);
+        }
+    }
+
+    /** A session that was there before, for example a notebook's, stays. */
+    private static void stop(SparkSession spark, boolean keep) {
+        if (!keep) {
+            spark.stop();
+        }
+    }
+
+    private static void compare(FourfoldConfig config, SparkSession spark, CommonOptions common) {
+        try {
+            var folder =
+                    RunFolders.open(config.run().dir(), spark.sparkContext().hadoopConfiguration());
+            RunContinuation.check(folder, config, common.err());
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    /** Writes report.html and loss.png where the run has metrics on this machine; never fails a run. */
+    private static void report(FourfoldConfig config, CommonOptions common) {
+        Path folder = RunFolders.localPath(config.run().dir()).orElse(null);
+        if (folder == null || !Files.exists(folder.resolve("metrics.jsonl"))) {
+            return;
+        }
+        try {
+            RunReport.write(folder);
+        } catch (IOException | RuntimeException e) {
+            common.err().println("fourfold: warning: no report was written: " + e);
+            common.err().flush();
+        }
+    }
+
+    private static void print(FourfoldConfig config, TrainResult result, CommonOptions common) {
+        if (common.json) {
+            common.printJson(result);
+            return;
+        }
+        common.say(
+                "%s after step %d of %d: %,d tokens, loss %.4f%s, %.1f s",
+                result.stopped() ? "Stopped" : "Done",
+                result.lastStep(),
+                config.train().steps(),
+                result.tokens(),
+                result.loss(),
+                Double.isNaN(result.validationLoss())
+                        ? ""
+                        : String.format(
+                                Locale.ROOT,
+                                ", validation loss %.4f (perplexity %.2f)",
+                                result.validationLoss(),
+                                result.validationPerplexity()),
+                result.seconds());
+        common.say("  checkpoint %s", result.checkpoint() == null ? "none could be written" : result.checkpoint());
+        RunFolders.localPath(config.run().dir())
+                .map(folder -> folder.resolve(RunReport.FILE_NAME))
+                .filter(Files::exists)
+                .ifPresent(report -> common.say("  report     %s", report));
+    }
+}
