@@ -1,20 +1,10 @@
 package io.fourfold.cli;
 
 import io.fourfold.checkpoint.TrainedRun;
-import io.fourfold.config.DataConfig;
-import io.fourfold.config.FourfoldConfig;
-import io.fourfold.data.BatchReader;
-import io.fourfold.data.ReaderOptions;
-import io.fourfold.data.Readers;
-import io.fourfold.data.tokenize.Tokenizer;
-import io.fourfold.data.tokenize.Tokenizers;
-import io.fourfold.eval.Evaluator;
+import io.fourfold.eval.EvalJob;
 import io.fourfold.metrics.EvalMetrics;
 import io.fourfold.model.EvaluationPrecision;
-import io.fourfold.parallel.Axis;
-import java.nio.file.Path;
 import java.util.LinkedHashMap;
-import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.Callable;
@@ -61,40 +51,12 @@ final class EvalCommand implements Callable<Integer> {
         if (samples != null && samples < 1) {
             throw new UsageException("--samples must be at least 1, not " + samples);
         }
-        try (TrainedRun trained = run.open();
-                LoadedModel loaded = LoadedModel.of(trained);
-                BatchReader reader = open(loaded.config())) {
-            int step = trained.checkpoint().identity().step();
-            Evaluator evaluator = new Evaluator(
-                    batch -> loaded.model().evaluate(batch, precision),
-                    reader,
-                    loaded.config().train().microBatchSize(),
-                    loaded.backend(),
-                    loaded.groups().get(Axis.DP));
-            EvalMetrics metrics = evaluator.run(step, samples == null ? reader.samplesPerEpoch() : samples);
-            print(trained, metrics);
+        try (TrainedRun trained = run.open()) {
+            int threads = Runtime.getRuntime().availableProcessors();
+            EvalJob.Options options = new EvalJob.Options(samples == null ? 0 : samples, split, precision, threads);
+            print(trained, EvalJob.run(trained, options).metrics());
         }
         return ExitCode.OK.number();
-    }
-
-    private BatchReader open(FourfoldConfig config) {
-        DataConfig data = config.data();
-        String fingerprint;
-        try (Tokenizer tokenizer = Tokenizers.open(data.tokenizer(), data.endOfDocument())) {
-            fingerprint = tokenizer.fingerprint();
-        }
-        ReaderOptions options = new ReaderOptions(
-                config.train().sequenceLength(),
-                config.train().seed(),
-                List.copyOf(data.sources().keySet()),
-                data.blend(),
-                data.documentMask(),
-                data.resetPositions(),
-                data.maskDocumentStart(),
-                data.verifyChecksums(),
-                fingerprint,
-                config.model().vocabSize());
-        return Readers.open(Path.of(data.prepared()), split, options);
     }
 
     private void print(TrainedRun trained, EvalMetrics metrics) {

@@ -19,6 +19,7 @@ import picocli.CommandLine.UnmatchedArgumentException;
             PlanCommand.class,
             TrainCommand.class,
             EvalCommand.class,
+            GenerateCommand.class,
             ExportCommand.class,
             ImportCommand.class,
             InspectCommand.class,

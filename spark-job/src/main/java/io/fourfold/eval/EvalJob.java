@@ -1,6 +1,6 @@
 package io.fourfold.eval;
 
-import io.fourfold.checkpoint.RunStorage;
+import io.fourfold.checkpoint.TrainedRun;
 import io.fourfold.config.DataConfig;
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.data.BatchReader;
@@ -12,36 +12,27 @@ import io.fourfold.metrics.EvalMetrics;
 import io.fourfold.model.EvaluationPrecision;
 import java.nio.file.Path;
 import java.util.List;
-import org.jspecify.annotations.Nullable;
 
 /** Loss and perplexity of a checkpoint on held-out text: what {@code fourfold eval} does. */
 public final class EvalJob {
     /**
      * What to evaluate.
      *
-     * @param step checkpoint; null = the newest
-     * @param samples at most so many samples of the validation split; 0 = all
-     * @param prepared prepared data; null = the run's own
+     * @param samples at most so many samples of the split; 0 = all
      * @param split {@code validation} or {@code train}
      * @param precision RECIPE: the forward pass of training; UNQUANTIZED: what an exported model computes
      * @param threads CPU threads
      */
-    public record Options(
-            @Nullable Integer step,
-            long samples,
-            @Nullable Path prepared,
-            String split,
-            EvaluationPrecision precision,
-            int threads) {
+    public record Options(long samples, String split, EvaluationPrecision precision, int threads) {
         public Options {
             if (samples < 0) {
                 throw new IllegalArgumentException("samples is " + samples + ", needed is 0 (all) or more");
             }
         }
 
-        /** The newest checkpoint on the whole validation split as in training. */
+        /** The whole validation split as in training. */
         public static Options defaults(int threads) {
-            return new Options(null, 0, null, "validation", EvaluationPrecision.RECIPE, threads);
+            return new Options(0, "validation", EvaluationPrecision.RECIPE, threads);
         }
     }
 
@@ -55,9 +46,14 @@ public final class EvalJob {
 
     private EvalJob() {}
 
-    /** Evaluates a checkpoint of a run folder. */
-    public static Report run(RunStorage run, Options options) {
-        try (TrainedModel model = TrainedModel.open(run, options.step(), options.threads());
+    /**
+     * Evaluates on prepared data.
+     *
+     * @param run stays open
+     * @throws io.fourfold.data.DataException when the data is missing, damaged or of another tokenizer
+     */
+    public static Report run(TrainedRun run, Options options) {
+        try (TrainedModel model = TrainedModel.of(run, options.threads());
                 BatchReader reader = reader(model.config(), options)) {
             Evaluator evaluator = new Evaluator(
                     model.lossModel(options.precision()),
@@ -87,7 +83,6 @@ public final class EvalJob {
                 data.verifyChecksums(),
                 fingerprint,
                 config.model().vocabSize());
-        Path prepared = options.prepared() == null ? Path.of(data.prepared()) : options.prepared();
-        return Readers.open(prepared, options.split(), reader);
+        return Readers.open(Path.of(data.prepared()), options.split(), reader);
     }
 }

@@ -1,12 +1,11 @@
 package io.fourfold.eval;
 
-import io.fourfold.checkpoint.RunStorage;
+import io.fourfold.checkpoint.TrainedRun;
 import io.fourfold.config.DataConfig;
 import io.fourfold.data.tokenize.Tokenizer;
 import io.fourfold.data.tokenize.Tokenizers;
 import io.fourfold.model.EvaluationPrecision;
 import java.util.function.Consumer;
-import org.jspecify.annotations.Nullable;
 
 /** Continues a text with a checkpoint: what {@code fourfold generate} does. */
 public final class GenerateJob {
@@ -26,22 +25,20 @@ public final class GenerateJob {
     /**
      * Continues a prompt.
      *
-     * @param run the run folder
-     * @param step checkpoint; null = the newest
+     * @param run stays open
      * @param prompt text; empty = a new document
      * @param precision RECIPE: the forward pass of training; UNQUANTIZED: what an exported model computes
      * @param threads CPU threads
      * @param output receives the new text piece by piece
      */
     public static Report run(
-            RunStorage run,
-            @Nullable Integer step,
+            TrainedRun run,
             String prompt,
             SamplingOptions sampling,
             EvaluationPrecision precision,
             int threads,
             Consumer<String> output) {
-        try (TrainedModel model = TrainedModel.open(run, step, threads)) {
+        try (TrainedModel model = TrainedModel.of(run, threads)) {
             DataConfig data = model.config().data();
             try (Tokenizer tokenizer = Tokenizers.open(data.tokenizer(), data.endOfDocument())) {
                 long start = System.nanoTime();

@@ -1,6 +1,5 @@
 package io.fourfold.eval;
 
-import io.fourfold.checkpoint.RunStorage;
 import io.fourfold.checkpoint.TrainedRun;
 import io.fourfold.checkpoint.WeightLoader;
 import io.fourfold.config.FourfoldConfig;
@@ -17,7 +16,6 @@ import io.fourfold.parallel.ParallelMapping;
 import io.fourfold.parallel.ProcessGroups;
 import java.util.ArrayDeque;
 import java.util.Deque;
-import org.jspecify.annotations.Nullable;
 
 /** A checkpoint's model on one rank, whatever mapping it was trained with, ready to evaluate or to generate. */
 public final class TrainedModel implements AutoCloseable {
@@ -32,7 +30,6 @@ public final class TrainedModel implements AutoCloseable {
 
     private TrainedModel(TrainedRun run, int threads) {
         this.run = run;
-        open.push(run);
         try {
             FourfoldConfig c = run.config();
             config = new FourfoldConfig(c.model(), c.recipe(), ONE_RANK, c.data(), c.train(), c.run());
@@ -51,12 +48,11 @@ public final class TrainedModel implements AutoCloseable {
     /**
      * Loads a model on the CPU backend.
      *
-     * @param storage the run folder
-     * @param step which checkpoint; null = the newest
+     * @param run stays open; the caller closes it
      * @param threads CPU threads for matrix products
      */
-    public static TrainedModel open(RunStorage storage, @Nullable Integer step, int threads) {
-        return new TrainedModel(TrainedRun.open(storage, step), threads);
+    public static TrainedModel of(TrainedRun run, int threads) {
+        return new TrainedModel(run, threads);
     }
 
     private <T extends AutoCloseable> T opened(T resource) {

@@ -143,22 +143,19 @@ final class RunJobsTest {
         TrainResult trained = train(run, MODEL + yaml(run, 12));
         LocalRunStorage storage = new LocalRunStorage(run);
 
-        EvalJob.Report report = EvalJob.run(storage, EvalJob.Options.defaults(1));
-        assertThat(report.metrics().step()).isEqualTo(12);
-        assertThat(report.metrics().loss()).isLessThan(Math.log(257)).isCloseTo(trained.loss(), offset(0.6));
-        assertThat(report.checkpoint()).endsWith("step-00000012");
+        try (TrainedRun opened = TrainedRun.open(storage, null)) {
+            EvalJob.Report report = EvalJob.run(opened, EvalJob.Options.defaults(1));
+            assertThat(report.metrics().step()).isEqualTo(12);
+            assertThat(report.metrics().loss()).isLessThan(Math.log(257)).isCloseTo(trained.loss(), offset(0.6));
+            assertThat(report.checkpoint()).endsWith("step-00000012");
 
-        StringBuilder shown = new StringBuilder();
-        GenerateJob.Report text = GenerateJob.run(
-                storage,
-                null,
-                "the cat ",
-                new SamplingOptions(16, 0.7, 20, 0.9, 3),
-                EvaluationPrecision.UNQUANTIZED,
-                1,
-                shown::append);
-        assertThat(shown).hasToString(text.text());
-        assertThat(text.tokens()).isBetween(1, 16);
+            StringBuilder shown = new StringBuilder();
+            SamplingOptions sampling = new SamplingOptions(16, 0.7, 20, 0.9, 3);
+            GenerateJob.Report text =
+                    GenerateJob.run(opened, "the cat ", sampling, EvaluationPrecision.UNQUANTIZED, 1, shown::append);
+            assertThat(shown).hasToString(text.text());
+            assertThat(text.tokens()).isBetween(1, 16);
+        }
 
         Path export = run.resolve("export");
         ExportReport exported = ExportJob.run(storage, export, ExportJob.Options.of(SafetensorsType.F32));
@@ -198,7 +195,7 @@ final class RunJobsTest {
     @Test
     void aFolderThatIsNoRun() {
         LocalRunStorage empty = new LocalRunStorage(folder.resolve("none"));
-        assertThatThrownBy(() -> EvalJob.run(empty, EvalJob.Options.defaults(1)))
+        assertThatThrownBy(() -> TrainedRun.open(empty, null))
                 .isInstanceOf(CheckpointException.class)
                 .hasMessageContaining("neither config.yaml nor model.yaml");
     }
