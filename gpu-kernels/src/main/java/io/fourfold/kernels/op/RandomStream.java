@@ -9,6 +9,10 @@ import org.jspecify.annotations.Nullable;
  * is 0 for the row operand and 1 for the column operand. So a replay after a restart, another device and another
  * placement of the rows on ranks all draw the same bits.
  *
+ * <p>Key and counter words are listed lowest first; the key's are the low and the high half of the seed. Bytes count from
+ * the lowest one of the first output word. An element keeps its (r, c) under a Hadamard transform; rows that exist only by
+ * its padding, p = 0, 1, ... behind the last one, have row id -1 - p.
+ *
  * @param seed the run's seed
  * @param step training step
  * @param tensorId unique per (layer, linear, expert) within the model, below 2^30; grouped operands add the global

@@ -3,6 +3,7 @@ package io.fourfold.kernels.numeric;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
+import java.util.Random;
 import org.junit.jupiter.api.Test;
 
 class StochasticE2M1Test {
@@ -20,6 +21,27 @@ class StochasticE2M1Test {
                             .isEqualTo(expected);
                     assertThat(Float4E2M1.stochastic(-x, random)).isEqualTo(-expected);
                 }
+            }
+        }
+    }
+
+    @Test
+    void followsTheFormulaAroundEveryThreshold() {
+        Random random = new Random(8);
+        for (int randomByte = 0; randomByte < 256; randomByte++) {
+            for (float level : LEVELS) {
+                float step = level <= 2 ? 0.5f : level <= 4 ? 1 : 2;
+                float threshold = level - randomByte / 256f * step;
+                for (int ulps = -4; ulps <= 4; ulps++) {
+                    checkAgainstFormula(Float.intBitsToFloat(Float.floatToRawIntBits(threshold) + ulps), randomByte);
+                }
+            }
+            int halfFrom = Float4E2M1.halfFrom(randomByte);
+            for (int ulps = -4; ulps <= 4; ulps++) {
+                checkAgainstFormula(Float.intBitsToFloat(halfFrom + ulps), randomByte);
+            }
+            for (int i = 0; i < 4000; i++) {
+                checkAgainstFormula(random.nextFloat() * 7, randomByte);
             }
         }
     }
@@ -51,6 +73,14 @@ class StochasticE2M1Test {
         assertThat(Float4E2M1.stochastic(1e30f, 255)).isEqualTo(6f);
         assertThat(Float4E2M1.stochastic(Float.NEGATIVE_INFINITY, 0)).isEqualTo(-6f);
         assertThat(Float.floatToRawIntBits(Float4E2M1.stochastic(-0.01f, 0))).isEqualTo(0x8000_0000);
+    }
+
+    private static void checkAgainstFormula(float magnitude, int randomByte) {
+        if (magnitude >= 0 && Float4E2M1.stochastic(magnitude, randomByte) != byFormula(magnitude, randomByte)) {
+            assertThat(Float4E2M1.stochastic(magnitude, randomByte))
+                    .as("%s byte %s", magnitude, randomByte)
+                    .isEqualTo(byFormula(magnitude, randomByte));
+        }
     }
 
     private static float byFormula(float magnitude, int random) {

@@ -17,6 +17,7 @@ import io.fourfold.kernels.op.OperandSpec.Format;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Shape;
 import java.io.IOException;
+import java.io.InputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -31,10 +32,22 @@ class GoldenVectorsTest {
     private static final OperandSpec BLOCKS_1D = OperandSpec.of(Format.NVFP4, Blocks.B1X16);
     private static final OperandSpec BLOCKS_2D = OperandSpec.of(Format.NVFP4, Blocks.B16X16);
 
+    /** A few cases of the file, without its redundant fields, that come with the sources. */
+    @TestFactory
+    List<DynamicTest> extract() throws IOException {
+        try (InputStream file = GoldenVectorsTest.class.getResourceAsStream("/golden/nvfp4-extract.json")) {
+            return cases(new ObjectMapper().readTree(file));
+        }
+    }
+
     @TestFactory
     List<DynamicTest> everyCase() throws IOException {
+        return cases(golden());
+    }
+
+    private static List<DynamicTest> cases(JsonNode golden) {
         List<DynamicTest> tests = new ArrayList<>();
-        golden().fields().forEachRemaining(entry -> {
+        golden.properties().forEach(entry -> {
             if (entry.getKey().contains("/")) {
                 tests.add(DynamicTest.dynamicTest(entry.getKey(), () -> check(entry.getKey(), entry.getValue())));
             }
@@ -83,6 +96,9 @@ class GoldenVectorsTest {
                 golden.get(amax).get(0).asLong());
         assertThat(packed.scales()).as(scales).isEqualTo(bytes(golden.get(scales)));
         assertThat(positiveZeros(packed.codes())).as(codes).isEqualTo(positiveZeros(bytes(golden.get(codes))));
+        if (!golden.has(values)) {
+            return;
+        }
         float[] expected = fp32(golden.get(values));
         float[] actual = packed.values();
         for (int i = 0; i < actual.length; i++) {
