@@ -7,9 +7,11 @@ import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.BeforeEach;
@@ -127,6 +129,32 @@ final class SafetensorsTest {
                         : exponent == 0 ? fraction * 0x1p-14 : (1 + fraction) * Math.scalb(1.0, exponent - 15);
                 assertThat((double) values[bits]).isEqualTo(Double.valueOf(bits >> 15 == 0 ? magnitude : -magnitude));
             }
+        }
+    }
+
+    /** Mapped windows are 1 GiB; the file is sparse and unaligned, so that one element lies across their border. */
+    @Test
+    void readsAcrossMappedWindows() throws IOException {
+        long elements = (1L << 28) + 1000;
+        String header =
+                "{\"x\":{\"dtype\":\"F32\",\"shape\":[" + elements + "],\"data_offsets\":[0," + elements * 4 + "]}}";
+        header += " ".repeat((11 - header.length() % 4) % 4);
+        assertThat((8 + header.length()) % 4).isEqualTo(3);
+        writeRaw(header.getBytes(StandardCharsets.UTF_8), header.length(), new byte[0]);
+        long start = 8 + header.length();
+        long first = ((1L << 30) - start) / 4 - 5;
+        ByteBuffer values = ByteBuffer.allocate(4 * 12).order(ByteOrder.LITTLE_ENDIAN);
+        for (int i = 0; i < 12; i++) {
+            values.putFloat(i + 0.5f);
+        }
+        try (FileChannel channel = FileChannel.open(file, StandardOpenOption.WRITE)) {
+            channel.write(values.flip(), start + first * 4);
+            channel.write(ByteBuffer.wrap(new byte[1]), start + elements * 4 - 1);
+        }
+        try (SafetensorsReader reader = SafetensorsReader.open(file)) {
+            float[] read = reader.read("x", new long[] {first - 1}, new long[] {14});
+            assertThat(read)
+                    .containsExactly(0, .5f, 1.5f, 2.5f, 3.5f, 4.5f, 5.5f, 6.5f, 7.5f, 8.5f, 9.5f, 10.5f, 11.5f, 0);
         }
     }
 
