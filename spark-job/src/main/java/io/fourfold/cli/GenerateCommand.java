@@ -4,7 +4,12 @@ import io.fourfold.checkpoint.TrainedRun;
 import io.fourfold.eval.GenerateJob;
 import io.fourfold.eval.SamplingOptions;
 import io.fourfold.model.EvaluationPrecision;
+import io.fourfold.report.RunReport;
+import java.io.IOException;
 import java.io.PrintWriter;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.Locale;
 import java.util.Map;
@@ -15,7 +20,10 @@ import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
 /** Continues a text with a trained model. */
-@Command(name = "generate", description = "Continue a text with a trained model.")
+@Command(
+        name = "generate",
+        description = "Continue a text with a trained model. The continuation also goes into generation.txt of the run"
+                + " folder, and from there into its report.")
 final class GenerateCommand implements Callable<Integer> {
     @Mixin
     private RunOptions run = new RunOptions();
@@ -85,6 +93,7 @@ final class GenerateCommand implements Callable<Integer> {
         try (TrainedRun trained = run.open()) {
             GenerateJob.Report report = GenerateJob.run(trained, prompt, sampling, precision, threads, output());
             print(report);
+            keep(prompt + report.text());
         }
         return ExitCode.OK.number();
     }
@@ -120,6 +129,20 @@ final class GenerateCommand implements Callable<Integer> {
                     report.tokens(),
                     report.tokens() / report.seconds(),
                     report.end().name().toLowerCase(Locale.ROOT).replace('_', ' '));
+        }
+    }
+
+    /** A run folder that cannot be written is no reason to fail: the text was shown. */
+    private void keep(String text) {
+        Path folder = run.folder();
+        try {
+            Files.writeString(folder.resolve("generation.txt"), text + "\n", StandardCharsets.UTF_8);
+            if (Files.exists(folder.resolve("metrics.jsonl"))) {
+                RunReport.write(folder);
+            }
+        } catch (IOException e) {
+            common.err().println("fourfold: warning: the continuation was not stored in " + folder + ": " + e);
+            common.err().flush();
         }
     }
 }
