@@ -6,8 +6,6 @@ package io.fourfold.kernels.numeric;
  * of i / 4, low and high half of stream).
  */
 public final class CounterRandom {
-    private static final double TWO_PI = 2 * Math.PI;
-
     private CounterRandom() {}
 
     /** A stream number from a name (FNV-1a, 64 bits, over the name's UTF-16 units). */
@@ -33,27 +31,6 @@ public final class CounterRandom {
         }
     }
 
-    /**
-     * Fills {@code length} normal numbers of mean 0 for elements {@code first, first + 1, ...}: Box-Muller on the word
-     * pairs (0, 1) and (2, 3) in FP64 with {@link StrictMath}, rounded to FP32 at the end.
-     */
-    public static void fillNormal(
-            long seed, long stream, long first, double standardDeviation, float[] out, int offset, int length) {
-        int[] words = new int[4];
-        double[] normals = new double[4];
-        long loaded = -1;
-        for (int i = 0; i < length; i++) {
-            long element = first + i;
-            if (element >>> 2 != loaded) {
-                loaded = element >>> 2;
-                block(seed, stream, loaded, words);
-                boxMuller(words, 0, normals);
-                boxMuller(words, 2, normals);
-            }
-            out[offset + i] = (float) (normals[(int) (element & 3)] * standardDeviation);
-        }
-    }
-
     private static void block(long seed, long stream, long block, int[] words) {
         Philox4x32.generate(
                 (int) block,
@@ -64,13 +41,5 @@ public final class CounterRandom {
                 (int) (seed >>> 32),
                 words,
                 0);
-    }
-
-    private static void boxMuller(int[] words, int at, double[] normals) {
-        double uniform = ((words[at] & 0xFFFF_FFFFL) + 0.5) * 0x1p-32; // in (0, 1): the logarithm is finite
-        double angle = (words[at + 1] & 0xFFFF_FFFFL) * 0x1p-32 * TWO_PI;
-        double radius = StrictMath.sqrt(-2 * StrictMath.log(uniform));
-        normals[at] = radius * StrictMath.cos(angle);
-        normals[at + 1] = radius * StrictMath.sin(angle);
     }
 }

@@ -13,7 +13,7 @@ class StochasticE2M1Test {
     void followsTheFormulaForEveryBf16AndByte() {
         for (int bits = 0; bits < 0x4100; bits++) { // up to 8, then saturated
             float x = BFloat16.fromBits(bits);
-            for (int random = 0; random < 256; random += random < 4 ? 1 : 21) {
+            for (int random = 0; random < 256; random++) {
                 float expected = byFormula(x, random);
                 if (Float4E2M1.stochastic(x, random) != expected || Float4E2M1.stochastic(-x, random) != -expected) {
                     assertThat(Float4E2M1.stochastic(x, random))
