@@ -3,6 +3,7 @@ package io.fourfold.eval;
 import io.fourfold.checkpoint.TrainedRun;
 import io.fourfold.config.DataConfig;
 import io.fourfold.config.FourfoldConfig;
+import io.fourfold.config.MoeConfig;
 import io.fourfold.data.BatchReader;
 import io.fourfold.data.ReaderOptions;
 import io.fourfold.data.Readers;
@@ -15,6 +16,8 @@ import java.util.List;
 
 /** Loss and perplexity of a checkpoint on held-out text: what {@code fourfold eval} does. */
 public final class EvalJob {
+    private static final int FORWARD_TOKENS = 2048;
+
     /**
      * What to evaluate.
      *
@@ -58,12 +61,22 @@ public final class EvalJob {
             Evaluator evaluator = new Evaluator(
                     model.lossModel(options.precision()),
                     reader,
-                    model.config().train().microBatchSize(),
+                    microBatchSize(model.config()),
                     model.backend(),
                     model.dataParallel());
             long samples = options.samples() == 0 ? reader.samplesPerEpoch() : options.samples();
             return new Report(evaluator.run(model.step(), samples), model.location());
         }
+    }
+
+    /** Enough tokens for large matrix products; as in training where a capacity limit makes samples depend on it. */
+    private static int microBatchSize(FourfoldConfig config) {
+        int trained = config.train().microBatchSize();
+        MoeConfig moe = config.model().moe();
+        boolean dependent = moe != null && moe.capacity() != null;
+        return dependent
+                ? trained
+                : Math.max(trained, FORWARD_TOKENS / config.train().sequenceLength());
     }
 
     private static BatchReader reader(FourfoldConfig config, Options options) {
