@@ -11,8 +11,9 @@ import org.jspecify.annotations.Nullable;
  * @param key dotted path
  * @param before canonical text; null when the setting is new
  * @param after canonical text
+ * @param allowed a run may be continued with this change
  */
-public record ConfigDifference(String key, @Nullable String before, String after) {
+public record ConfigDifference(String key, @Nullable String before, String after, boolean allowed) {
     /**
      * Settings that may change while a run goes on. They say how the run is watched, stored and spread over machines, or,
      * like the number of steps and the late switch, take effect from the next step on. A loss curve stays comparable:
@@ -27,7 +28,6 @@ public record ConfigDifference(String key, @Nullable String before, String after
             "train.eval_samples",
             "recipe.telemetry_every",
             "recipe.late_switch.",
-            "data.sources",
             "data.prepared",
             "data.verify_checksums");
 
@@ -39,19 +39,24 @@ public record ConfigDifference(String key, @Nullable String before, String after
         now.forEach((key, value) -> {
             String was = old.get(key);
             if (!value.equals(was)) {
-                differences.add(new ConfigDifference(key, was, value));
+                boolean allowed = key.equals("data.sources") ? sameDataSets(before, after) : isFree(key);
+                differences.add(new ConfigDifference(key, was, value, allowed));
             }
         });
         old.forEach((key, value) -> {
             if (!now.containsKey(key)) {
-                differences.add(new ConfigDifference(key, value, "null"));
+                differences.add(new ConfigDifference(key, value, "null", false));
             }
         });
         return differences;
     }
 
-    /** True when a run may be continued with this change. */
-    public boolean allowed() {
+    /** Raw text may move once it is prepared; the names say what is read. */
+    private static boolean sameDataSets(FourfoldConfig before, FourfoldConfig after) {
+        return before.data().sources().keySet().equals(after.data().sources().keySet());
+    }
+
+    private static boolean isFree(String key) {
         return FREE.stream().anyMatch(free -> free.endsWith(".") ? key.startsWith(free) : key.equals(free));
     }
 

@@ -10,7 +10,7 @@ public record ModelConfig(
         @Setting(doc = "Hugging Face architecture to import from and export to.", value = "none")
         HfFamily family,
 
-        @Setting(doc = "Number of transformer blocks.", min = 1)
+        @Setting(doc = "Number of transformer blocks.", min = 1, max = 10000)
         int layers,
 
         @Setting(doc = "Width of the residual stream.", min = 1)

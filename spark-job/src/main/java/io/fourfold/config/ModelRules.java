@@ -3,18 +3,44 @@ package io.fourfold.config;
 import io.fourfold.kernels.op.RouterSpec;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Locale;
 import java.util.stream.IntStream;
 
 /** Combinations within the model section. */
 final class ModelRules {
+    private static final double MOST_PARAMETERS = 1e15;
+
     private ModelRules() {}
 
     static void check(ModelConfig model, List<Problem> problems) {
+        size(model, problems);
         attention(model.attention(), problems);
         layers(model, problems);
         if (model.moe() != null) {
             experts(model.moe(), problems);
             router(model.moe(), problems);
+        }
+    }
+
+    /** Rejects typing errors before they overflow a count. */
+    private static void size(ModelConfig model, List<Problem> problems) {
+        AttentionConfig attention = model.attention();
+        double hidden = model.hiddenSize();
+        double inner = model.ffn() == null ? 0 : model.ffn().intermediateSize();
+        MoeConfig moe = model.moe();
+        if (moe != null) {
+            inner += (double) moe.experts() * moe.intermediateSize();
+            inner += moe.sharedExpert() == null ? 0 : moe.sharedExpert().intermediateSize();
+        }
+        double width = (double) attention.heads() * attention.headDim();
+        double total = 2.0 * model.vocabSize() * hidden + model.layers() * hidden * (4 * width + 3 * inner);
+        if (total > MOST_PARAMETERS || width > Integer.MAX_VALUE) {
+            problems.add(Problem.error(
+                    "model",
+                    "",
+                    String.format(Locale.ROOT, "the model would have about %.1e parameters", total),
+                    "look for a typing error in hidden_size, layers, heads, head_dim, experts, intermediate_size or"
+                            + " vocab_size"));
         }
     }
 

@@ -2,7 +2,7 @@ package io.fourfold.config;
 
 /** Degrees of parallelism; data parallel degrees follow from the world size. */
 public record ParallelConfig(
-        @Setting(doc = "Ranks in total: barrier tasks, one per GPU.", value = "1", min = 1)
+        @Setting(doc = "Ranks in total: barrier tasks, one per GPU.", value = "1", min = 1, max = 131072)
         int worldSize,
 
         @Setting(doc = "Tensor parallel degree of attention and dense layers (TP).", value = "1", min = 1)

@@ -25,10 +25,10 @@ public final class ParallelRules {
             return problems;
         }
         long attention =
-                (long) config.tensorParallelSize() * config.contextParallelSize() * config.pipelineParallelSize();
+                product(config.tensorParallelSize(), config.contextParallelSize(), config.pipelineParallelSize());
         divides(problems, config, attention, "attention grid: tensor x context x pipeline");
         long moe =
-                (long) config.expertTensorParallelSize() * config.expertParallelSize() * config.pipelineParallelSize();
+                product(config.expertTensorParallelSize(), config.expertParallelSize(), config.pipelineParallelSize());
         divides(problems, config, moe, "MoE grid: expert_tensor x expert x pipeline");
         if (config.virtualStages() > 1 && config.pipelineParallelSize() == 1) {
             problems.add(Problem.error(
@@ -73,7 +73,7 @@ public final class ParallelRules {
                     "a dense model has no experts to split",
                     "set it to 1"));
         }
-        int chunks = config.pipelineParallelSize() * config.virtualStages();
+        long chunks = (long) config.pipelineParallelSize() * config.virtualStages();
         if (chunks > model.layers()) {
             problems.add(Problem.error(
                     "parallel.pipeline_parallel_size",
@@ -83,7 +83,7 @@ public final class ParallelRules {
         }
         if (train != null) {
             int cp = config.contextParallelSize();
-            int pieces = (cp == 1 ? 1 : 2 * cp) * tp;
+            long pieces = (cp == 1 ? 1L : 2L * cp) * tp;
             if (train.sequenceLength() % pieces != 0) {
                 problems.add(Problem.error(
                         "train.sequence_length",
@@ -103,6 +103,12 @@ public final class ParallelRules {
                     "must divide " + key + " (" + size + ")",
                     "use " + ModelRules.divisorBelow(size, ranks)));
         }
+    }
+
+    /** Large enough not to divide any world where the true product would not fit. */
+    private static long product(int a, int b, int c) {
+        long two = (long) a * b;
+        return two > Integer.MAX_VALUE ? two : two * c;
     }
 
     private static void divides(List<Problem> problems, ParallelConfig config, long product, String grid) {

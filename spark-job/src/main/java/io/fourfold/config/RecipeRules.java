@@ -16,6 +16,49 @@ final class RecipeRules {
         boolean quantized = recipe.kind() != RecipeConfig.Kind.FP32 && recipe.kind() != RecipeConfig.Kind.BF16;
         highPrecision(recipe, quantized, model, problems);
         lateSwitch(recipe, quantized, train, problems);
+        if (model != null) {
+            blocks(recipe, model, problems);
+        }
+    }
+
+    /** Short blocks work here, padded with zeros; tensor cores want whole ones. */
+    private static void blocks(RecipeConfig recipe, ModelConfig model, List<Problem> problems) {
+        int block = switch (recipe.kind()) {
+            case FP32, BF16 -> 1;
+            case FP8, NVFP4 -> 16;
+            case MXFP4 -> 32;
+        };
+        whole(problems, recipe, block, "model.hidden_size", model.hiddenSize());
+        whole(
+                problems,
+                recipe,
+                block,
+                "model.attention.head_dim",
+                model.attention().kvWidth());
+        FfnConfig ffn = model.ffn();
+        if (ffn != null) {
+            whole(problems, recipe, block, "model.ffn.intermediate_size", ffn.intermediateSize());
+        }
+        MoeConfig moe = model.moe();
+        if (moe != null) {
+            whole(problems, recipe, block, "model.moe.intermediate_size", moe.intermediateSize());
+            SharedExpertConfig shared = moe.sharedExpert();
+            if (shared != null) {
+                whole(problems, recipe, block, "model.moe.shared_expert.intermediate_size", shared.intermediateSize());
+            }
+        }
+    }
+
+    private static void whole(List<Problem> problems, RecipeConfig recipe, int block, String key, int width) {
+        if (width % block != 0) {
+            problems.add(Problem.warning(
+                    key,
+                    width,
+                    "gives a matrix width that is no multiple of " + block + ", the block of recipe "
+                            + SettingKeys.word(recipe.kind()) + ": its last block is padded with zeros, and GPU kernels"
+                            + " cannot run it",
+                    "use widths that are multiples of " + block));
+        }
     }
 
     private static void highPrecision(

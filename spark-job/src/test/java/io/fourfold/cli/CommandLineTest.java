@@ -54,9 +54,19 @@ class CommandLineTest {
         assertThat(out.toString()).startsWith("fourfold ");
     }
 
-    /** Scripts depend on these; a change must be meant. */
     @Test
-    void commandsAndOptionsAreFrozen() {
+    void documentationNamesEveryCommandAndExitCode() throws IOException {
+        String page = Files.readString(CONF.resolveSibling("docs").resolve("command-line.md"));
+        for (String command : Fourfold.commandLine().getSubcommands().keySet()) {
+            assertThat(page).contains("| `" + command + "` |");
+        }
+        for (ExitCode code : ExitCode.values()) {
+            assertThat(page).contains("| " + code.number() + " | " + code.meaning() + " |");
+        }
+    }
+
+    @Test
+    void everyCommandHasHelpAndADescription() {
         for (CommandLine command : Fourfold.commandLine().getSubcommands().values()) {
             assertThat(command.getCommandSpec().optionsMap().keySet())
                     .as(command.getCommandName())

@@ -35,6 +35,17 @@ class ConfigDifferenceTest {
     }
 
     @Test
+    void rawTextMayMoveAndMayNotBecomeOther() {
+        String sources = "data: {sources: {books: [a]}}\n";
+        assertThat(ConfigDifference.between(config(sources), config(sources.replace("[a]", "[b]"))))
+                .singleElement()
+                .matches(ConfigDifference::allowed);
+        assertThat(ConfigDifference.between(config(sources), config(sources.replace("books", "code"))))
+                .singleElement()
+                .matches(d -> !d.allowed());
+    }
+
+    @Test
     void aSectionThatAppearsOrGoesIsADifference() {
         List<ConfigDifference> differences = ConfigDifference.between(
                 config(""),

@@ -24,7 +24,7 @@ class ConfigReferenceTest {
         assertThat(ConfigReference.markdown())
                 .contains("### `recipe.late_switch`")
                 .contains("| `beta1` | number, 0 to 1 | `0.9` |")
-                .contains("| `layers` | whole number, at least 1 | *required* |")
+                .contains("| `layers` | whole number, 1 to 10000 | *required* |")
                 .contains("| `blend` | mapping of names to number | `{}` |")
                 .matches(text -> text.chars().allMatch(c -> c < 128), "is ASCII");
     }

@@ -29,6 +29,9 @@ class ConfigRulesTest {
             delimiter = '|',
             value = {
                 "model.attention.kv_heads=3 | model.attention.kv_heads | must divide heads (4) | use 2",
+                "model.vocab_size=2_000_000_000 model.hidden_size=2_000_000_000 | model | about 8.0e+18 parameters | typing error",
+                "model.attention={heads: 100000, kv_heads: 100000, head_dim: 100000} | model | the model would have | typing",
+                "parallel={world_size: 8, tensor_parallel_size: 2_000_000_000, context_parallel_size: 2_000_000_000} | parallel.world_size | multiple of 4000000000000000000 | lower a degree",
                 "model.attention.head_dim=33 | model.attention.head_dim | must be even | use 34",
                 "model.moe.dense_layers=[1] | model.ffn | 1 of 4 blocks have no experts | add model.ffn",
                 "model.moe.layer_step=2 | model.ffn | 2 of 4 blocks have no experts | layer_step to 1",
@@ -86,6 +89,8 @@ class ConfigRulesTest {
                 "recipe={kind: nvfp4, late_switch: {step: 500}} | recipe.late_switch.step | is never reached",
                 "train.schedule.warmup_steps=200 | train.schedule.warmup_steps | the whole run is warm-up",
                 "train.schedule={warmup_steps: 90, decay_fraction: 0.2} | train.schedule.decay_fraction | is shortened",
+                "recipe.kind=mxfp4 model.moe.intermediate_size=80 | model.moe.intermediate_size | no multiple of 32",
+                "recipe.kind=nvfp4 model.hidden_size=200 | model.hidden_size | no multiple of 16",
                 "data={document_mask: false, reset_positions: true} | data.reset_positions | crosses documents",
             })
     void questionable(String sets, String key, String rule) {
