@@ -30,11 +30,6 @@ final class ConfigRules {
 
     private ConfigRules() {}
 
-    static List<Problem> problems(FourfoldConfig config) {
-        return problems(
-                new Sections(config.model(), config.recipe(), config.parallel(), config.data(), config.train()));
-    }
-
     static List<Problem> problems(Sections sections) {
         List<Problem> problems = new ArrayList<>();
         ModelConfig model = sections.model();

@@ -1,7 +1,6 @@
 package io.fourfold.plan;
 
 import io.fourfold.config.ModelConfig;
-import io.fourfold.config.MoeConfig;
 import io.fourfold.parallel.ParallelMapping;
 import io.fourfold.plan.ModelTensors.GlobalTensor;
 import io.fourfold.plan.ModelTensors.Part;
@@ -80,10 +79,5 @@ record RankShare(long dense, long expert, long linear, int layers, int moeLayers
             case EMBEDDING, HEAD, ATTENTION, FFN, SHARED_EXPERT -> mapping.tensor();
             case EXPERT -> mapping.expert() * mapping.expertTensor();
         };
-    }
-
-    /** Routed experts this rank computes. */
-    static int localExperts(MoeConfig moe, ParallelMapping mapping) {
-        return moe.experts() / mapping.expert();
     }
 }
