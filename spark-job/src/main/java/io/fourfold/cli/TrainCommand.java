@@ -66,6 +66,7 @@ final class TrainCommand implements Callable<Integer> {
 
     /** True when spark-submit has not set another master. */
     private static boolean runsInThisProcess() {
-        return System.getProperty("spark.master", "local").startsWith("local");
+        String master = System.getProperty("spark.master", "local");
+        return master.equals("local") || master.startsWith("local[");
     }
 }
