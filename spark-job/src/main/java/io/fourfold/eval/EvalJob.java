@@ -4,8 +4,8 @@ import io.fourfold.checkpoint.TrainedRun;
 import io.fourfold.config.DataConfig;
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.config.MoeConfig;
+import io.fourfold.config.ReaderSettings;
 import io.fourfold.data.BatchReader;
-import io.fourfold.data.ReaderOptions;
 import io.fourfold.data.Readers;
 import io.fourfold.data.tokenize.Tokenizer;
 import io.fourfold.data.tokenize.Tokenizers;
@@ -85,17 +85,6 @@ public final class EvalJob {
         try (Tokenizer tokenizer = Tokenizers.open(data.tokenizer(), data.endOfDocument())) {
             fingerprint = tokenizer.fingerprint();
         }
-        ReaderOptions reader = new ReaderOptions(
-                config.train().sequenceLength(),
-                config.train().seed(),
-                List.copyOf(data.sources().keySet()),
-                data.blend(),
-                data.documentMask(),
-                data.resetPositions(),
-                data.maskDocumentStart(),
-                data.verifyChecksums(),
-                fingerprint,
-                config.model().vocabSize());
-        return Readers.open(Path.of(data.prepared()), options.split(), reader);
+        return Readers.open(Path.of(data.prepared()), options.split(), ReaderSettings.of(config, fingerprint));
     }
 }

@@ -1,18 +1,15 @@
 package io.fourfold.spark;
 
-import io.fourfold.config.DataConfig;
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.data.BatchReader;
-import io.fourfold.data.ReaderOptions;
-import io.fourfold.data.Readers;
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.cpu.CpuBackend;
 import io.fourfold.model.MoeTransformer;
+import io.fourfold.spark.prep.PreparedData;
 import io.fourfold.train.RunIdentity;
 import io.fourfold.train.TrainableModel;
 import io.fourfold.train.Trainer;
-import java.nio.file.Path;
-import java.util.List;
+import org.apache.spark.deploy.SparkHadoopUtil;
 import org.jspecify.annotations.Nullable;
 
 /** The decoder on the CPU backend, fed from the prepared shards. */
@@ -40,18 +37,7 @@ final class PreparedDataSetup implements RankSetup {
     }
 
     private static BatchReader open(FourfoldConfig config, RunIdentity identity, String split) {
-        DataConfig data = config.data();
-        ReaderOptions options = new ReaderOptions(
-                config.train().sequenceLength(),
-                config.train().seed(),
-                List.copyOf(data.sources().keySet()),
-                data.blend(),
-                data.documentMask(),
-                data.resetPositions(),
-                data.maskDocumentStart(),
-                data.verifyChecksums(),
-                identity.tokenizerFingerprint().isEmpty() ? null : identity.tokenizerFingerprint(),
-                config.model().vocabSize());
-        return Readers.open(Path.of(data.prepared()), split, options);
+        String fingerprint = identity.tokenizerFingerprint().isEmpty() ? null : identity.tokenizerFingerprint();
+        return PreparedData.open(config, fingerprint, split, SparkHadoopUtil.get().conf());
     }
 }

@@ -1,6 +1,7 @@
 package io.fourfold.spark.prep;
 
 import io.fourfold.config.FourfoldConfig;
+import io.fourfold.config.ReaderSettings;
 import io.fourfold.data.BatchReader;
 import io.fourfold.data.DataException;
 import io.fourfold.data.ReaderOptions;
@@ -10,7 +11,6 @@ import io.fourfold.data.shard.Manifest;
 import io.fourfold.data.shard.ManifestFile;
 import io.fourfold.data.shard.ShardInfo;
 import io.fourfold.data.text.DocumentHash;
-import io.fourfold.data.tokenize.Tokenizer;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
@@ -18,11 +18,11 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
-import java.util.ArrayList;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.TreeSet;
 import org.apache.hadoop.conf.Configuration;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Opens prepared data wherever it lies. Shards are mapped, which needs a local or shared file path; those of another file
@@ -36,39 +36,20 @@ public final class PreparedData {
     /**
      * Opens one split as the configuration says.
      *
+     * @param tokenizerFingerprint of the configured tokenizer, which the shards must match; null = not checked
      * @param split {@code train} or {@code validation}
      * @param configuration of the file systems, usually {@code spark.sparkContext().hadoopConfiguration()}
      * @throws DataException if the data is missing, damaged, or does not match the tokenizer or the model
      */
-    public static BatchReader open(FourfoldConfig config, String split, Configuration configuration) {
+    public static BatchReader open(
+            FourfoldConfig config, @Nullable String tokenizerFingerprint, String split, Configuration configuration) {
+        ReaderOptions options = ReaderSettings.of(config, tokenizerFingerprint);
         try {
-            String fingerprint;
-            try (Tokenizer tokenizer = TokenizerFiles.read(
-                            config.data().tokenizer(), config.data().endOfDocument(), configuration)
-                    .open()) {
-                fingerprint = tokenizer.fingerprint();
-            }
-            ReaderOptions options = options(config, fingerprint);
             return Readers.open(localFolder(config.data().prepared(), split, options, configuration), split, options);
         } catch (IOException e) {
             throw new DataException(
                     "Cannot read prepared data at " + config.data().prepared() + ": " + e.getMessage(), e);
         }
-    }
-
-    /** The reader's options as the configuration has them. */
-    public static ReaderOptions options(FourfoldConfig config, String tokenizerFingerprint) {
-        return new ReaderOptions(
-                config.train().sequenceLength(),
-                config.train().seed(),
-                new ArrayList<>(config.data().sources().keySet()),
-                config.data().blend(),
-                config.data().documentMask(),
-                config.data().resetPositions(),
-                config.data().maskDocumentStart(),
-                config.data().verifyChecksums(),
-                tokenizerFingerprint,
-                config.model().vocabSize());
     }
 
     /** The folder itself if its path is one of this machine, otherwise one with copies of the split's files. */
