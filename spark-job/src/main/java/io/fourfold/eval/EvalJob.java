@@ -4,7 +4,6 @@ import io.fourfold.checkpoint.TrainedRun;
 import io.fourfold.config.DataConfig;
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.config.MoeConfig;
-import io.fourfold.config.ReaderSettings;
 import io.fourfold.data.BatchReader;
 import io.fourfold.data.Readers;
 import io.fourfold.data.tokenize.Tokenizer;
@@ -12,7 +11,6 @@ import io.fourfold.data.tokenize.Tokenizers;
 import io.fourfold.metrics.EvalMetrics;
 import io.fourfold.model.EvaluationPrecision;
 import java.nio.file.Path;
-import java.util.List;
 
 /** Loss and perplexity of a checkpoint on held-out text: what {@code fourfold eval} does. */
 public final class EvalJob {

@@ -38,6 +38,7 @@ final class PreparedDataSetup implements RankSetup {
 
     private static BatchReader open(FourfoldConfig config, RunIdentity identity, String split) {
         String fingerprint = identity.tokenizerFingerprint().isEmpty() ? null : identity.tokenizerFingerprint();
-        return PreparedData.open(config, fingerprint, split, SparkHadoopUtil.get().conf());
+        return PreparedData.open(
+                config, fingerprint, split, SparkHadoopUtil.get().conf());
     }
 }

@@ -1,7 +1,6 @@
 package io.fourfold.spark.prep;
 
 import io.fourfold.config.FourfoldConfig;
-import io.fourfold.config.ReaderSettings;
 import io.fourfold.data.BatchReader;
 import io.fourfold.data.DataException;
 import io.fourfold.data.ReaderOptions;
@@ -11,6 +10,7 @@ import io.fourfold.data.shard.Manifest;
 import io.fourfold.data.shard.ManifestFile;
 import io.fourfold.data.shard.ShardInfo;
 import io.fourfold.data.text.DocumentHash;
+import io.fourfold.eval.ReaderSettings;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;

@@ -1,5 +1,7 @@
-package io.fourfold.config;
+package io.fourfold.eval;
 
+import io.fourfold.config.DataConfig;
+import io.fourfold.config.FourfoldConfig;
 import io.fourfold.data.ReaderOptions;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
