@@ -210,7 +210,9 @@ class CommandLineTest {
         RunContinuation.check(folder, config, notes);
         assertThat(err.toString()).isEmpty();
         RunContinuation.check(folder, longer, notes);
-        assertThat(err.toString()).contains("continuing with another train.steps: 120 -> 500");
+        assertThat(err.toString())
+                .contains(
+                        "continuing with another train.steps: " + config.train().steps() + " -> 500");
         assertThat(org.assertj.core.api.Assertions.catchThrowable(() -> RunContinuation.check(folder, other, notes)))
                 .isInstanceOf(ConfigException.class)
                 .hasMessageContaining("config.yaml: recipe.kind = bf16: the run was started with nvfp4")

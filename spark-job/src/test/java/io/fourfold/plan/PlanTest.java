@@ -119,7 +119,7 @@ class PlanTest {
     @Test
     void memoryAndTrafficOfTwoRanks() {
         Plan one = Plan.of(load("run/quickstart.yaml", "parallel={world_size: 1, expert_parallel_size: 1}"));
-        Plan two = Plan.of(load("run/quickstart.yaml"));
+        Plan two = Plan.of(load("run/quickstart.yaml", "train.global_batch_size=16"));
         assertThat(one.traffic()).isEmpty();
         long experts = one.parameters().experts();
         long dense = one.parameters().total() - experts;
@@ -140,7 +140,7 @@ class PlanTest {
 
     @Test
     void budgetAndEpochs() {
-        FourfoldConfig config = load("run/quickstart.yaml", "train.steps=100");
+        FourfoldConfig config = load("run/quickstart.yaml", "train.steps=100", "train.global_batch_size=16");
         Plan unknown = Plan.of(config);
         assertThat(unknown.budget().epochs()).isNull();
         assertThat(PlanText.of(unknown)).contains("unknown until the data is prepared");
