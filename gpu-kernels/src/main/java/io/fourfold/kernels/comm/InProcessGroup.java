@@ -1,7 +1,6 @@
 package io.fourfold.kernels.comm;
 
 import io.fourfold.kernels.cpu.CpuTensor;
-import io.fourfold.kernels.tensor.DType;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -14,21 +13,6 @@ import org.jspecify.annotations.Nullable;
 
 /** What the members of one group share: a meeting point for collectives and mailboxes for messages. */
 final class InProcessGroup {
-    /** A copy of what was sent. */
-    record Message(DType dtype, float @Nullable [] floats, int @Nullable [] ints) {
-        static Message of(CpuTensor tensor) {
-            int from = tensor.offset();
-            int to = from + tensor.size();
-            return tensor.dtype() == DType.INT32
-                    ? new Message(tensor.dtype(), null, Arrays.copyOfRange(tensor.ints(), from, to))
-                    : new Message(tensor.dtype(), Arrays.copyOfRange(tensor.floats(), from, to), null);
-        }
-
-        int length() {
-            return floats != null ? floats.length : ints == null ? 0 : ints.length;
-        }
-    }
-
     private final InProcessHub hub;
     private final String name;
     private final List<Integer> members;
