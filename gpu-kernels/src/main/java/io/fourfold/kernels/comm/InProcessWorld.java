@@ -69,26 +69,12 @@ public final class InProcessWorld implements CommunicationWorld {
 
     @Override
     public Communicator group(String name, List<Integer> worldRanks) {
-        List<Integer> members = List.copyOf(worldRanks);
-        requireMembers(name, members);
+        List<Integer> members = GroupMembers.of(name, worldRanks, rank, hub.size());
         int occurrence;
         synchronized (occurrences) {
             occurrence = occurrences.merge(name + members, 1, Integer::sum);
         }
         return new InProcessCommunicator(hub.group(name, members, occurrence), members.indexOf(rank));
-    }
-
-    private void requireMembers(String name, List<Integer> members) {
-        for (int i = 0; i < members.size(); i++) {
-            int member = members.get(i);
-            if (member < 0 || member >= hub.size() || (i > 0 && member <= members.get(i - 1))) {
-                throw new IllegalArgumentException(
-                        "group '" + name + "' needs ascending world ranks below " + hub.size() + ", got " + members);
-            }
-        }
-        if (!members.contains(rank)) {
-            throw new IllegalArgumentException("rank " + rank + " is not a member of group '" + name + "' " + members);
-        }
     }
 
     @Override

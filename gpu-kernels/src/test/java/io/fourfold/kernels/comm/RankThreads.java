@@ -17,7 +17,7 @@ final class RankThreads {
 
     /** What one rank does. */
     interface Body<R> {
-        R run(InProcessWorld world) throws Exception;
+        R run(CommunicationWorld world) throws Exception;
     }
 
     /** What came of one rank. */
@@ -31,19 +31,19 @@ final class RankThreads {
     }
 
     /** Results by rank; the first failure is thrown. */
-    static <R> List<R> run(int size, Body<R> body) throws Exception {
+    static <R> List<R> run(List<? extends CommunicationWorld> worlds, Body<R> body) throws Exception {
         List<R> results = new ArrayList<>();
-        for (Outcome<R> outcome : outcomes(InProcessWorld.create(size), body)) {
+        for (Outcome<R> outcome : outcomes(worlds, body)) {
             results.add(outcome.result());
         }
         return results;
     }
 
-    static <R> List<Outcome<R>> outcomes(List<InProcessWorld> worlds, Body<R> body) throws Exception {
+    static <R> List<Outcome<R>> outcomes(List<? extends CommunicationWorld> worlds, Body<R> body) throws Exception {
         ExecutorService threads = Executors.newFixedThreadPool(worlds.size());
         try {
             List<Future<Outcome<R>>> futures = new ArrayList<>();
-            for (InProcessWorld world : worlds) {
+            for (CommunicationWorld world : worlds) {
                 futures.add(threads.submit(() -> outcome(world, body)));
             }
             List<Outcome<R>> outcomes = new ArrayList<>();
@@ -56,7 +56,7 @@ final class RankThreads {
         }
     }
 
-    private static <R> Outcome<R> outcome(InProcessWorld world, Body<R> body) {
+    private static <R> Outcome<R> outcome(CommunicationWorld world, Body<R> body) {
         try (world) {
             return new Outcome<>(body.run(world), null);
         } catch (Throwable failure) {

@@ -1,0 +1,48 @@
+package io.fourfold.kernels.comm;
+
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.List;
+
+/** The last operations of a rank, for the question who waits for whom when a run hangs. Old ones are overwritten. */
+final class CollectiveTrace {
+    private static final int CAPACITY = 128;
+
+    private final String[] groups = new String[CAPACITY];
+    private final String[] operations = new String[CAPACITY];
+    private final long[] starts = new long[CAPACITY];
+    private final long[] nanos = new long[CAPACITY];
+    private final boolean[] ended = new boolean[CAPACITY];
+    private long count;
+
+    /** Notes that an operation begins; the result is for {@link #end}. */
+    synchronized long begin(String group, String operation) {
+        int at = (int) (count % CAPACITY);
+        groups[at] = group;
+        operations[at] = operation;
+        starts[at] = System.currentTimeMillis();
+        nanos[at] = System.nanoTime();
+        ended[at] = false;
+        return count++;
+    }
+
+    synchronized void end(long number) {
+        if (number >= count - CAPACITY) {
+            int at = (int) (number % CAPACITY);
+            nanos[at] = System.nanoTime() - nanos[at];
+            ended[at] = true;
+        }
+    }
+
+    /** One line for each operation, the oldest first: number, begin, duration or that it is under way, group, call. */
+    synchronized List<String> lines() {
+        List<String> lines = new ArrayList<>();
+        for (long number = Math.max(0, count - CAPACITY); number < count; number++) {
+            int at = (int) (number % CAPACITY);
+            String state = ended[at] ? nanos[at] / 1000 + " us" : "not finished";
+            lines.add("#" + number + " " + Instant.ofEpochMilli(starts[at]) + " " + state + " " + groups[at] + " "
+                    + operations[at]);
+        }
+        return lines;
+    }
+}
