@@ -40,7 +40,7 @@ public final class VersionLimits {
             problems.add(Problem.error(
                     "parallel." + key,
                     value,
-                    what + SUFFIX + ": data and expert parallelism are",
+                    what + SUFFIX + " (data and expert parallelism are)",
                     "set it to 1 for training; 'fourfold plan' works with any degrees"));
         }
     }
