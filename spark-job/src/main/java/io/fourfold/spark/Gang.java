@@ -3,10 +3,17 @@ package io.fourfold.spark;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.fourfold.train.TrainingException;
+import java.net.InetSocketAddress;
+import java.nio.charset.StandardCharsets;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
-import java.util.Set;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.TreeSet;
 import java.util.stream.Collectors;
 
 /**
@@ -26,8 +33,10 @@ record Gang(List<Member> members) {
      * @param executor Spark's executor id
      * @param jvm identity of its process
      * @param partition its partition
-     * @param configHash SHA-256 of the configuration it was given
-     * @param codeVersion version of the program it runs
+     * @param address name or address at which other executors reach it
+     * @param port where it listens for other ranks
+     * @param secret random; all tasks' together make the secret of the gang's connections
+     * @param facts what must be the same on all ranks, by name: configuration, program and library versions
      */
     record Member(
             String host,
@@ -35,8 +44,14 @@ record Gang(List<Member> members) {
             String executor,
             String jvm,
             int partition,
-            String configHash,
-            String codeVersion) {
+            String address,
+            int port,
+            String secret,
+            Map<String, String> facts) {
+        Member {
+            facts = Map.copyOf(facts);
+        }
+
         String toJson() {
             try {
                 return MAPPER.writeValueAsString(this);
@@ -64,17 +79,45 @@ record Gang(List<Member> members) {
                         .thenComparing(Member::executor)
                         .thenComparingInt(Member::partition))
                 .toList();
-        Member first = members.get(0);
-        for (Member member : members) {
-            if (!member.configHash().equals(first.configHash())
-                    || !member.codeVersion().equals(first.codeVersion())) {
-                throw launch("tasks on " + first.host() + " and " + member.host()
-                        + " have another configuration or program version (" + first.configHash() + ", "
-                        + first.codeVersion() + " and " + member.configHash() + ", " + member.codeVersion()
-                        + "). Submit one jar to all executors");
-            }
+        List<String> differences = differences(members);
+        if (!differences.isEmpty()) {
+            throw launch("the ranks do not fit together: " + String.join("; ", differences)
+                    + ". Submit one job jar, and install one version of Spark and Java on all machines");
         }
         return new Gang(members);
+    }
+
+    /** For each fact that is not the same everywhere: what most ranks have and which ranks have something else. */
+    private static List<String> differences(List<Member> members) {
+        TreeSet<String> names = new TreeSet<>();
+        members.forEach(member -> names.addAll(member.facts().keySet()));
+        List<String> differences = new ArrayList<>();
+        for (String name : names) {
+            Map<String, List<Integer>> ranks = new TreeMap<>();
+            for (int rank = 0; rank < members.size(); rank++) {
+                String value = members.get(rank).facts().getOrDefault(name, "none");
+                ranks.computeIfAbsent(value, key -> new ArrayList<>()).add(rank);
+            }
+            if (ranks.size() > 1) {
+                differences.add(difference(name, ranks, members));
+            }
+        }
+        return differences;
+    }
+
+    private static String difference(String name, Map<String, List<Integer>> ranks, List<Member> members) {
+        String usual = ranks.entrySet().stream()
+                .max(Comparator.comparingInt(entry -> entry.getValue().size()))
+                .orElseThrow()
+                .getKey();
+        String odd = ranks.entrySet().stream()
+                .filter(entry -> !entry.getKey().equals(usual))
+                .flatMap(entry -> entry.getValue().stream()
+                        .map(rank -> "rank " + rank + " on " + members.get(rank).host() + " (executor "
+                                + members.get(rank).executor() + ") has " + entry.getKey()))
+                .collect(Collectors.joining(", "));
+        return name + " is " + usual + " on "
+                + ranks.getOrDefault(usual, List.of()).size() + " of " + members.size() + " ranks, but " + odd;
     }
 
     /** Rank of the task of a partition. */
@@ -87,14 +130,26 @@ record Gang(List<Member> members) {
         throw new IllegalStateException("partition " + partition + " is not in the gang");
     }
 
-    /** Fails when the ranks are in several processes: collectives between them are not there yet. */
-    void requireOneJvm() {
-        Set<String> processes = members.stream().map(Member::jvm).collect(Collectors.toSet());
-        if (processes.size() > 1) {
-            throw launch("the ranks are in " + processes.size() + " executor JVMs on hosts "
-                    + members.stream().map(Member::host).distinct().collect(Collectors.joining(", "))
-                    + "; several executor JVMs come in a later version. Use one executor with at least "
-                    + members.size() + " cores, or --master local[" + members.size() + "]");
+    /** True when all ranks are threads of one process. */
+    boolean isOneJvm() {
+        return members.stream().map(Member::jvm).distinct().count() == 1;
+    }
+
+    /** Where the ranks listen, by rank. */
+    List<InetSocketAddress> addresses() {
+        return members.stream()
+                .map(member -> InetSocketAddress.createUnresolved(member.address(), member.port()))
+                .toList();
+    }
+
+    /** What the ranks know and nobody else: it went through Spark's own channel and depends on every task's share. */
+    byte[] secret() {
+        try {
+            MessageDigest digest = MessageDigest.getInstance("SHA-256");
+            members.forEach(member -> digest.update(member.secret().getBytes(StandardCharsets.UTF_8)));
+            return digest.digest();
+        } catch (NoSuchAlgorithmException e) {
+            throw new IllegalStateException("every Java has SHA-256", e);
         }
     }
 

@@ -7,6 +7,8 @@ import io.fourfold.data.BatchReader;
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.comm.CommunicationWorld;
 import io.fourfold.kernels.comm.InProcessWorld;
+import io.fourfold.kernels.comm.TcpEndpoint;
+import io.fourfold.kernels.comm.TcpWorld;
 import io.fourfold.metrics.MetricsSink;
 import io.fourfold.metrics.Sinks;
 import io.fourfold.train.RunIdentity;
@@ -16,9 +18,14 @@ import io.fourfold.train.TrainerInputs;
 import io.fourfold.train.TrainingException;
 import java.io.IOException;
 import java.io.Serializable;
+import java.io.UncheckedIOException;
 import java.net.InetAddress;
+import java.net.InetSocketAddress;
 import java.net.UnknownHostException;
 import java.nio.file.Path;
+import java.security.SecureRandom;
+import java.time.Duration;
+import java.util.HexFormat;
 import java.util.List;
 import java.util.UUID;
 import org.apache.hadoop.conf.Configuration;
@@ -33,7 +40,7 @@ import scala.jdk.javaapi.CollectionConverters;
  * What a barrier task does: meet the others, learn its rank, train. One {@code allGather} is the whole rendezvous, for
  * each call costs about a second.
  *
- * @param runId unique for this attempt; ranks of one JVM meet under it
+ * @param runId unique for this attempt; ranks of one JVM meet under it, ranks of several over TCP
  * @param configYaml the resolved configuration
  */
 record RankTask(String runId, String configYaml, RunIdentity identity, double flopsPerToken, RankSetup setup)
@@ -43,30 +50,38 @@ record RankTask(String runId, String configYaml, RunIdentity identity, double fl
     /** Identity of this process. */
     private static final String JVM = UUID.randomUUID().toString();
 
+    /** How long ranks in other processes may take from the rendezvous to the connection. */
+    private static final Duration START_TIMEOUT = Duration.ofMinutes(2);
+
+    private static final int SECRET_BYTES = 32;
+
     @Override
     public Iterator<RankReport> apply(Iterator<Integer> unused) {
         BarrierTaskContext task = BarrierTaskContext.get();
         int partition = task.partitionId();
         String host = host();
-        String[] messages = task.allGather(member(host, partition).toJson());
-        return CollectionConverters.asScala(
-                List.of(run(host, partition, messages)).iterator());
+        try (TcpEndpoint endpoint = endpoint()) {
+            String[] messages = task.allGather(member(host, partition, endpoint).toJson());
+            return CollectionConverters.asScala(
+                    List.of(run(host, partition, endpoint, messages)).iterator());
+        } catch (IOException e) {
+            throw new UncheckedIOException("closing the endpoint of partition " + partition, e);
+        }
     }
 
-    private RankReport run(String host, int partition, String[] messages) {
+    private RankReport run(String host, int partition, TcpEndpoint endpoint, String[] messages) {
         int rank = partition;
         try {
             Gang gang = Gang.of(messages);
             rank = gang.rank(partition);
-            gang.requireOneJvm();
-            return RankReport.success(rank, host, train(rank, gang.members().size()));
+            return RankReport.success(rank, host, train(gang, rank, endpoint));
         } catch (RuntimeException | Error e) {
             return RankReport.failed(rank, host, e);
         }
     }
 
-    private TrainResult train(int rank, int ranks) {
-        try (CommunicationWorld world = InProcessWorld.join(runId, rank, ranks)) {
+    private TrainResult train(Gang gang, int rank, TcpEndpoint endpoint) {
+        try (CommunicationWorld world = world(gang, rank, endpoint)) {
             try {
                 return train(world);
             } catch (RuntimeException | Error e) {
@@ -74,6 +89,28 @@ record RankTask(String runId, String configYaml, RunIdentity identity, double fl
                 world.abort("rank " + rank + " failed: " + e);
                 throw e;
             }
+        }
+    }
+
+    private CommunicationWorld world(Gang gang, int rank, TcpEndpoint endpoint) {
+        if (gang.isOneJvm()) {
+            return InProcessWorld.join(runId, rank, gang.members().size());
+        }
+        return TcpWorld.connect(
+                endpoint, rank, gang.addresses(), gang.secret(), START_TIMEOUT, InProcessWorld.DEFAULT_TIMEOUT);
+    }
+
+    private static TcpEndpoint endpoint() {
+        // Not the machine's name: Spark may have been told another address for executors to reach each other.
+        String address = SparkEnv.get().blockManager().blockManagerId().host();
+        try {
+            return TcpEndpoint.open(address);
+        } catch (IOException e) {
+            throw new TrainingException(
+                    TrainingException.Code.TRAIN_LAUNCH,
+                    "cannot listen on " + address + " for other ranks: " + e
+                            + ". Check SPARK_LOCAL_IP and the name resolution of this machine",
+                    e);
         }
     }
 
@@ -109,9 +146,20 @@ record RankTask(String runId, String configYaml, RunIdentity identity, double fl
         return Sinks.open(folder, config.run().logEvery(), config.run().tensorboard());
     }
 
-    private Gang.Member member(String host, int partition) {
+    private Gang.Member member(String host, int partition, TcpEndpoint endpoint) {
+        byte[] secret = new byte[SECRET_BYTES];
+        new SecureRandom().nextBytes(secret);
+        InetSocketAddress address = endpoint.address();
         return new Gang.Member(
-                host, -1, SparkEnv.get().executorId(), JVM, partition, identity.configHash(), Version.current());
+                host,
+                -1,
+                SparkEnv.get().executorId(),
+                JVM,
+                partition,
+                address.getHostString(),
+                address.getPort(),
+                HexFormat.of().formatHex(secret),
+                GangFacts.of(identity));
     }
 
     private static String host() {

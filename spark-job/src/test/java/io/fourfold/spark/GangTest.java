@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.fourfold.kernels.comm.CommunicationException;
 import io.fourfold.train.TrainingException;
 import java.util.List;
+import java.util.Map;
 import org.junit.jupiter.api.Test;
 
 class GangTest {
@@ -21,20 +22,31 @@ class GangTest {
     }
 
     @Test
-    void severalProcessesAreNotThereYet() {
-        Gang gang = Gang.of(new String[] {member("a", -1, "0", 0), member("a", -1, "1", 1)});
-        assertThatThrownBy(gang::requireOneJvm)
-                .isInstanceOf(TrainingException.class)
-                .hasMessageContaining("several executor JVMs come in a later version")
-                .hasMessageContaining("local[2]");
+    void ranksOfSeveralProcessesKnowEachOther() {
+        String[] messages = {member("a", -1, "0", 0), member("b", -1, "1", 1)};
+        Gang gang = Gang.of(messages);
+        assertThat(gang.isOneJvm()).isFalse();
+        assertThat(gang.addresses().get(1).getHostString()).isEqualTo("b.net");
+        assertThat(gang.addresses().get(1).getPort()).isEqualTo(4001);
+        assertThat(gang.secret())
+                .hasSize(32)
+                .isEqualTo(Gang.of(new String[] {messages[1], messages[0]}).secret())
+                .isNotEqualTo(Gang.of(new String[] {messages[0]}).secret());
+        assertThat(Gang.of(new String[] {member("a", -1, "0", 0), member("a", -1, "0", 1)})
+                        .isOneJvm())
+                .isTrue();
     }
 
     @Test
-    void anotherConfigurationIsRefused() {
-        String other = new Gang.Member("b", -1, "1", "jvm", 1, "other", "1.0").toJson();
-        assertThatThrownBy(() -> Gang.of(new String[] {member("a", -1, "0", 0), other}))
+    void theOddRankIsNamed() {
+        String other = new Gang.Member(
+                        "c", -1, "7", "jvm", 2, "c.net", 1, "s", Map.of("program version", "0.9", "Java version", "17"))
+                .toJson();
+        assertThatThrownBy(() -> Gang.of(new String[] {other, member("a", -1, "0", 0), member("b", -1, "1", 1)}))
                 .isInstanceOf(TrainingException.class)
-                .hasMessageContaining("another configuration or program version");
+                .hasMessageContaining(
+                        "program version is 1.0 on 2 of 3 ranks, but rank 2 on c (executor 7) has 0.9. Submit one")
+                .hasMessageNotContaining("Java version");
     }
 
     @Test
@@ -53,6 +65,17 @@ class GangTest {
 
     /** Every executor is a process. */
     private static String member(String host, int device, String executor, int partition) {
-        return new Gang.Member(host, device, executor, "jvm-" + executor, partition, "hash", "1.0").toJson();
+        Map<String, String> facts = Map.of("program version", "1.0", "Java version", "17");
+        return new Gang.Member(
+                        host,
+                        device,
+                        executor,
+                        "jvm-" + executor,
+                        partition,
+                        host + ".net",
+                        4000 + partition,
+                        "secret-" + partition,
+                        facts)
+                .toJson();
     }
 }

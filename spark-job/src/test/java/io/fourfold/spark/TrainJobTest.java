@@ -4,16 +4,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.fourfold.config.FourfoldConfig;
-import io.fourfold.data.Batch;
-import io.fourfold.data.BatchReader;
 import io.fourfold.data.DataException;
-import io.fourfold.kernels.Backend;
-import io.fourfold.kernels.cpu.CpuBackend;
-import io.fourfold.train.RunIdentity;
-import io.fourfold.train.SyntheticReader;
 import io.fourfold.train.TinyRun;
 import io.fourfold.train.TrainResult;
-import io.fourfold.train.Trainer;
 import io.fourfold.train.TrainingException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -25,7 +18,6 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import org.apache.spark.sql.SparkSession;
-import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -135,65 +127,5 @@ class TrainJobTest {
      */
     private static TrainResult train(FourfoldConfig config, int failAfter) {
         return TrainJob.run(config, spark, "tokenizer", new SyntheticSetup(failAfter));
-    }
-
-    /** Synthetic data; the reader of the second half of each global batch fails after some steps. */
-    private record SyntheticSetup(int failAfter) implements RankSetup {
-        private static final long serialVersionUID = 1;
-
-        @Override
-        public Backend backend(FourfoldConfig config) {
-            return new CpuBackend(1);
-        }
-
-        @Override
-        public BatchReader train(FourfoldConfig config, RunIdentity identity) {
-            return new FailingReader(failAfter);
-        }
-
-        @Override
-        public @Nullable BatchReader validation(FourfoldConfig config, RunIdentity identity) {
-            return new SyntheticReader(TinyRun.SEQUENCE, TinyRun.VOCABULARY, 6);
-        }
-
-        @Override
-        public Trainer.ModelFactory model() {
-            return new PreparedDataSetup().model();
-        }
-    }
-
-    private static final class FailingReader implements BatchReader {
-        private static final int GLOBAL_BATCH = 4;
-
-        private final SyntheticReader samples = new SyntheticReader(TinyRun.SEQUENCE, TinyRun.VOCABULARY, 5);
-        private final int failAfter;
-
-        FailingReader(int failAfter) {
-            this.failAfter = failAfter;
-        }
-
-        @Override
-        public int sequenceLength() {
-            return samples.sequenceLength();
-        }
-
-        @Override
-        public long samplesPerEpoch() {
-            return samples.samplesPerEpoch();
-        }
-
-        @Override
-        public Batch read(long first, int count, int rowIdBase) {
-            boolean secondRank = first % GLOBAL_BATCH >= GLOBAL_BATCH / 2;
-            if (failAfter >= 0 && secondRank && first / GLOBAL_BATCH >= failAfter) {
-                throw new DataException("shard 7 is corrupt");
-            }
-            return samples.read(first, count, rowIdBase);
-        }
-
-        @Override
-        public void close() {
-            samples.close();
-        }
     }
 }

@@ -285,11 +285,12 @@ final class TcpExchange {
         return "group '" + name + "' " + members + ", world rank " + hub.rank();
     }
 
-    /** From any thread; an operation under way fails. */
-    void close() {
-        closed = true;
+    /** From any thread; an operation under way fails. Closing again does nothing. */
+    synchronized void close() {
         Selector current = selector;
-        if (current == null) {
+        boolean again = closed;
+        closed = true;
+        if (again || current == null) {
             return;
         }
         hub.unwatch(current);

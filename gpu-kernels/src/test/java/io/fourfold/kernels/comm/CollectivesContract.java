@@ -167,6 +167,21 @@ abstract class CollectivesContract {
     }
 
     @Test
+    void groupsAndWorldsCloseOneAfterTheOther() throws Exception {
+        RankThreads.run(create(2), world -> {
+            Communicator group = world.group("dp", RankThreads.all(2));
+            group.barrier();
+            group.close();
+            group.close();
+            Communicator next = world.group("dp", RankThreads.all(2));
+            next.barrier();
+            next.close();
+            world.close();
+            return true;
+        });
+    }
+
+    @Test
     void propagatesNanThroughMax() throws Exception {
         RankThreads.run(create(2), world -> {
             Communicator group = world.group("dp", RankThreads.all(2));

@@ -1,0 +1,114 @@
+package io.fourfold.spark;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.io.File;
+import java.io.IOException;
+import java.lang.management.ManagementFactory;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** A gang of two executor JVMs on a cluster of one machine: a master and two workers that Spark starts. */
+@Tag("slow")
+class ClusterTrainTest {
+    private static final String CLUSTER = "local-cluster[2,1,1024]";
+
+    @TempDir
+    Path folder;
+
+    @Test
+    void twoExecutorsGiveTheLossOfTwoThreads() throws Exception {
+        List<String> threads = drive("local[2]", -1);
+        List<String> executors = drive(CLUSTER, -1);
+        assertThat(threads).hasSize(3).first().isEqualTo("steps 6");
+        assertThat(executors).isEqualTo(threads);
+        assertThat(executorLogs()).hasSize(2);
+    }
+
+    @Test
+    void aFailureInOneExecutorIsTheCauseOnTheDriver() throws Exception {
+        assertThat(drive(CLUSTER, 2))
+                .singleElement()
+                .asString()
+                .contains("rank 1 on ", "shard 7 is corrupt", "rank 0 stopped as a consequence");
+    }
+
+    /** Lines of {@link ClusterDriver}. */
+    private List<String> drive(String master, int failAfter) throws IOException, InterruptedException {
+        Path home = sparkHome();
+        Path runs = Files.createDirectory(folder.resolve(master.startsWith("local[") ? "threads" : "executors"));
+        String classPath = System.getProperty("java.class.path");
+        List<String> command = new ArrayList<>();
+        command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
+        ManagementFactory.getRuntimeMXBean().getInputArguments().stream()
+                .filter(argument -> argument.startsWith("--add-opens"))
+                .forEach(command::add);
+        command.addAll(List.of(
+                "-Xmx1g",
+                "-Dspark.master=" + master,
+                "-Dspark.ui.enabled=false",
+                "-Dspark.driver.host=127.0.0.1",
+                "-Dspark.driver.bindAddress=127.0.0.1",
+                "-Dspark.executor.memory=1g",
+                "-Dspark.executor.extraClassPath=" + classPath,
+                "-cp",
+                classPath,
+                ClusterDriver.class.getName(),
+                runs.toString(),
+                "2",
+                Integer.toString(failAfter)));
+        File out = folder.resolve("driver.out").toFile();
+        ProcessBuilder builder = new ProcessBuilder(command)
+                .directory(folder.toFile())
+                .redirectOutput(out)
+                .redirectError(folder.resolve("driver.err").toFile());
+        builder.environment().put("SPARK_HOME", home.toString());
+        builder.environment().put("SPARK_SCALA_VERSION", "2.13");
+        builder.environment().put("SPARK_LOCAL_IP", "127.0.0.1");
+        Process driver = builder.start();
+        try {
+            assertThat(driver.waitFor(120, TimeUnit.SECONDS))
+                    .as(() -> read("driver.err"))
+                    .isTrue();
+        } finally {
+            driver.destroy();
+        }
+        List<String> lines = Files.readAllLines(out.toPath()).stream()
+                .filter(line -> line.matches("(steps|loss|validation|failed) .*"))
+                .toList();
+        assertThat(lines).as(() -> read("driver.err")).isNotEmpty();
+        return lines;
+    }
+
+    private String read(String file) {
+        try {
+            return Files.readString(folder.resolve(file));
+        } catch (IOException e) {
+            return "cannot read " + file + ": " + e;
+        }
+    }
+
+    /** What Spark needs of an installation: the jars come from the class path. */
+    private Path sparkHome() throws IOException {
+        Path home = folder.resolve("spark");
+        Files.createDirectories(home.resolve("jars"));
+        if (!Files.exists(home.resolve("RELEASE"))) {
+            Files.createFile(home.resolve("RELEASE"));
+        }
+        return home;
+    }
+
+    /** One folder with a log for each executor. */
+    private List<Path> executorLogs() throws IOException {
+        try (var files = Files.walk(folder.resolve("spark").resolve("work"))) {
+            return files.filter(file -> file.getFileName().toString().equals("stderr"))
+                    .toList();
+        }
+    }
+}
