@@ -87,6 +87,9 @@ record RankTask(String runId, String configYaml, RunIdentity identity, double fl
             } catch (RuntimeException | Error e) {
                 // Also what fails before the trainer runs must not leave the others waiting.
                 world.abort("rank " + rank + " failed: " + e);
+                if (world instanceof TcpWorld tcp) {
+                    writeTrace(tcp, e);
+                }
                 throw e;
             }
         }
@@ -98,6 +101,18 @@ record RankTask(String runId, String configYaml, RunIdentity identity, double fl
         }
         return TcpWorld.connect(
                 endpoint, rank, gang.addresses(), gang.secret(), START_TIMEOUT, InProcessWorld.DEFAULT_TIMEOUT);
+    }
+
+    /** Leaves the last collectives of this rank in the run folder: side by side, ranks show who waited for whom. */
+    private void writeTrace(TcpWorld world, Throwable failure) {
+        String file = "failures/%s/rank-%05d.txt".formatted(runId, world.rank());
+        try {
+            storage(ConfigLoader.parse("config.yaml", configYaml).config())
+                    .writeText(file, failure + "\n" + String.join("\n", world.lastOperations()) + "\n");
+        } catch (IOException | RuntimeException e) {
+            // Of two troubles the first one matters.
+            failure.addSuppressed(e);
+        }
     }
 
     private static TcpEndpoint endpoint() {

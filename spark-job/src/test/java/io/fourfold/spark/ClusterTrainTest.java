@@ -37,6 +37,13 @@ class ClusterTrainTest {
                 .singleElement()
                 .asString()
                 .contains("rank 1 on ", "shard 7 is corrupt", "rank 0 stopped as a consequence");
+        try (var files = Files.walk(folder.resolve("executors/run/failures"))) {
+            List<Path> traces = files.filter(Files::isRegularFile).sorted().toList();
+            assertThat(traces)
+                    .extracting(file -> file.getFileName().toString())
+                    .containsExactly("rank-00000.txt", "rank-00001.txt");
+            assertThat(traces.get(0)).content().contains("shard 7 is corrupt", "allReduce(SUM, FP32[", "not finished");
+        }
     }
 
     /** Lines of {@link ClusterDriver}. */
