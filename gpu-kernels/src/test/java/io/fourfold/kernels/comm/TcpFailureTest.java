@@ -53,7 +53,7 @@ final class TcpFailureTest extends FailureContract {
 
     @Test
     void lastOperationsTellWhatIsNotFinished() throws Exception {
-        List<? extends CommunicationWorld> worlds = create(2, Duration.ofMillis(200));
+        List<? extends CommunicationWorld> worlds = create(2, Duration.ofSeconds(1));
         List<Outcome<Boolean>> outcomes = RankThreads.outcomes(worlds, world -> {
             Communicator group = world.group("ep", RankThreads.all(2));
             for (int i = 0; i < 200; i++) {
@@ -62,7 +62,7 @@ final class TcpFailureTest extends FailureContract {
             if (world.rank() == 0) {
                 group.allReduce(floats(3), ReduceOp.SUM);
             } else {
-                Thread.sleep(400);
+                Thread.sleep(1_500);
             }
             return true;
         });
