@@ -1,0 +1,414 @@
+// Grouped GEMM, BF16 operands, FP32 accumulation, for Hopper.
+//
+// One group per local expert; where a group's rows begin and end is read from device memory (offsets INT32 [G+1]), so the
+// host never waits for the router. Any number of rows per group, zero too. Rows beyond offsets[G] are neither read into a
+// result nor written.
+//
+//   fprop   C[r, n]  = sum_k A[r, k] W_g[n, k]      A [R, K] tokens, W [G, N, K]      rows split, both K-major
+//   dgrad   C[r, n]  = sum_k A[r, k] W_g[k, n]      A [R, K] tokens, W [G, K, N]      rows split, W N-major
+//   wgrad   C_g[m,n] (+)= sum_r A[r, m] B[r, n]     A [R, M], B [R, N], C [G, M, N]   depth split, both MN-major
+//
+// Structure: a persistent grid of clusters of two blocks; each block computes tiles of 128 x 256. The L2 cannot feed 132
+// blocks that load everything themselves, so the two blocks of a cluster take tiles one above the other and share the 256
+// columns of B: each loads half of it and multicasts it (a cluster tile of 256 x 256). The last row tile of a group with an
+// odd number of them is done side by side instead (128 x 512), sharing A, so nothing is computed for rows that do not exist.
+// In a block one warp feeds a ring of stages through the bulk tensor copy engine, two warpgroups each compute 64 x 256 with
+// wgmma. The ring lets the copy engine run ahead into the next tile while the warpgroups write their results.
+//
+// Alignment: base pointers 16 bytes, row lengths multiples of 8 elements (the copy engine's rule); C rows multiples of 8.
+
+#include "sm90/wgmma.cuh"
+
+namespace fourfold {
+
+constexpr int kTileRows = 128;
+constexpr int kTileCols = 256;
+constexpr int kStages = 4;
+constexpr int kBytesA = kTileRows * kDepthBlock * 2;
+constexpr int kBytesB = kTileCols * kDepthBlock * 2;
+constexpr int kStageBytes = kBytesA + kBytesB;
+constexpr int kThreads = 384;  // one producer warpgroup, two consumer warpgroups
+constexpr int kMaxOrdered = 1024;  // groups that can be visited longest first
+constexpr int kSharedBytes = kStages * kStageBytes + 1024 /* alignment */ + 2 * kStages * 8 + kMaxOrdered * 2;
+constexpr int kBandPairs = 8;  // row tile pairs that walk the columns together, so that A stays in L2
+
+enum class Split { kRows, kDepth };
+enum class Output { kBf16, kFp32, kFp32Accumulate };
+
+struct Tile {
+    int group;
+    int row;      // first row of this block's tile: of A (kRows) or of C_g (kDepth)
+    int col;      // first column of this block's tile
+    bool stacked;  // the two blocks share B (one above the other) rather than A (side by side)
+    int begin;    // offsets[group]
+    int end;      // offsets[group + 1]
+};
+
+// Walks the cluster tiles of all groups in a fixed order; every warp of a cluster walks alike.
+template <Split kSplit>
+class TileWalk {
+public:
+    // order: groups in the order to visit; null = ascending.
+    __device__ TileWalk(const int* offsets, const uint16_t* order, int groups, int fixedRows, int cols, int rank)
+        : offsets_(offsets),
+          order_(order),
+          groups_(groups),
+          fixedRows_(fixedRows),
+          colTiles_((cols + kTileCols - 1) / kTileCols),
+          rank_(rank),
+          index_(blockIdx.x / 2) {
+        load();
+    }
+
+    __device__ bool next(Tile& tile) {
+        while (position_ < groups_ && index_ >= first_ + tiles_) {
+            first_ += tiles_;
+            ++position_;
+            load();
+        }
+        if (position_ >= groups_) {
+            return false;
+        }
+        int local = index_ - first_;
+        int pairs = rowTiles_ / 2;
+        int row;
+        if (local < pairs * colTiles_) {
+            int band = local / (kBandPairs * colTiles_);
+            int inBand = local - band * kBandPairs * colTiles_;
+            int bandPairs = min(kBandPairs, pairs - band * kBandPairs);
+            int colTile = inBand / bandPairs;
+            row = ((band * kBandPairs + inBand - colTile * bandPairs) * 2 + rank_) * kTileRows;
+            tile.col = colTile * kTileCols;
+            tile.stacked = true;
+        } else {
+            row = (rowTiles_ - 1) * kTileRows;
+            tile.col = ((local - pairs * colTiles_) * 2 + rank_) * kTileCols;
+            tile.stacked = false;
+        }
+        tile.group = group_;
+        tile.begin = begin_;
+        tile.end = end_;
+        tile.row = row + (kSplit == Split::kRows ? begin_ : 0);
+        index_ += gridDim.x / 2;
+        return true;
+    }
+
+private:
+    __device__ void load() {
+        if (position_ >= groups_) {
+            return;
+        }
+        group_ = order_ == nullptr ? position_ : order_[position_];
+        begin_ = __ldg(offsets_ + group_);
+        end_ = __ldg(offsets_ + group_ + 1);
+        int rows = kSplit == Split::kRows ? end_ - begin_ : fixedRows_;
+        rowTiles_ = (rows + kTileRows - 1) / kTileRows;
+        tiles_ = rowTiles_ / 2 * colTiles_ + rowTiles_ % 2 * ((colTiles_ + 1) / 2);
+    }
+
+    const int* offsets_;
+    const uint16_t* order_;
+    int groups_;
+    int fixedRows_;
+    int colTiles_;
+    int rank_;
+    int index_;
+    int position_ = 0;
+    int group_ = 0;
+    int first_ = 0;
+    int begin_ = 0;
+    int end_ = 0;
+    int rowTiles_ = 0;
+    int tiles_ = 0;
+};
+
+__device__ __forceinline__ uint32_t packBf16(float low, float high) {
+    __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+    return *reinterpret_cast<uint32_t*>(&pair);
+}
+
+// Four lanes of a quad hold, for four blocks of 8 columns, one pair each: afterwards lane q holds all of block q.
+__device__ __forceinline__ void transposeQuad(uint32_t (&v)[4], int lane) {
+    bool odd = lane & 1;
+    bool high = lane & 2;
+    // Exchange with the neighbour, then with the other pair.
+    uint32_t s0 = odd ? v[0] : v[1];
+    uint32_t s1 = odd ? v[2] : v[3];
+    s0 = __shfl_xor_sync(0xffffffffu, s0, 1);
+    s1 = __shfl_xor_sync(0xffffffffu, s1, 1);
+    if (odd) {
+        v[0] = s0;
+        v[2] = s1;
+    } else {
+        v[1] = s0;
+        v[3] = s1;
+    }
+    s0 = high ? v[0] : v[2];
+    s1 = high ? v[1] : v[3];
+    s0 = __shfl_xor_sync(0xffffffffu, s0, 2);
+    s1 = __shfl_xor_sync(0xffffffffu, s1, 2);
+    if (high) {
+        v[0] = s0;
+        v[1] = s1;
+    } else {
+        v[2] = s0;
+        v[3] = s1;
+    }
+}
+
+// Writes this warpgroup's 64 x 256 accumulators. rowsLeft and colsLeft count from the warpgroup's corner.
+template <Output kOutput>
+__device__ __forceinline__ void storeTile(
+    const float (&d)[128], void* corner, long stride, int rowsLeft, int colsLeft, int thread) {
+    int lane = thread & 31;
+    int row = (thread >> 5) * 16 + (lane >> 2);
+    int quad = lane & 3;
+    if constexpr (kOutput == Output::kBf16) {
+        auto* c = static_cast<__nv_bfloat16*>(corner);
+#pragma unroll
+        for (int j = 0; j < 8; ++j) {  // 32 columns at a time
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                uint32_t v[4];
+#pragma unroll
+                for (int i = 0; i < 4; ++i) {
+                    v[i] = packBf16(d[j * 16 + i * 4 + half * 2], d[j * 16 + i * 4 + half * 2 + 1]);
+                }
+                transposeQuad(v, lane);
+                int r = row + half * 8;
+                int col = j * 32 + quad * 8;
+                if (r < rowsLeft && col < colsLeft) {
+                    *reinterpret_cast<uint4*>(c + r * stride + col) = make_uint4(v[0], v[1], v[2], v[3]);
+                }
+            }
+        }
+    } else {
+        auto* c = static_cast<float*>(corner);
+#pragma unroll
+        for (int j = 0; j < 32; ++j) {
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                int r = row + half * 8;
+                int col = j * 8 + quad * 2;
+                if (r < rowsLeft && col < colsLeft) {
+                    float* at = c + r * stride + col;
+                    if constexpr (kOutput == Output::kFp32) {
+                        *reinterpret_cast<float2*>(at) = make_float2(d[j * 4 + half * 2], d[j * 4 + half * 2 + 1]);
+                    } else {
+                        // One writer per element and launch, so the result does not depend on order.
+                        asm volatile("red.global.add.v2.f32 [%0], {%1, %2};" ::"l"(at), "f"(d[j * 4 + half * 2]),
+                                     "f"(d[j * 4 + half * 2 + 1])
+                                     : "memory");
+                    }
+                }
+            }
+        }
+    }
+}
+
+// Zeroes the lines [valid, 64) of a stage's MN-major boxes: tokens of the next group, or memory nobody wrote.
+__device__ __forceinline__ void zeroTail(char* boxes, int boxCount, int valid, int thread, int threads) {
+    int lines = kDepthBlock - valid;
+    for (int i = thread; i < boxCount * lines * 8; i += threads) {
+        int box = i / (lines * 8);
+        int rest = i - box * lines * 8;
+        *reinterpret_cast<uint4*>(boxes + box * kBoxBytes + (valid + rest / 8) * 128 + (rest % 8) * 16) =
+            make_uint4(0, 0, 0, 0);
+    }
+}
+
+// 128 rows of A: two boxes; when A is shared each block fetches one of them for both.
+template <Split kSplit>
+__device__ __forceinline__ void loadA(
+    uint32_t to, const CUtensorMap* map, uint32_t bar, const Tile& tile, int k, uint32_t rank) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+        int x = kSplit == Split::kRows ? k : tile.row + i * 64;
+        int y = kSplit == Split::kRows ? tile.row + i * 64 : tile.begin + k;
+        if (tile.stacked) {
+            copyBox(to + i * kBoxBytes, map, bar, x, y);
+        } else if (i == rank) {
+            copyBoxMulticast(to + i * kBoxBytes, map, bar, x, y, 3);
+        }
+    }
+}
+
+// 256 columns of B: K-major two boxes of 128 rows, N-major four boxes of 64 columns; half of them each when B is shared.
+template <Split kSplit, bool kMnMajor>
+__device__ __forceinline__ void loadB(
+    uint32_t to, const CUtensorMap* map, uint32_t bar, const Tile& tile, int k, uint32_t rank, int cols, int depth) {
+    constexpr int kBoxes = kMnMajor ? 4 : 2;
+    constexpr int kBoxCols = kTileCols / kBoxes;
+    constexpr uint32_t kBytes = kBytesB / kBoxes;
+#pragma unroll
+    for (int i = 0; i < kBoxes; ++i) {
+        int col = tile.col + i * kBoxCols;
+        int x, y;
+        if constexpr (kSplit == Split::kDepth) {
+            x = col;
+            y = tile.begin + k;
+        } else if constexpr (kMnMajor) {
+            x = col;
+            y = tile.group * depth + k;
+        } else {
+            x = k;
+            y = tile.group * cols + col;
+        }
+        if (!tile.stacked) {
+            copyBox(to + i * kBytes, map, bar, x, y);
+        } else if (i / (kBoxes / 2) == rank) {
+            copyBoxMulticast(to + i * kBytes, map, bar, x, y, 3);
+        }
+    }
+}
+
+template <Split kSplit, bool kMnMajorA, bool kMnMajorB, Output kOutput>
+__device__ __forceinline__ void groupedGemm(
+    const CUtensorMap* mapA,
+    const CUtensorMap* mapB,
+    const int* offsets,
+    int groups,
+    int tileRowsTotal,  // kDepth: M; unused for kRows
+    int cols,           // N
+    int depth,          // kRows: K; unused for kDepth
+    void* c) {
+    extern __shared__ char sharedRaw[];
+    char* stages = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(sharedRaw) + 1023) & ~uintptr_t(1023));
+    uint32_t stagesAddr = sharedAddress(stages);
+    uint32_t full = stagesAddr + kStages * kStageBytes;
+    uint32_t empty = full + kStages * 8;
+    int warpgroup = threadIdx.x / 128;
+    uint32_t rank = clusterRank();
+
+    if (threadIdx.x == 0) {
+        for (int s = 0; s < kStages; ++s) {
+            barrierInit(full + s * 8, 1);
+            barrierInit(empty + s * 8, 4);  // two warpgroups of two blocks
+        }
+        barrierInitFence();
+        prefetchTensorMap(mapA);
+        prefetchTensorMap(mapB);
+    }
+    uint16_t* order = nullptr;
+    if (kSplit == Split::kDepth && groups <= kMaxOrdered) {
+        // Tiles of a large group take longest: start them first, so that none is left over at the end.
+        order = reinterpret_cast<uint16_t*>(stages + kStages * kStageBytes + 2 * kStages * 8);
+        for (int g = threadIdx.x; g < groups; g += kThreads) {
+            int span = __ldg(offsets + g + 1) - __ldg(offsets + g);
+            int place = 0;
+            for (int other = 0; other < groups; ++other) {
+                int otherSpan = __ldg(offsets + other + 1) - __ldg(offsets + other);
+                place += otherSpan > span || (otherSpan == span && other < g);
+            }
+            order[place] = static_cast<uint16_t>(g);
+        }
+        __syncthreads();
+    }
+    clusterBarrier();
+
+    TileWalk<kSplit> walk(offsets, order, groups, tileRowsTotal, cols, rank);
+    Tile tile;
+    int stage = 0;
+    uint32_t parity = 0;
+
+    if (warpgroup == 0) {
+        registersDecrease<56>();
+        if (threadIdx.x == 0) {
+            while (walk.next(tile)) {
+                int span = kSplit == Split::kRows ? depth : tile.end - tile.begin;
+                for (int k = 0; k < span; k += kDepthBlock) {
+                    barrierWait(empty + stage * 8, parity ^ 1);
+                    uint32_t bar = full + stage * 8;
+                    uint32_t a = stagesAddr + stage * kStageBytes;
+                    barrierExpectBytes(bar, kStageBytes);
+                    loadA<kSplit>(a, mapA, bar, tile, k, rank);
+                    loadB<kSplit, kMnMajorB>(a + kBytesA, mapB, bar, tile, k, rank, cols, depth);
+                    if (++stage == kStages) {
+                        stage = 0;
+                        parity ^= 1;
+                    }
+                }
+            }
+        }
+    } else {
+        registersIncrease<224>();
+        int consumer = warpgroup - 1;
+        int thread = threadIdx.x % 128;
+        while (walk.next(tile)) {
+            float d[128];
+#pragma unroll
+            for (int i = 0; i < 128; ++i) {
+                d[i] = 0.f;
+            }
+            int span = kSplit == Split::kRows ? depth : tile.end - tile.begin;
+            int previous = -1;
+            for (int k = 0; k < span; k += kDepthBlock) {
+                barrierWait(full + stage * 8, parity);
+                char* at = stages + stage * kStageBytes;
+                if constexpr (kSplit == Split::kDepth) {
+                    if (span - k < kDepthBlock) {
+                        zeroTail(at, 6, span - k, threadIdx.x - 128, 256);
+                        fenceAsyncProxy();
+                        namedBarrier(1, 256);
+                    }
+                }
+                uint32_t a = stagesAddr + stage * kStageBytes + consumer * kBoxBytes;
+                uint32_t b = stagesAddr + stage * kStageBytes + kBytesA;
+                wgmmaFence();
+#pragma unroll
+                for (int i = 0; i < kDepthBlock / 16; ++i) {
+                    wgmma64x256x16<kMnMajorA, kMnMajorB>(
+                        d,
+                        operandDescriptor<kMnMajorA>(a + i * kDepthStepBytes<kMnMajorA>),
+                        operandDescriptor<kMnMajorB>(b + i * kDepthStepBytes<kMnMajorB>),
+                        1);
+                }
+                wgmmaCommit();
+                if (previous >= 0) {
+                    wgmmaWait<1>();
+                    if (thread < 2) {
+                        barrierArriveRemote(empty + previous * 8, thread);
+                    }
+                }
+                previous = stage;
+                if (++stage == kStages) {
+                    stage = 0;
+                    parity ^= 1;
+                }
+            }
+            wgmmaWait<0>();
+            if (previous >= 0 && thread < 2) {
+                barrierArriveRemote(empty + previous * 8, thread);
+            }
+            if (kOutput == Output::kFp32Accumulate && previous < 0) {
+                continue;
+            }
+            int col = tile.col;
+            int row = tile.row + consumer * 64;
+            long element = kOutput == Output::kBf16 ? 2 : 4;
+            long group = kSplit == Split::kDepth ? long(tile.group) * tileRowsTotal * cols : 0;
+            char* corner = static_cast<char*>(c) + (group + long(row) * cols + col) * element;
+            int rowsEnd = kSplit == Split::kRows ? tile.end : tileRowsTotal;
+            storeTile<kOutput>(d, corner, cols, rowsEnd - row, cols - col, thread);
+        }
+    }
+    clusterBarrier();  // a block must not leave while the other can still signal it
+}
+
+}  // namespace fourfold
+
+// kernels -----------------------------------------------------------------------------------------------------------
+// Grid: any even number of blocks, best the number of multiprocessors; block 384; shared memory kSharedBytes.
+
+#define FOURFOLD_GROUPED_GEMM(name, split, mnA, mnB, output)                                                       \
+    extern "C" __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(fourfold::kThreads, 1)                  \
+        name(const __grid_constant__ CUtensorMap mapA, const __grid_constant__ CUtensorMap mapB,                   \
+             const int* __restrict__ offsets, int groups, int tileRowsTotal, int cols, int depth, void* c) {       \
+        fourfold::groupedGemm<fourfold::Split::split, mnA, mnB, fourfold::Output::output>(                         \
+            &mapA, &mapB, offsets, groups, tileRowsTotal, cols, depth, c);                                         \
+    }
+
+FOURFOLD_GROUPED_GEMM(grouped_gemm_fprop_bf16_sm90a, kRows, false, false, kBf16)
+FOURFOLD_GROUPED_GEMM(grouped_gemm_dgrad_bf16_sm90a, kRows, false, true, kBf16)
+FOURFOLD_GROUPED_GEMM(grouped_gemm_wgrad_fp32_sm90a, kDepth, true, true, kFp32)
+FOURFOLD_GROUPED_GEMM(grouped_gemm_wgrad_fp32_accumulate_sm90a, kDepth, true, true, kFp32Accumulate)
