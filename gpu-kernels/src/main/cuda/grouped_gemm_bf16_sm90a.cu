@@ -23,14 +23,31 @@ namespace fourfold {
 
 constexpr int kTileRows = 128;
 constexpr int kTileCols = 256;
-constexpr int kStages = 4;
-constexpr int kBytesA = kTileRows * kDepthBlock * 2;
-constexpr int kBytesB = kTileCols * kDepthBlock * 2;
-constexpr int kStageBytes = kBytesA + kBytesB;
-constexpr int kThreads = 384;  // one producer warpgroup, two consumer warpgroups
-constexpr int kMaxOrdered = 1024;  // groups that can be visited longest first
-constexpr int kSharedBytes = kStages * kStageBytes + 1024 /* alignment */ + 2 * kStages * 8 + kMaxOrdered * 2;
-constexpr int kBandPairs = 8;  // row tile pairs that walk the columns together, so that A stays in L2
+constexpr int kThreads = 384;     // one producer warpgroup, two consumer warpgroups
+constexpr int kBandPairs = 8;     // row tile pairs that walk the columns together, so that A stays in L2
+constexpr int kMaxOrdered = 512; // groups that can be visited longest first
+constexpr int kStagingCols = 32;  // FP32 columns a warpgroup hands to the copy engine at a time
+constexpr int kStagingBytes = 64 * kStagingCols * 4;
+constexpr int kStagingBuffers = 2;
+
+// How shared memory is divided. kDepth: elements along K per stage.
+template <int kDepth, int kStageCount, bool kStaged>
+struct Layout {
+    static constexpr int depth = kDepth;
+    static constexpr int stages = kStageCount;
+    static constexpr int bytesA = kTileRows * kDepth * 2;
+    static constexpr int bytesB = kTileCols * kDepth * 2;
+    static constexpr int stageBytes = bytesA + bytesB;
+    static constexpr int staging = stages * stageBytes;
+    static constexpr int barriers = staging + (kStaged ? 2 * kStagingBuffers * kStagingBytes : 0);
+    static constexpr int order = barriers + 2 * stages * 8;
+    static constexpr int total = order + kMaxOrdered * 2 + 1024 /* alignment */;
+    static_assert(total <= 227 * 1024);
+};
+
+// 32 elements along K per stage and twice the stages were slower everywhere (604 against 671 TFLOP/s at 128 rows of K 1024).
+using RowsLayout = Layout<64, 4, false>;
+using DepthLayout = Layout<64, 4, true>;
 
 enum class Split { kRows, kDepth };
 enum class Output { kBf16, kFp32, kFp32Accumulate };
@@ -156,69 +173,83 @@ __device__ __forceinline__ void transposeQuad(uint32_t (&v)[4], int lane) {
     }
 }
 
-// Writes this warpgroup's 64 x 256 accumulators. rowsLeft and colsLeft count from the warpgroup's corner.
-template <Output kOutput>
-__device__ __forceinline__ void storeTile(
-    const float (&d)[128], void* corner, long stride, int rowsLeft, int colsLeft, int thread) {
+// Writes this warpgroup's 64 x 256 accumulators as BF16. rowsLeft and colsLeft count from the warpgroup's corner.
+__device__ __forceinline__ void storeBf16(
+    const float (&d)[128], __nv_bfloat16* corner, long stride, int rowsLeft, int colsLeft, int thread) {
     int lane = thread & 31;
     int row = (thread >> 5) * 16 + (lane >> 2);
     int quad = lane & 3;
-    if constexpr (kOutput == Output::kBf16) {
-        auto* c = static_cast<__nv_bfloat16*>(corner);
 #pragma unroll
-        for (int j = 0; j < 8; ++j) {  // 32 columns at a time
+    for (int j = 0; j < 8; ++j) {  // 32 columns at a time
 #pragma unroll
-            for (int half = 0; half < 2; ++half) {
-                uint32_t v[4];
+        for (int half = 0; half < 2; ++half) {
+            uint32_t v[4];
 #pragma unroll
-                for (int i = 0; i < 4; ++i) {
-                    v[i] = packBf16(d[j * 16 + i * 4 + half * 2], d[j * 16 + i * 4 + half * 2 + 1]);
-                }
-                transposeQuad(v, lane);
-                int r = row + half * 8;
-                int col = j * 32 + quad * 8;
-                if (r < rowsLeft && col < colsLeft) {
-                    *reinterpret_cast<uint4*>(c + r * stride + col) = make_uint4(v[0], v[1], v[2], v[3]);
-                }
+            for (int i = 0; i < 4; ++i) {
+                v[i] = packBf16(d[j * 16 + i * 4 + half * 2], d[j * 16 + i * 4 + half * 2 + 1]);
             }
-        }
-    } else {
-        auto* c = static_cast<float*>(corner);
-#pragma unroll
-        for (int j = 0; j < 32; ++j) {
-#pragma unroll
-            for (int half = 0; half < 2; ++half) {
-                int r = row + half * 8;
-                int col = j * 8 + quad * 2;
-                if (r < rowsLeft && col < colsLeft) {
-                    float* at = c + r * stride + col;
-                    if constexpr (kOutput == Output::kFp32) {
-                        *reinterpret_cast<float2*>(at) = make_float2(d[j * 4 + half * 2], d[j * 4 + half * 2 + 1]);
-                    } else {
-                        // One writer per element and launch, so the result does not depend on order.
-                        asm volatile("red.global.add.v2.f32 [%0], {%1, %2};" ::"l"(at), "f"(d[j * 4 + half * 2]),
-                                     "f"(d[j * 4 + half * 2 + 1])
-                                     : "memory");
-                    }
-                }
+            transposeQuad(v, lane);
+            int r = row + half * 8;
+            int col = j * 32 + quad * 8;
+            if (r < rowsLeft && col < colsLeft) {
+                *reinterpret_cast<uint4*>(corner + r * stride + col) = make_uint4(v[0], v[1], v[2], v[3]);
             }
         }
     }
 }
 
-// Zeroes the lines [valid, 64) of a stage's MN-major boxes: tokens of the next group, or memory nobody wrote.
+// Hands this warpgroup's accumulators to the copy engine in boxes of 64 x 32 FP32, which stores or adds them while the next
+// tile is computed. One writer per element and launch, so an accumulating result does not depend on any order.
+template <bool kAccumulate>
+__device__ __forceinline__ void storeFp32(
+    const float (&d)[128], const CUtensorMap* mapC, char* staging, int col, int row, int group, int thread, int barrier) {
+    int lane = thread & 31;
+    int rowIn = (thread >> 5) * 16 + (lane >> 2);
+    int quad = lane & 3;
+#pragma unroll
+    for (int j = 0; j < kTileCols / kStagingCols; ++j) {
+        char* buffer = staging + j % kStagingBuffers * kStagingBytes;
+        if (thread == 0) {
+            bulkWaitRead<kStagingBuffers - 1>();
+        }
+        namedBarrier(barrier, 128);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                int r = rowIn + half * 8;
+                int chunk = (i * 2 + quad / 2) ^ (r & 7);  // the 128-byte swizzle of the tensor map
+                *reinterpret_cast<float2*>(buffer + r * 128 + chunk * 16 + quad % 2 * 8) =
+                    make_float2(d[j * 16 + i * 4 + half * 2], d[j * 16 + i * 4 + half * 2 + 1]);
+            }
+        }
+        fenceAsyncProxy();
+        namedBarrier(barrier, 128);
+        if (thread == 0) {
+            if constexpr (kAccumulate) {
+                addBox3d(mapC, sharedAddress(buffer), col + j * kStagingCols, row, group);
+            } else {
+                storeBox3d(mapC, sharedAddress(buffer), col + j * kStagingCols, row, group);
+            }
+            bulkCommit();
+        }
+    }
+}
+
+// Zeroes the lines from `valid` on of a stage's MN-major boxes: tokens of the next group, or memory nobody wrote.
+template <int kDepth>
 __device__ __forceinline__ void zeroTail(char* boxes, int boxCount, int valid, int thread, int threads) {
-    int lines = kDepthBlock - valid;
+    int lines = kDepth - valid;
     for (int i = thread; i < boxCount * lines * 8; i += threads) {
         int box = i / (lines * 8);
         int rest = i - box * lines * 8;
-        *reinterpret_cast<uint4*>(boxes + box * kBoxBytes + (valid + rest / 8) * 128 + (rest % 8) * 16) =
+        *reinterpret_cast<uint4*>(boxes + box * kBoxBytes<kDepth> + (valid + rest / 8) * 128 + (rest % 8) * 16) =
             make_uint4(0, 0, 0, 0);
     }
 }
 
 // 128 rows of A: two boxes; when A is shared each block fetches one of them for both.
-template <Split kSplit>
+template <Split kSplit, int kDepth>
 __device__ __forceinline__ void loadA(
     uint32_t to, const CUtensorMap* map, uint32_t bar, const Tile& tile, int k, uint32_t rank) {
 #pragma unroll
@@ -226,20 +257,20 @@ __device__ __forceinline__ void loadA(
         int x = kSplit == Split::kRows ? k : tile.row + i * 64;
         int y = kSplit == Split::kRows ? tile.row + i * 64 : tile.begin + k;
         if (tile.stacked) {
-            copyBox(to + i * kBoxBytes, map, bar, x, y);
+            copyBox(to + i * kBoxBytes<kDepth>, map, bar, x, y);
         } else if (i == rank) {
-            copyBoxMulticast(to + i * kBoxBytes, map, bar, x, y, 3);
+            copyBoxMulticast(to + i * kBoxBytes<kDepth>, map, bar, x, y, 3);
         }
     }
 }
 
 // 256 columns of B: K-major two boxes of 128 rows, N-major four boxes of 64 columns; half of them each when B is shared.
-template <Split kSplit, bool kMnMajor>
+template <Split kSplit, bool kMnMajor, int kDepth>
 __device__ __forceinline__ void loadB(
     uint32_t to, const CUtensorMap* map, uint32_t bar, const Tile& tile, int k, uint32_t rank, int cols, int depth) {
     constexpr int kBoxes = kMnMajor ? 4 : 2;
     constexpr int kBoxCols = kTileCols / kBoxes;
-    constexpr uint32_t kBytes = kBytesB / kBoxes;
+    constexpr uint32_t kBytes = kTileCols * kDepth * 2 / kBoxes;
 #pragma unroll
     for (int i = 0; i < kBoxes; ++i) {
         int col = tile.col + i * kBoxCols;
@@ -262,26 +293,27 @@ __device__ __forceinline__ void loadB(
     }
 }
 
-template <Split kSplit, bool kMnMajorA, bool kMnMajorB, Output kOutput>
+template <class L, Split kSplit, bool kMnMajorA, bool kMnMajorB, Output kOutput>
 __device__ __forceinline__ void groupedGemm(
     const CUtensorMap* mapA,
     const CUtensorMap* mapB,
+    const CUtensorMap* mapC,  // kDepth only
     const int* offsets,
     int groups,
-    int tileRowsTotal,  // kDepth: M; unused for kRows
-    int cols,           // N
-    int depth,          // kRows: K; unused for kDepth
-    void* c) {
+    int fixedRows,  // kDepth: M; unused for kRows
+    int cols,       // N
+    int depth,      // kRows: K; unused for kDepth
+    __nv_bfloat16* c) {
     extern __shared__ char sharedRaw[];
-    char* stages = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(sharedRaw) + 1023) & ~uintptr_t(1023));
-    uint32_t stagesAddr = sharedAddress(stages);
-    uint32_t full = stagesAddr + kStages * kStageBytes;
-    uint32_t empty = full + kStages * 8;
+    char* base = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(sharedRaw) + 1023) & ~uintptr_t(1023));
+    uint32_t baseAddr = sharedAddress(base);
+    uint32_t full = baseAddr + L::barriers;
+    uint32_t empty = full + L::stages * 8;
     int warpgroup = threadIdx.x / 128;
     uint32_t rank = clusterRank();
 
     if (threadIdx.x == 0) {
-        for (int s = 0; s < kStages; ++s) {
+        for (int s = 0; s < L::stages; ++s) {
             barrierInit(full + s * 8, 1);
             barrierInit(empty + s * 8, 4);  // two warpgroups of two blocks
         }
@@ -292,7 +324,7 @@ __device__ __forceinline__ void groupedGemm(
     uint16_t* order = nullptr;
     if (kSplit == Split::kDepth && groups <= kMaxOrdered) {
         // Tiles of a large group take longest: start them first, so that none is left over at the end.
-        order = reinterpret_cast<uint16_t*>(stages + kStages * kStageBytes + 2 * kStages * 8);
+        order = reinterpret_cast<uint16_t*>(base + L::order);
         for (int g = threadIdx.x; g < groups; g += kThreads) {
             int span = __ldg(offsets + g + 1) - __ldg(offsets + g);
             int place = 0;
@@ -306,7 +338,7 @@ __device__ __forceinline__ void groupedGemm(
     }
     clusterBarrier();
 
-    TileWalk<kSplit> walk(offsets, order, groups, tileRowsTotal, cols, rank);
+    TileWalk<kSplit> walk(offsets, order, groups, fixedRows, cols, rank);
     Tile tile;
     int stage = 0;
     uint32_t parity = 0;
@@ -316,14 +348,14 @@ __device__ __forceinline__ void groupedGemm(
         if (threadIdx.x == 0) {
             while (walk.next(tile)) {
                 int span = kSplit == Split::kRows ? depth : tile.end - tile.begin;
-                for (int k = 0; k < span; k += kDepthBlock) {
+                for (int k = 0; k < span; k += L::depth) {
                     barrierWait(empty + stage * 8, parity ^ 1);
                     uint32_t bar = full + stage * 8;
-                    uint32_t a = stagesAddr + stage * kStageBytes;
-                    barrierExpectBytes(bar, kStageBytes);
-                    loadA<kSplit>(a, mapA, bar, tile, k, rank);
-                    loadB<kSplit, kMnMajorB>(a + kBytesA, mapB, bar, tile, k, rank, cols, depth);
-                    if (++stage == kStages) {
+                    uint32_t a = baseAddr + stage * L::stageBytes;
+                    barrierExpectBytes(bar, L::stageBytes);
+                    loadA<kSplit, L::depth>(a, mapA, bar, tile, k, rank);
+                    loadB<kSplit, kMnMajorB, L::depth>(a + L::bytesA, mapB, bar, tile, k, rank, cols, depth);
+                    if (++stage == L::stages) {
                         stage = 0;
                         parity ^= 1;
                     }
@@ -342,25 +374,24 @@ __device__ __forceinline__ void groupedGemm(
             }
             int span = kSplit == Split::kRows ? depth : tile.end - tile.begin;
             int previous = -1;
-            for (int k = 0; k < span; k += kDepthBlock) {
+            for (int k = 0; k < span; k += L::depth) {
                 barrierWait(full + stage * 8, parity);
-                char* at = stages + stage * kStageBytes;
                 if constexpr (kSplit == Split::kDepth) {
-                    if (span - k < kDepthBlock) {
-                        zeroTail(at, 6, span - k, threadIdx.x - 128, 256);
+                    if (span - k < L::depth) {
+                        zeroTail<L::depth>(base + stage * L::stageBytes, 6, span - k, threadIdx.x - 128, 256);
                         fenceAsyncProxy();
                         namedBarrier(1, 256);
                     }
                 }
-                uint32_t a = stagesAddr + stage * kStageBytes + consumer * kBoxBytes;
-                uint32_t b = stagesAddr + stage * kStageBytes + kBytesA;
+                uint32_t a = baseAddr + stage * L::stageBytes + consumer * kBoxBytes<L::depth>;
+                uint32_t b = baseAddr + stage * L::stageBytes + L::bytesA;
                 wgmmaFence();
 #pragma unroll
-                for (int i = 0; i < kDepthBlock / 16; ++i) {
+                for (int i = 0; i < L::depth / 16; ++i) {
                     wgmma64x256x16<kMnMajorA, kMnMajorB>(
                         d,
-                        operandDescriptor<kMnMajorA>(a + i * kDepthStepBytes<kMnMajorA>),
-                        operandDescriptor<kMnMajorB>(b + i * kDepthStepBytes<kMnMajorB>),
+                        operandDescriptor<kMnMajorA, L::depth>(a + i * kDepthStepBytes<kMnMajorA>),
+                        operandDescriptor<kMnMajorB, L::depth>(b + i * kDepthStepBytes<kMnMajorB>),
                         1);
                 }
                 wgmmaCommit();
@@ -371,7 +402,7 @@ __device__ __forceinline__ void groupedGemm(
                     }
                 }
                 previous = stage;
-                if (++stage == kStages) {
+                if (++stage == L::stages) {
                     stage = 0;
                     parity ^= 1;
                 }
@@ -380,16 +411,17 @@ __device__ __forceinline__ void groupedGemm(
             if (previous >= 0 && thread < 2) {
                 barrierArriveRemote(empty + previous * 8, thread);
             }
-            if (kOutput == Output::kFp32Accumulate && previous < 0) {
-                continue;
-            }
-            int col = tile.col;
             int row = tile.row + consumer * 64;
-            long element = kOutput == Output::kBf16 ? 2 : 4;
-            long group = kSplit == Split::kDepth ? long(tile.group) * tileRowsTotal * cols : 0;
-            char* corner = static_cast<char*>(c) + (group + long(row) * cols + col) * element;
-            int rowsEnd = kSplit == Split::kRows ? tile.end : tileRowsTotal;
-            storeTile<kOutput>(d, corner, cols, rowsEnd - row, cols - col, thread);
+            if constexpr (kOutput == Output::kBf16) {
+                storeBf16(d, c + long(row) * cols + tile.col, cols, tile.end - row, cols - tile.col, thread);
+            } else if (kOutput == Output::kFp32 || previous >= 0) {
+                char* staging = base + L::staging + consumer * kStagingBuffers * kStagingBytes;
+                storeFp32<kOutput == Output::kFp32Accumulate>(d, mapC, staging, tile.col, row, tile.group, thread,
+                                                              2 + consumer);
+            }
+        }
+        if (kOutput != Output::kBf16 && thread == 0) {
+            bulkWait<0>();
         }
     }
     clusterBarrier();  // a block must not leave while the other can still signal it
@@ -398,17 +430,30 @@ __device__ __forceinline__ void groupedGemm(
 }  // namespace fourfold
 
 // kernels -----------------------------------------------------------------------------------------------------------
-// Grid: any even number of blocks, best the number of multiprocessors; block 384; shared memory kSharedBytes.
+// Grid: any even number of blocks, best the number of multiprocessors; block 384; shared memory: the layout's total.
+// Tensor maps, 128-byte swizzle unless stated: rows A [64 rows x depth], B K-major [128 rows x depth] (64-byte swizzle where
+// depth is 32), B N-major [depth x 64]; depth A, B [depth x 64], C FP32 3-D [group][64][32].
 
-#define FOURFOLD_GROUPED_GEMM(name, split, mnA, mnB, output)                                                       \
-    extern "C" __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(fourfold::kThreads, 1)                  \
-        name(const __grid_constant__ CUtensorMap mapA, const __grid_constant__ CUtensorMap mapB,                   \
-             const int* __restrict__ offsets, int groups, int tileRowsTotal, int cols, int depth, void* c) {       \
-        fourfold::groupedGemm<fourfold::Split::split, mnA, mnB, fourfold::Output::output>(                         \
-            &mapA, &mapB, offsets, groups, tileRowsTotal, cols, depth, c);                                         \
+extern "C" __constant__ int grouped_gemm_rows_shared_bytes = fourfold::RowsLayout::total;
+extern "C" __constant__ int grouped_gemm_depth_shared_bytes = fourfold::DepthLayout::total;
+
+#define FOURFOLD_GROUPED_GEMM_ROWS(name, mnB)                                                                           \
+    extern "C" __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(fourfold::kThreads, 1)                       \
+        name(const __grid_constant__ CUtensorMap mapA, const __grid_constant__ CUtensorMap mapB,                        \
+             const int* __restrict__ offsets, int groups, int cols, int depth, __nv_bfloat16* c) {                      \
+        fourfold::groupedGemm<fourfold::RowsLayout, fourfold::Split::kRows, false, mnB, fourfold::Output::kBf16>(       \
+            &mapA, &mapB, nullptr, offsets, groups, 0, cols, depth, c);                                                 \
     }
 
-FOURFOLD_GROUPED_GEMM(grouped_gemm_fprop_bf16_sm90a, kRows, false, false, kBf16)
-FOURFOLD_GROUPED_GEMM(grouped_gemm_dgrad_bf16_sm90a, kRows, false, true, kBf16)
-FOURFOLD_GROUPED_GEMM(grouped_gemm_wgrad_fp32_sm90a, kDepth, true, true, kFp32)
-FOURFOLD_GROUPED_GEMM(grouped_gemm_wgrad_fp32_accumulate_sm90a, kDepth, true, true, kFp32Accumulate)
+#define FOURFOLD_GROUPED_GEMM_DEPTH(name, output)                                                                       \
+    extern "C" __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(fourfold::kThreads, 1)                       \
+        name(const __grid_constant__ CUtensorMap mapA, const __grid_constant__ CUtensorMap mapB,                        \
+             const __grid_constant__ CUtensorMap mapC, const int* __restrict__ offsets, int groups, int rows, int cols) { \
+        fourfold::groupedGemm<fourfold::DepthLayout, fourfold::Split::kDepth, true, true, fourfold::Output::output>(    \
+            &mapA, &mapB, &mapC, offsets, groups, rows, cols, 0, nullptr);                                              \
+    }
+
+FOURFOLD_GROUPED_GEMM_ROWS(grouped_gemm_fprop_bf16_sm90a, false)
+FOURFOLD_GROUPED_GEMM_ROWS(grouped_gemm_dgrad_bf16_sm90a, true)
+FOURFOLD_GROUPED_GEMM_DEPTH(grouped_gemm_wgrad_fp32_sm90a, kFp32)
+FOURFOLD_GROUPED_GEMM_DEPTH(grouped_gemm_wgrad_fp32_accumulate_sm90a, kFp32Accumulate)

@@ -81,6 +81,39 @@ __device__ __forceinline__ void copyBoxMulticast(
         : "memory");
 }
 
+// Writes a box from shared memory into a 3-D tensor, or adds it (FP32); what lies outside the tensor is clipped.
+__device__ __forceinline__ void storeBox3d(const CUtensorMap* map, uint32_t from, int x, int y, int z) {
+    asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.tile.bulk_group [%0, {%2, %3, %4}], [%1];" ::"l"(map),
+                 "r"(from), "r"(x), "r"(y), "r"(z)
+                 : "memory");
+}
+
+__device__ __forceinline__ void addBox3d(const CUtensorMap* map, uint32_t from, int x, int y, int z) {
+    asm volatile("cp.reduce.async.bulk.tensor.3d.global.shared::cta.add.tile.bulk_group [%0, {%2, %3, %4}], [%1];" ::"l"(map),
+                 "r"(from), "r"(x), "r"(y), "r"(z)
+                 : "memory");
+}
+
+__device__ __forceinline__ void bulkCommit() {
+    asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+
+// Until all but kPending of this thread's bulk stores have read their shared memory.
+template <int kPending>
+__device__ __forceinline__ void bulkWaitRead() {
+    asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(kPending) : "memory");
+}
+
+// Until all but kPending of them are complete.
+template <int kPending>
+__device__ __forceinline__ void bulkWait() {
+    asm volatile("cp.async.bulk.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+__device__ __forceinline__ void prefetchBox(const CUtensorMap* map, int x, int y) {
+    asm volatile("cp.async.bulk.prefetch.tensor.2d.L2.global [%0, {%1, %2}];" ::"l"(map), "r"(x), "r"(y) : "memory");
+}
+
 // Orders ordinary shared-memory stores before reads by the tensor cores or the copy engine.
 __device__ __forceinline__ void fenceAsyncProxy() {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");

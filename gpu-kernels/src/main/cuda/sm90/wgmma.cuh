@@ -1,24 +1,26 @@
 // Warpgroup matrix multiply: shared-memory descriptors and the m64n256k16 BF16 instruction.
 //
-// Both operand layouts use the 128-byte swizzle of the bulk tensor copy:
-//   K-major  (kMnMajor false): rows of 64 BF16 along K; 8 rows form a 1024-byte atom. A step of 16 along K is +32 bytes.
-//   MN-major (kMnMajor true):  boxes of [64 along K][64 along M or N]; a row of the box is 128 bytes; 8 rows form an atom
-//                              and the next 64 along M or N are one box (8192 bytes) on. A step of 16 along K is +2048.
+// A stage holds kDepth (32 or 64) elements along K of both operands, as the bulk tensor copy lays them down:
+//   K-major  (kMnMajor false): rows of kDepth BF16 along K, swizzled over their whole width (64 or 128 bytes); 8 rows form an
+//                              atom. A step of 16 along K is +32 bytes.
+//   MN-major (kMnMajor true):  boxes of [kDepth along K][64 along M or N]; a row of the box is 128 bytes, 128-byte swizzle;
+//                              8 rows form an atom and the next 64 along M or N are one box on. A step of 16 along K is +2048.
 #pragma once
 
 #include "ptx.cuh"
 
 namespace fourfold {
 
-constexpr int kDepthBlock = 64;                    // elements along K per stage
-constexpr int kBoxBytes = 64 * kDepthBlock * 2;    // a 64x64 BF16 box
+template <int kDepth>
+constexpr int kBoxBytes = 64 * kDepth * 2;  // a 64 x kDepth box
 
-template <bool kMnMajor>
+template <bool kMnMajor, int kDepth>
 __device__ __forceinline__ uint64_t operandDescriptor(uint32_t sharedAddr) {
-    constexpr uint64_t kSwizzle128 = 1ull << 62;
-    constexpr uint64_t kNextAtom = uint64_t(1024 >> 4) << 32;
-    constexpr uint64_t kNextBox = uint64_t((kMnMajor ? kBoxBytes : 16) >> 4) << 16;
-    return kSwizzle128 | kNextAtom | kNextBox | uint64_t((sharedAddr & 0x3FFFF) >> 4);
+    static_assert(kDepth == 32 || kDepth == 64);
+    constexpr uint64_t kSwizzle = (kMnMajor || kDepth == 64 ? 1ull : 2ull) << 62;
+    constexpr uint64_t kNextAtom = uint64_t((kMnMajor ? 1024 : 16 * kDepth) >> 4) << 32;
+    constexpr uint64_t kNextBox = uint64_t((kMnMajor ? kBoxBytes<kDepth> : 16) >> 4) << 16;
+    return kSwizzle | kNextAtom | kNextBox | uint64_t((sharedAddr & 0x3FFFF) >> 4);
 }
 
 // Bytes from one 16-step along K to the next within a stage.
