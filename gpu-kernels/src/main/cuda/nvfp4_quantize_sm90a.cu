@@ -86,12 +86,8 @@ __device__ __forceinline__ void quantizeRows(
     }
 }
 
-// Signs of the random Hadamard transform as a bit mask: bit i set = element i is negated. One for the whole run.
-__device__ __forceinline__ void hadamard16(float (&v)[16], uint32_t signs) {
-#pragma unroll
-    for (int i = 0; i < 16; ++i) {
-        v[i] = __uint_as_float(__float_as_uint(v[i]) ^ (signs >> i & 1u) << 31);
-    }
+// The 16-point Sylvester transform, unscaled, in butterfly order (strides 1, 2, 4, 8).
+__device__ __forceinline__ void sylvester16(float (&v)[16]) {
 #pragma unroll
     for (int half = 1; half < 16; half *= 2) {
 #pragma unroll
@@ -106,40 +102,46 @@ __device__ __forceinline__ void hadamard16(float (&v)[16], uint32_t signs) {
     }
 }
 
+// Negates row i of both columns where bit i of the run's sign mask is set.
+__device__ __forceinline__ uint32_t applySign(uint32_t pair, uint32_t signs, int i) {
+    return pair ^ ((signs >> i & 1u) * 0x80008000u);
+}
+
 constexpr int kTileTokens = 128;
 constexpr int kTileChannels = 64;
 
-// Two neighbouring columns of 16 rows, transformed and rounded to BF16 as the numerics demand.
+// Two neighbouring columns of 16 rows, transformed and rounded to BF16 as the numerics demand; amax = their magnitudes' maxima.
 template <bool kHadamard>
 __device__ __forceinline__ void loadColumns(
-    const uint32_t* in, long stride, uint32_t signs, float (&a)[16], float (&b)[16], float& amaxA, float& amaxB) {
+    const uint32_t* in, long stride, uint32_t signs, float (&a)[16], float (&b)[16], float2& amax) {
     uint32_t x[16];
 #pragma unroll
     for (int i = 0; i < 16; ++i) {
         x[i] = __ldg(in + i * stride);
     }
+    if constexpr (kHadamard) {
+#pragma unroll
+        for (int i = 0; i < 16; ++i) {
+            float2 v = unpackBf16(applySign(x[i], signs, i));
+            a[i] = v.x;
+            b[i] = v.y;
+        }
+        sylvester16(a);
+        sylvester16(b);
+#pragma unroll
+        for (int i = 0; i < 16; ++i) {
+            x[i] = packBf16Pair(__fmul_rn(a[i], 0.25f), __fmul_rn(b[i], 0.25f));
+        }
+    }
+    uint32_t m = 0;
 #pragma unroll
     for (int i = 0; i < 16; ++i) {
+        m = maxMagnitude(m, x[i] & kMagnitudeMask);
         float2 v = unpackBf16(x[i]);
         a[i] = v.x;
         b[i] = v.y;
     }
-    if constexpr (kHadamard) {
-        hadamard16(a, signs);
-        hadamard16(b, signs);
-    }
-    amaxA = 0.f;
-    amaxB = 0.f;
-#pragma unroll
-    for (int i = 0; i < 16; ++i) {
-        if constexpr (kHadamard) {
-            float2 v = unpackBf16(packBf16Pair(__fmul_rn(a[i], 0.25f), __fmul_rn(b[i], 0.25f)));
-            a[i] = v.x;
-            b[i] = v.y;
-        }
-        amaxA = fmaxf(amaxA, fabsf(a[i]));
-        amaxB = fmaxf(amaxB, fabsf(b[i]));
-    }
+    amax = unpackBf16(m);
 }
 
 template <bool kPaperFormula, bool kHadamard>
@@ -155,12 +157,11 @@ __device__ __forceinline__ void quantizeColumnsPacked(
     int row = firstRow + group * 16;
     if (row < rows && firstCol + channel < cols) {
         float v[2][16];
-        float blockAmax[2];
-        loadColumns<kHadamard>(in + (long(row) * cols + firstCol + channel) / 2, cols / 2, signs, v[0], v[1], blockAmax[0],
-                               blockAmax[1]);
+        float2 blockAmax;
+        loadColumns<kHadamard>(in + (long(row) * cols + firstCol + channel) / 2, cols / 2, signs, v[0], v[1], blockAmax);
 #pragma unroll
         for (int c = 0; c < 2; ++c) {
-            uint32_t byte = blockScaleByte<kPaperFormula>(blockAmax[c], scale);
+            uint32_t byte = blockScaleByte<kPaperFormula>(c == 0 ? blockAmax.x : blockAmax.y, scale);
             float factor = encodeFactor(decodeE4m3(byte), scale);
             tileScales[channel + c][group] = static_cast<uint8_t>(byte);
 #pragma unroll
@@ -262,12 +263,12 @@ extern "C" __global__ void __launch_bounds__(256) nvfp4_amax_rht(
 #pragma unroll
         for (int i = 0; i < 16; ++i) {
             m = maxMagnitude(m, x[i] & kMagnitudeMask);
-            float2 v = unpackBf16(x[i]);
+            float2 v = unpackBf16(applySign(x[i], signs, i));
             a[i] = v.x;
             b[i] = v.y;
         }
-        hadamard16(a, signs);
-        hadamard16(b, signs);
+        sylvester16(a);
+        sylvester16(b);
 #pragma unroll
         for (int i = 0; i < 16; ++i) {
             transformed = fmaxf(transformed, fmaxf(fabsf(a[i]), fabsf(b[i])));
