@@ -1,0 +1,210 @@
+package io.fourfold.kernels.cuda;
+
+import io.fourfold.kernels.tensor.Region;
+import java.util.ArrayList;
+import java.util.EnumMap;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import jcuda.driver.CUresult;
+import jcuda.driver.JCudaDriver;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * Device memory of one GPU, divided into the named {@link Region}s. A region is one allocation of the planned size, or
+ * grows by slabs where nothing was planned; slabs stay until the arena closes, so a steady state allocates nothing.
+ * Within a region the smallest free piece that fits is taken. Memory is reused in the order of the calls, which is the
+ * order of the stream. Not thread-safe.
+ */
+public final class CudaArena implements AutoCloseable {
+    private static final Logger LOG = LoggerFactory.getLogger(CudaArena.class);
+    /** Every allocation starts at a multiple of this: enough for the copy engine, vectors and tensor cores. */
+    static final long ALIGNMENT = 512;
+
+    private static final long SLAB = 64L << 20;
+
+    private final CudaDevice device;
+    private final Map<Region, Space> spaces = new EnumMap<>(Region.class);
+
+    /** @param planned bytes per region to allocate now; regions that are missing grow as needed */
+    public CudaArena(CudaDevice device, Map<Region, Long> planned) {
+        this.device = device;
+        for (Region region : Region.values()) {
+            Space space = new Space(region);
+            spaces.put(region, space);
+            long bytes = planned.getOrDefault(region, 0L);
+            if (bytes > 0) {
+                space.grow(roundUp(bytes, ALIGNMENT));
+            }
+        }
+    }
+
+    /** A piece of the region, at least one aligned unit. Contents are undefined. */
+    long take(Region region, long bytes) {
+        return space(region).take(roundUp(Math.max(bytes, 1), ALIGNMENT));
+    }
+
+    /** Gives back a piece that {@link #take} returned for the same number of bytes. */
+    void release(Region region, long address, long bytes) {
+        space(region).release(address, roundUp(Math.max(bytes, 1), ALIGNMENT));
+    }
+
+    /** Bytes held from the GPU. */
+    public long reservedBytes(Region region) {
+        return space(region).reserved;
+    }
+
+    /** Bytes in use now. */
+    public long usedBytes(Region region) {
+        return space(region).used;
+    }
+
+    /** Largest number of bytes in use so far. */
+    public long peakBytes(Region region) {
+        return space(region).peak;
+    }
+
+    /** The allocation that holds an address. */
+    DevicePointer pointer(long address) {
+        for (Space space : spaces.values()) {
+            for (Slab slab : space.slabs) {
+                long offset = address - slab.base.address();
+                if (offset >= 0 && offset < slab.bytes) {
+                    return slab.base.at(address);
+                }
+            }
+        }
+        throw new IllegalArgumentException(String.format("address 0x%x is in no region of the arena", address));
+    }
+
+    /** One line per region: used, peak and reserved MiB. */
+    public String report() {
+        StringBuilder text = new StringBuilder();
+        spaces.forEach((region, space) -> text.append(String.format(
+                "%-11s used %,10.1f MiB  peak %,10.1f MiB  reserved %,10.1f MiB%n",
+                region, mebibytes(space.used), mebibytes(space.peak), mebibytes(space.reserved))));
+        return text.toString();
+    }
+
+    @Override
+    public void close() {
+        for (Space space : spaces.values()) {
+            for (Slab slab : space.slabs) {
+                CudaDevice.check(JCudaDriver.cuMemFree(slab.base), "freeing " + space.region);
+            }
+            space.slabs.clear();
+            space.free.clear();
+            space.reserved = 0;
+        }
+    }
+
+    private Space space(Region region) {
+        Space space = spaces.get(region);
+        if (space == null) {
+            throw new IllegalStateException("no region " + region);
+        }
+        return space;
+    }
+
+    private static long roundUp(long bytes, long unit) {
+        return (bytes + unit - 1) / unit * unit;
+    }
+
+    private static double mebibytes(long bytes) {
+        return bytes / (double) (1 << 20);
+    }
+
+    private record Slab(DevicePointer base, long bytes) {}
+
+    /** One region: its slabs and what is free in them, by address. */
+    private final class Space {
+        private final Region region;
+        private final List<Slab> slabs = new ArrayList<>();
+        private final TreeMap<Long, Long> free = new TreeMap<>();
+        private long reserved;
+        private long used;
+        private long peak;
+
+        Space(Region region) {
+            this.region = region;
+        }
+
+        long take(long bytes) {
+            long address = fit(bytes);
+            if (address == 0) {
+                grow(Math.max(SLAB, bytes));
+                address = fit(bytes);
+            }
+            used += bytes;
+            peak = Math.max(peak, used);
+            return address;
+        }
+
+        private long fit(long bytes) {
+            long best = 0;
+            long bestSize = Long.MAX_VALUE;
+            for (Map.Entry<Long, Long> piece : free.entrySet()) {
+                if (piece.getValue() >= bytes && piece.getValue() < bestSize) {
+                    best = piece.getKey();
+                    bestSize = piece.getValue();
+                }
+            }
+            if (best != 0) {
+                free.remove(best);
+                if (bestSize > bytes) {
+                    free.put(best + bytes, bestSize - bytes);
+                }
+            }
+            return best;
+        }
+
+        void release(long address, long bytes) {
+            used -= bytes;
+            long start = address;
+            long size = bytes;
+            Map.Entry<Long, Long> before = free.floorEntry(start);
+            if (before != null && before.getKey() + before.getValue() == start && !startsSlab(start)) {
+                start = before.getKey();
+                size += before.getValue();
+                free.remove(start);
+            }
+            Long after = startsSlab(address + bytes) ? null : free.remove(address + bytes);
+            free.put(start, size + (after == null ? 0 : after));
+        }
+
+        /** Neighbouring slabs stay apart: each is an allocation of its own. */
+        private boolean startsSlab(long address) {
+            return slabs.stream().anyMatch(slab -> slab.base.address() == address);
+        }
+
+        void grow(long bytes) {
+            DevicePointer base = new DevicePointer();
+            int result = JCudaDriver.cuMemAlloc(base, bytes);
+            if (result == CUresult.CUDA_ERROR_OUT_OF_MEMORY) {
+                throw outOfMemory(bytes);
+            }
+            CudaDevice.check(result, "allocating " + bytes + " bytes for " + region);
+            slabs.add(new Slab(base, bytes));
+            free.put(base.address(), bytes);
+            reserved += bytes;
+            LOG.debug("{} grows by {} MiB to {} MiB", region, bytes >> 20, reserved >> 20);
+        }
+
+        private CudaException outOfMemory(long bytes) {
+            return new CudaException(String.format(
+                    "Out of GPU memory in region %s on %s: asked for %,.1f MiB, %,.1f MiB are free.%n%s%s",
+                    region, device.name(), mebibytes(bytes), mebibytes(device.freeBytes()), report(), advice()));
+        }
+
+        private String advice() {
+            return switch (region) {
+                case PARAMETERS -> "Use more expert or tensor parallelism, or a smaller model.";
+                case GRADIENTS -> "Use more expert or tensor parallelism, or shard gradients over more data ranks.";
+                case OPTIMIZER -> "Shard the optimizer over more data-parallel ranks.";
+                case ACTIVATIONS -> "Lower the micro-batch size or sequence length, or recompute more activations.";
+                case WORKSPACE -> "Lower the micro-batch size, or the loss chunk.";
+            };
+        }
+    }
+}

@@ -1,0 +1,128 @@
+package io.fourfold.kernels.cuda;
+
+import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.op.AttentionOps;
+import io.fourfold.kernels.op.ElementwiseOps;
+import io.fourfold.kernels.op.GemmOps;
+import io.fourfold.kernels.op.LossOps;
+import io.fourfold.kernels.op.MoeOps;
+import io.fourfold.kernels.op.NormOps;
+import io.fourfold.kernels.op.OptimizerOps;
+import io.fourfold.kernels.op.QuantizeOps;
+import io.fourfold.kernels.tensor.Region;
+import io.fourfold.kernels.tensor.Tensor;
+import io.fourfold.kernels.tensor.TensorScope;
+import java.util.Map;
+
+/**
+ * One NVIDIA GPU of compute capability 9.0 (Hopper). Operations are queued on one stream and return at once; only uploads
+ * and downloads wait. Memory comes from one arena, see {@link CudaArena}.
+ */
+public final class CudaBackend implements Backend {
+    private final CudaDevice device;
+    private final CudaArena arena;
+    private final CudaMemory memory;
+    private final CudaKernels kernels;
+    private final CudaRuntime runtime;
+
+    public CudaBackend(int ordinal) {
+        this(ordinal, Map.of());
+    }
+
+    /** @param planned bytes per region to allocate at the start; see {@link CudaArena} */
+    public CudaBackend(int ordinal, Map<Region, Long> planned) {
+        device = CudaDevice.open(ordinal);
+        arena = new CudaArena(device, planned);
+        memory = new CudaMemory(device, arena);
+        kernels = new CudaKernels(device);
+        runtime = new CudaRuntime(device, memory, kernels);
+    }
+
+    /** The parts the operations are made of; for tests and benchmarks of kernels. */
+    public CudaRuntime runtime() {
+        return runtime;
+    }
+
+    @Override
+    public String description() {
+        return device.toString();
+    }
+
+    @Override
+    public TensorScope scope(Region region) {
+        return memory.scope(region);
+    }
+
+    @Override
+    public void upload(float[] source, Tensor destination) {
+        memory.upload(source, CudaTensor.of(destination));
+    }
+
+    @Override
+    public void upload(int[] source, Tensor destination) {
+        memory.upload(source, CudaTensor.of(destination));
+    }
+
+    @Override
+    public float[] download(Tensor source) {
+        return memory.download(CudaTensor.of(source));
+    }
+
+    @Override
+    public int[] downloadInts(Tensor source) {
+        return memory.downloadInts(CudaTensor.of(source));
+    }
+
+    @Override
+    public ElementwiseOps elementwise() {
+        throw missing("element-wise operations");
+    }
+
+    @Override
+    public GemmOps gemm() {
+        throw missing("matrix products");
+    }
+
+    @Override
+    public QuantizeOps quantize() {
+        throw missing("quantization");
+    }
+
+    @Override
+    public NormOps norm() {
+        throw missing("norms");
+    }
+
+    @Override
+    public AttentionOps attention() {
+        throw missing("attention");
+    }
+
+    @Override
+    public MoeOps moe() {
+        throw missing("routing and permutation");
+    }
+
+    @Override
+    public LossOps loss() {
+        throw missing("losses");
+    }
+
+    @Override
+    public OptimizerOps optimizer() {
+        throw missing("the optimizer");
+    }
+
+    private static UnsupportedOperationException missing(String what) {
+        return new UnsupportedOperationException(what + " are not on the CUDA backend yet; use run.backend=cpu");
+    }
+
+    @Override
+    public void close() {
+        device.stream().synchronize();
+        kernels.close();
+        memory.close();
+        arena.close();
+        device.close();
+    }
+}

@@ -1,0 +1,163 @@
+package io.fourfold.kernels.cuda;
+
+import io.fourfold.kernels.numeric.BFloat16;
+import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Region;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import jcuda.Pointer;
+import jcuda.driver.JCudaDriver;
+
+/**
+ * Fills and copies of device memory on one stream. Uploads and downloads go through one pinned host buffer and are the
+ * only places where the host waits for the GPU.
+ */
+public final class CudaMemory implements AutoCloseable {
+    private static final int STAGING_BYTES = 16 << 20;
+
+    private final CudaDevice device;
+    private final CudaArena arena;
+    private final Pointer staging = new Pointer();
+    private final ByteBuffer buffer;
+
+    CudaMemory(CudaDevice device, CudaArena arena) {
+        this.device = device;
+        this.arena = arena;
+        CudaDevice.check(JCudaDriver.cuMemAllocHost(staging, STAGING_BYTES), "allocating pinned host memory");
+        buffer = staging.getByteBuffer(0, STAGING_BYTES).order(ByteOrder.nativeOrder());
+    }
+
+    public CudaArena arena() {
+        return arena;
+    }
+
+    /** A new scope of the region. */
+    public CudaTensorScope scope(Region region) {
+        return new CudaTensorScope(region, this);
+    }
+
+    /** Asynchronous. */
+    public void fillBytes(long address, byte value, long bytes) {
+        if (bytes > 0) {
+            CudaDevice.check(
+                    JCudaDriver.cuMemsetD8Async(
+                            arena.pointer(address),
+                            value,
+                            bytes,
+                            device.stream().jcuda()),
+                    "cuMemsetD8Async");
+        }
+    }
+
+    /** Sets every element to zero bits; asynchronous. */
+    public void zero(CudaTensor tensor) {
+        fillBytes(tensor.address(), (byte) 0, tensor.bytes());
+    }
+
+    /** Copies bytes between two tensors of the same size; asynchronous. */
+    public void copy(CudaTensor from, CudaTensor to) {
+        if (from.bytes() != to.bytes()) {
+            throw new IllegalArgumentException("copying " + from + " to " + to);
+        }
+        if (from.bytes() > 0) {
+            CudaDevice.check(
+                    JCudaDriver.cuMemcpyDtoDAsync(
+                            arena.pointer(to.address()),
+                            arena.pointer(from.address()),
+                            from.bytes(),
+                            device.stream().jcuda()),
+                    "cuMemcpyDtoDAsync");
+        }
+    }
+
+    void upload(float[] source, CudaTensor to) {
+        requireLength(source.length, to);
+        boolean half = to.dtype() == DType.BF16;
+        int chunk = STAGING_BYTES / to.dtype().bytes();
+        for (int start = 0; start < source.length; start += chunk) {
+            int n = Math.min(chunk, source.length - start);
+            if (half) {
+                for (int i = 0; i < n; i++) {
+                    buffer.putShort(i * 2, (short) BFloat16.toBits(source[start + i]));
+                }
+            } else {
+                buffer.asFloatBuffer().put(source, start, n);
+            }
+            send(to, start, n);
+        }
+    }
+
+    void upload(int[] source, CudaTensor to) {
+        requireLength(source.length, to);
+        int chunk = STAGING_BYTES / 4;
+        for (int start = 0; start < source.length; start += chunk) {
+            int n = Math.min(chunk, source.length - start);
+            buffer.asIntBuffer().put(source, start, n);
+            send(to, start, n);
+        }
+    }
+
+    float[] download(CudaTensor from) {
+        float[] values = new float[Math.toIntExact(from.elements())];
+        boolean half = from.dtype() == DType.BF16;
+        int chunk = STAGING_BYTES / from.dtype().bytes();
+        for (int start = 0; start < values.length; start += chunk) {
+            int n = Math.min(chunk, values.length - start);
+            receive(from, start, n);
+            if (half) {
+                for (int i = 0; i < n; i++) {
+                    values[start + i] = BFloat16.fromBits(buffer.getShort(i * 2));
+                }
+            } else {
+                buffer.asFloatBuffer().get(values, start, n);
+            }
+        }
+        return values;
+    }
+
+    int[] downloadInts(CudaTensor from) {
+        int[] values = new int[Math.toIntExact(from.elements())];
+        int chunk = STAGING_BYTES / 4;
+        for (int start = 0; start < values.length; start += chunk) {
+            int n = Math.min(chunk, values.length - start);
+            receive(from, start, n);
+            buffer.asIntBuffer().get(values, start, n);
+        }
+        return values;
+    }
+
+    @Override
+    public void close() {
+        CudaDevice.check(JCudaDriver.cuMemFreeHost(staging), "cuMemFreeHost");
+    }
+
+    private void send(CudaTensor to, long start, int n) {
+        int bytes = to.dtype().bytes();
+        CudaDevice.check(
+                JCudaDriver.cuMemcpyHtoDAsync(
+                        arena.pointer(to.address() + start * bytes),
+                        staging,
+                        (long) n * bytes,
+                        device.stream().jcuda()),
+                "uploading " + to);
+        device.stream().synchronize(); // the staging buffer is about to be reused
+    }
+
+    private void receive(CudaTensor from, long start, int n) {
+        int bytes = from.dtype().bytes();
+        CudaDevice.check(
+                JCudaDriver.cuMemcpyDtoHAsync(
+                        staging,
+                        arena.pointer(from.address() + start * bytes),
+                        (long) n * bytes,
+                        device.stream().jcuda()),
+                "downloading " + from);
+        device.stream().synchronize();
+    }
+
+    private static void requireLength(int length, CudaTensor tensor) {
+        if (length != tensor.elements()) {
+            throw new IllegalArgumentException("uploading " + length + " values into " + tensor);
+        }
+    }
+}

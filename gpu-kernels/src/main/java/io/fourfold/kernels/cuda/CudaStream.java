@@ -1,0 +1,47 @@
+package io.fourfold.kernels.cuda;
+
+import jcuda.driver.CUstream;
+import jcuda.driver.CUstream_flags;
+import jcuda.driver.JCudaDriver;
+import org.bytedeco.cuda.cudart.CUstream_st;
+
+/** An ordered queue of GPU work; the same stream as JCuda and as JavaCPP name it. */
+public final class CudaStream implements AutoCloseable {
+    private static final class Handle extends CUstream {
+        long address() {
+            return getNativePointer();
+        }
+    }
+
+    private final Handle handle = new Handle();
+    private final CUstream_st javacpp;
+
+    CudaStream() {
+        CudaDevice.check(JCudaDriver.cuStreamCreate(handle, CUstream_flags.CU_STREAM_NON_BLOCKING), "cuStreamCreate");
+        javacpp = Addresses.of(new CUstream_st(), handle.address());
+    }
+
+    /** Waits until everything queued so far is done; reports errors of earlier kernels. */
+    public void synchronize() {
+        CudaDevice.check(JCudaDriver.cuStreamSynchronize(handle), "waiting for the GPU");
+    }
+
+    /** The stream's address, for libraries that take a {@code cudaStream_t}. */
+    public long address() {
+        return handle.address();
+    }
+
+    CUstream jcuda() {
+        return handle;
+    }
+
+    /** The stream as JavaCPP's CUDA presets name it. */
+    public CUstream_st javacpp() {
+        return javacpp;
+    }
+
+    @Override
+    public void close() {
+        CudaDevice.check(JCudaDriver.cuStreamDestroy(handle), "cuStreamDestroy");
+    }
+}

@@ -1,0 +1,54 @@
+package io.fourfold.kernels.cuda;
+
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import org.bytedeco.javacpp.BytePointer;
+import org.bytedeco.javacpp.Pointer;
+
+/** Reused native memory for the arguments of a launch: values, and the table of pointers to them that the driver reads. */
+final class LaunchArguments implements AutoCloseable {
+    private static final int SLOTS = 64;
+
+    private final BytePointer values = new BytePointer(SLOTS * 8L);
+    private final BytePointer table = new BytePointer(SLOTS * 8L);
+    private final ByteBuffer valueBytes = values.asByteBuffer().order(ByteOrder.nativeOrder());
+    private final ByteBuffer tableBytes = table.asByteBuffer().order(ByteOrder.nativeOrder());
+    private final long valuesAddress = values.address();
+
+    /** Writes the arguments and returns the table; the driver copies them during the launch. */
+    Pointer write(Object[] arguments) {
+        if (arguments.length > SLOTS) {
+            throw new IllegalArgumentException("a kernel with " + arguments.length + " arguments");
+        }
+        for (int i = 0; i < arguments.length; i++) {
+            Object value = arguments[i];
+            int at = i * 8;
+            long pointer = valuesAddress + at;
+            if (value instanceof CudaTensor tensor) {
+                valueBytes.putLong(at, tensor.address());
+            } else if (value instanceof Integer number) {
+                valueBytes.putInt(at, number);
+            } else if (value instanceof Long number) {
+                valueBytes.putLong(at, number);
+            } else if (value instanceof Float number) {
+                valueBytes.putFloat(at, number);
+            } else if (value instanceof Double number) {
+                valueBytes.putDouble(at, number);
+            } else if (value instanceof TensorMap map) {
+                pointer = map.address();
+            } else if (value == CudaFunction.NULL) {
+                valueBytes.putLong(at, 0);
+            } else {
+                throw new IllegalArgumentException("kernel argument " + i + " has the unsupported value " + value);
+            }
+            tableBytes.putLong(at, pointer);
+        }
+        return table;
+    }
+
+    @Override
+    public void close() {
+        values.close();
+        table.close();
+    }
+}
