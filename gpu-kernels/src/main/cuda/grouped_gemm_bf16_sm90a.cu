@@ -8,6 +8,8 @@
 //   dgrad   C[r, n]  = sum_k A[r, k] W_g[k, n]      A [R, K] tokens, W [G, K, N]      rows split, W N-major
 //   wgrad   C_g[m,n] (+)= sum_r A[r, m] B[r, n]     A [R, M], B [R, N], C [G, M, N]   depth split, both MN-major
 //
+// scaleA and scaleB [G], either null: factors of each group's product (tensor scales of quantized operands).
+//
 // Structure: a persistent grid of clusters of two blocks; each block computes tiles of 128 x 256. The L2 cannot feed 132
 // blocks that load everything themselves, so the two blocks of a cluster take tiles one above the other and share the 256
 // columns of B: each loads half of it and multicasts it (a cluster tile of 256 x 256). The last row tile of a group with an
@@ -303,6 +305,8 @@ __device__ __forceinline__ void groupedGemm(
     int fixedRows,  // kDepth: M; unused for kRows
     int cols,       // N
     int depth,      // kRows: K; unused for kDepth
+    const float* scaleA,
+    const float* scaleB,
     __nv_bfloat16* c) {
     extern __shared__ char sharedRaw[];
     char* base = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(sharedRaw) + 1023) & ~uintptr_t(1023));
@@ -411,6 +415,14 @@ __device__ __forceinline__ void groupedGemm(
             if (previous >= 0 && thread < 2) {
                 barrierArriveRemote(empty + previous * 8, thread);
             }
+            if (scaleA != nullptr || scaleB != nullptr) {
+                float alpha = (scaleA == nullptr ? 1.f : __ldg(scaleA + tile.group)) *
+                              (scaleB == nullptr ? 1.f : __ldg(scaleB + tile.group));
+#pragma unroll
+                for (int i = 0; i < 128; ++i) {
+                    d[i] *= alpha;
+                }
+            }
             int row = tile.row + consumer * 64;
             if constexpr (kOutput == Output::kBf16) {
                 storeBf16(d, c + long(row) * cols + tile.col, cols, tile.end - row, cols - tile.col, thread);
@@ -440,17 +452,19 @@ extern "C" __constant__ int grouped_gemm_depth_shared_bytes = fourfold::DepthLay
 #define FOURFOLD_GROUPED_GEMM_ROWS(name, mnB)                                                                           \
     extern "C" __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(fourfold::kThreads, 1)                       \
         name(const __grid_constant__ CUtensorMap mapA, const __grid_constant__ CUtensorMap mapB,                        \
-             const int* __restrict__ offsets, int groups, int cols, int depth, __nv_bfloat16* c) {                      \
+             const int* __restrict__ offsets, int groups, int cols, int depth, const float* __restrict__ scaleA,         \
+             const float* __restrict__ scaleB, __nv_bfloat16* c) {                                                      \
         fourfold::groupedGemm<fourfold::RowsLayout, fourfold::Split::kRows, false, mnB, fourfold::Output::kBf16>(       \
-            &mapA, &mapB, nullptr, offsets, groups, 0, cols, depth, c);                                                 \
+            &mapA, &mapB, nullptr, offsets, groups, 0, cols, depth, scaleA, scaleB, c);                                                 \
     }
 
 #define FOURFOLD_GROUPED_GEMM_DEPTH(name, output)                                                                       \
     extern "C" __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(fourfold::kThreads, 1)                       \
         name(const __grid_constant__ CUtensorMap mapA, const __grid_constant__ CUtensorMap mapB,                        \
-             const __grid_constant__ CUtensorMap mapC, const int* __restrict__ offsets, int groups, int rows, int cols) { \
+             const __grid_constant__ CUtensorMap mapC, const int* __restrict__ offsets, int groups, int rows, int cols,  \
+             const float* __restrict__ scaleA, const float* __restrict__ scaleB) {                                     \
         fourfold::groupedGemm<fourfold::DepthLayout, fourfold::Split::kDepth, true, true, fourfold::Output::output>(    \
-            &mapA, &mapB, &mapC, offsets, groups, rows, cols, 0, nullptr);                                              \
+            &mapA, &mapB, &mapC, offsets, groups, rows, cols, 0, scaleA, scaleB, nullptr);                                              \
     }
 
 FOURFOLD_GROUPED_GEMM_ROWS(grouped_gemm_fprop_bf16_sm90a, false)

@@ -1,6 +1,5 @@
-// NVFP4 quantization of BF16 matrices [rows, cols] for training on Hopper: to packed codes and scale bytes, or straight to
-// the BF16 value code * scale (without the tensor scale) that a BF16 tensor-core product needs to emulate NVFP4 exactly.
-// The tensor amax is read from device memory. Rounding and layouts: docs/numerics.md.
+// NVFP4 quantization of BF16 matrices [rows, cols] for training on Hopper: to packed codes and scale bytes.
+// Values for the BF16 tensor cores that emulate NVFP4 come from nvfp4_emulate.cu. The tensor amax is read from device memory. Rounding and layouts: docs/numerics.md.
 //
 //   row copy     blocks of 16 along a row.        codes [rows, cols/2], scales [rows, cols/16]
 //   column copy  Hadamard-transformed (optional), blocks of 16 along a column. codes [cols, rows/2], scales [cols, rows/16]
@@ -12,10 +11,9 @@
 namespace fourfold {
 
 // 16 elements of one row: 32 bytes in, 8 bytes of codes and 1 scale byte out.
-template <bool kPaperFormula, bool kStochastic, bool kEmulate>
+template <bool kStochastic>
 __device__ __forceinline__ void quantizeRowBlock(
-    const uint4* in, long block, const TensorScale& scale, uint2 key, uint4 counter, uint8_t* codes, uint8_t* scales,
-    uint4* emulated) {
+    const uint4* in, long block, const TensorScale& scale, uint2 key, uint4 counter, uint8_t* codes, uint8_t* scales) {
     uint4 low = __ldg(in + block * 2);
     uint4 high = __ldg(in + block * 2 + 1);
     uint32_t x[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
@@ -25,7 +23,7 @@ __device__ __forceinline__ void quantizeRowBlock(
         m = maxMagnitude(m, x[i] & kMagnitudeMask);
     }
     float2 pair = unpackBf16(m);
-    uint32_t byte = blockScaleByte<kPaperFormula>(fmaxf(pair.x, pair.y), scale);
+    uint32_t byte = blockScaleByte(fmaxf(pair.x, pair.y), scale, false);
     float decoded = decodeE4m3(byte);
     float factor = encodeFactor(decoded, scale);
     uint32_t random[4] = {};
@@ -37,7 +35,6 @@ __device__ __forceinline__ void quantizeRowBlock(
         random[3] = bits.w;
     }
     uint32_t packed[2] = {0, 0};
-    uint32_t values[8];
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
         float2 v = unpackBf16(x[i]);
@@ -53,27 +50,18 @@ __device__ __forceinline__ void quantizeRowBlock(
             q1 = roundE2m1(y1);
         }
         uint32_t sign = x[i] & 0x80008000u;
-        if constexpr (kEmulate) {
-            values[i] = packBf16Pair(q0.value * decoded, q1.value * decoded) | sign;
-        } else {
-            uint32_t nibbles = q0.code | q1.code << 4 | (sign >> 12 & 8u) | (sign >> 24 & 0x80u);
-            packed[i / 4] |= nibbles << (i % 4 * 8);
-        }
+        uint32_t nibbles = q0.code | q1.code << 4 | (sign >> 12 & 8u) | (sign >> 24 & 0x80u);
+        packed[i / 4] |= nibbles << (i % 4 * 8);
     }
-    if constexpr (kEmulate) {
-        emulated[block * 2] = make_uint4(values[0], values[1], values[2], values[3]);
-        emulated[block * 2 + 1] = make_uint4(values[4], values[5], values[6], values[7]);
-    } else {
-        *reinterpret_cast<uint2*>(codes + block * 8) = make_uint2(packed[0], packed[1]);
-        scales[block] = static_cast<uint8_t>(byte);
-    }
+    *reinterpret_cast<uint2*>(codes + block * 8) = make_uint2(packed[0], packed[1]);
+    scales[block] = static_cast<uint8_t>(byte);
 }
 
-template <bool kPaperFormula, bool kStochastic, bool kEmulate>
+template <bool kStochastic>
 __device__ __forceinline__ void quantizeRows(
     const uint4* in, long blocks, int blocksPerRow, const float* amax, uint2 key, uint32_t tensorId, uint32_t step,
-    const int* rowIds, uint8_t* codes, uint8_t* scales, uint4* emulated) {
-    TensorScale scale = tensorScale<kPaperFormula>(__ldg(amax));
+    const int* rowIds, uint8_t* codes, uint8_t* scales) {
+    TensorScale scale = tensorScale(__ldg(amax), false);
     long stride = long(gridDim.x) * blockDim.x;
     for (long block = long(blockIdx.x) * blockDim.x + threadIdx.x; block < blocks; block += stride) {
         uint4 counter = make_uint4(0, 0, 0, 0);
@@ -82,23 +70,7 @@ __device__ __forceinline__ void quantizeRows(
             counter = make_uint4(static_cast<uint32_t>(block - long(row) * blocksPerRow),
                                  rowIds == nullptr ? row : __ldg(rowIds + row), tensorId * 2, step);
         }
-        quantizeRowBlock<kPaperFormula, kStochastic, kEmulate>(in, block, scale, key, counter, codes, scales, emulated);
-    }
-}
-
-// The 16-point Sylvester transform, unscaled, in butterfly order (strides 1, 2, 4, 8).
-__device__ __forceinline__ void sylvester16(float (&v)[16]) {
-#pragma unroll
-    for (int half = 1; half < 16; half *= 2) {
-#pragma unroll
-        for (int i = 0; i < 16; ++i) {
-            if ((i & half) == 0) {
-                float a = v[i];
-                float b = v[i + half];
-                v[i] = __fadd_rn(a, b);
-                v[i + half] = __fsub_rn(a, b);
-            }
-        }
+        quantizeRowBlock<kStochastic>(in, block, scale, key, counter, codes, scales);
     }
 }
 
@@ -144,12 +116,12 @@ __device__ __forceinline__ void loadColumns(
     amax = unpackBf16(m);
 }
 
-template <bool kPaperFormula, bool kHadamard>
+template <bool kHadamard>
 __device__ __forceinline__ void quantizeColumnsPacked(
     const uint32_t* in, int rows, int cols, const float* amax, uint32_t signs, uint8_t* codes, uint8_t* scales) {
     __shared__ uint32_t tileCodes[kTileChannels][kTileTokens / 8 + 1];
     __shared__ uint8_t tileScales[kTileChannels][kTileTokens / 16];
-    TensorScale scale = tensorScale<kPaperFormula>(__ldg(amax));
+    TensorScale scale = tensorScale(__ldg(amax), false);
     int channel = (threadIdx.x % 32) * 2;
     int group = threadIdx.x / 32;
     int firstRow = blockIdx.y * kTileTokens;
@@ -161,7 +133,7 @@ __device__ __forceinline__ void quantizeColumnsPacked(
         loadColumns<kHadamard>(in + (long(row) * cols + firstCol + channel) / 2, cols / 2, signs, v[0], v[1], blockAmax);
 #pragma unroll
         for (int c = 0; c < 2; ++c) {
-            uint32_t byte = blockScaleByte<kPaperFormula>(c == 0 ? blockAmax.x : blockAmax.y, scale);
+            uint32_t byte = blockScaleByte(c == 0 ? blockAmax.x : blockAmax.y, scale, false);
             float factor = encodeFactor(decodeE4m3(byte), scale);
             tileScales[channel + c][group] = static_cast<uint8_t>(byte);
 #pragma unroll
@@ -213,30 +185,28 @@ using namespace fourfold;
 
 // kernels -----------------------------------------------------------------------------------------------------------
 
-#define FOURFOLD_QUANTIZE_ROWS(name, stochastic, emulate)                                                             \
-    extern "C" __global__ void __launch_bounds__(256)                                                                 \
+#define FOURFOLD_QUANTIZE_ROWS(name, stochastic)                                                                        \
+    extern "C" __global__ void __launch_bounds__(256)                                                                  \
         name(const uint4* __restrict__ in, long blocks, int blocksPerRow, const float* __restrict__ amax, uint64_t key, \
-             uint32_t tensorId, uint32_t step, const int* __restrict__ rowIds, uint8_t* __restrict__ codes,           \
-             uint8_t* __restrict__ scales, uint4* __restrict__ emulated) {                                            \
-        quantizeRows<false, stochastic, emulate>(in, blocks, blocksPerRow, amax, make_uint2(key, key >> 32), tensorId,  \
-                                                 step, rowIds, codes, scales, emulated);              \
+             uint32_t tensorId, uint32_t step, const int* __restrict__ rowIds, uint8_t* __restrict__ codes,            \
+             uint8_t* __restrict__ scales) {                                                                           \
+        quantizeRows<stochastic>(in, blocks, blocksPerRow, amax, make_uint2(key, key >> 32), tensorId, step, rowIds,   \
+                                 codes, scales);                                                                       \
     }
-FOURFOLD_QUANTIZE_ROWS(nvfp4_quantize_rows, false, false)
-FOURFOLD_QUANTIZE_ROWS(nvfp4_quantize_rows_sr, true, false)
-FOURFOLD_QUANTIZE_ROWS(nvfp4_emulate_rows, false, true)
-FOURFOLD_QUANTIZE_ROWS(nvfp4_emulate_rows_sr, true, true)
+FOURFOLD_QUANTIZE_ROWS(nvfp4_quantize_rows, false)
+FOURFOLD_QUANTIZE_ROWS(nvfp4_quantize_rows_sr, true)
 
 // Grid: (ceil(cols/64), ceil(rows/128)), block 256.
 extern "C" __global__ void __launch_bounds__(256) nvfp4_quantize_columns(
     const uint32_t* __restrict__ in, int rows, int cols, const float* __restrict__ amax, uint32_t signs,
     uint8_t* __restrict__ codes, uint8_t* __restrict__ scales) {
-    quantizeColumnsPacked<false, false>(in, rows, cols, amax, signs, codes, scales);
+    quantizeColumnsPacked<false>(in, rows, cols, amax, signs, codes, scales);
 }
 
 extern "C" __global__ void __launch_bounds__(256) nvfp4_quantize_columns_rht(
     const uint32_t* __restrict__ in, int rows, int cols, const float* __restrict__ amax, uint32_t signs,
     uint8_t* __restrict__ codes, uint8_t* __restrict__ scales) {
-    quantizeColumnsPacked<false, true>(in, rows, cols, amax, signs, codes, scales);
+    quantizeColumnsPacked<true>(in, rows, cols, amax, signs, codes, scales);
 }
 
 // out[0] = amax of the matrix, out[1] = amax after the Hadamard transform along the rows. Both zero before.

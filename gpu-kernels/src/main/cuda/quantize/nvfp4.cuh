@@ -15,9 +15,8 @@ struct TensorScale {
     float blockFactor;  // M = S * (1/6), or S itself for the paper's formula
 };
 
-// kPaperFormula: (amax / 6) * S instead of amax * (S * (1/6)).
-template <bool kPaperFormula>
-__device__ __forceinline__ TensorScale tensorScale(float amax) {
+// paper: (amax / 6) * S instead of amax * (S * (1/6)).
+__device__ __forceinline__ TensorScale tensorScale(float amax, bool paper) {
     float s = fminf(__fdiv_rn(2688.0f, amax), FLT_MAX);
     if (amax == 0.0f || s == 0.0f) {
         s = 1.0f;
@@ -25,14 +24,13 @@ __device__ __forceinline__ TensorScale tensorScale(float amax) {
     TensorScale scale;
     scale.encode = s;
     scale.decode = __frcp_rn(s);
-    scale.blockFactor = kPaperFormula ? s : __fmul_rn(s, 1.0f / 6.0f);
+    scale.blockFactor = paper ? s : __fmul_rn(s, 1.0f / 6.0f);
     return scale;
 }
 
 // The E4M3 byte of a block.
-template <bool kPaperFormula>
-__device__ __forceinline__ uint32_t blockScaleByte(float blockAmax, const TensorScale& scale) {
-    float ds = kPaperFormula ? __fmul_rn(__fdiv_rn(blockAmax, 6.0f), scale.blockFactor)
+__device__ __forceinline__ uint32_t blockScaleByte(float blockAmax, const TensorScale& scale, bool paper) {
+    float ds = paper ? __fmul_rn(__fdiv_rn(blockAmax, 6.0f), scale.blockFactor)
                              : __fmul_rn(blockAmax, scale.blockFactor);
     return __nv_cvt_float_to_fp8(fminf(ds, FLT_MAX), __NV_SATFINITE, __NV_E4M3);
 }
@@ -108,5 +106,21 @@ __device__ __forceinline__ uint32_t maxMagnitude(uint32_t a, uint32_t b) {
 }
 
 constexpr uint32_t kMagnitudeMask = 0x7FFF7FFFu;
+
+// The 16-point Sylvester transform, unscaled, in butterfly order (strides 1, 2, 4, 8).
+__device__ __forceinline__ void sylvester16(float (&v)[16]) {
+#pragma unroll
+    for (int half = 1; half < 16; half *= 2) {
+#pragma unroll
+        for (int i = 0; i < 16; ++i) {
+            if ((i & half) == 0) {
+                float a = v[i];
+                float b = v[i + half];
+                v[i] = __fadd_rn(a, b);
+                v[i + half] = __fsub_rn(a, b);
+            }
+        }
+    }
+}
 
 }  // namespace fourfold

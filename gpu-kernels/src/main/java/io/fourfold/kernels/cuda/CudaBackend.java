@@ -24,6 +24,8 @@ public final class CudaBackend implements Backend {
     private final CudaMemory memory;
     private final CudaKernels kernels;
     private final CudaRuntime runtime;
+    private final CudaGemmOps gemm;
+    private final QuantizeOps quantize;
 
     public CudaBackend(int ordinal) {
         this(ordinal, Map.of());
@@ -36,6 +38,8 @@ public final class CudaBackend implements Backend {
         memory = new CudaMemory(device, arena);
         kernels = new CudaKernels(device);
         runtime = new CudaRuntime(device, memory, kernels);
+        gemm = new CudaGemmOps(runtime);
+        quantize = new CudaQuantizeOps(runtime);
     }
 
     /** The parts the operations are made of; for tests and benchmarks of kernels. */
@@ -80,12 +84,12 @@ public final class CudaBackend implements Backend {
 
     @Override
     public GemmOps gemm() {
-        throw missing("matrix products");
+        return gemm;
     }
 
     @Override
     public QuantizeOps quantize() {
-        throw missing("quantization");
+        return quantize;
     }
 
     @Override
@@ -120,6 +124,7 @@ public final class CudaBackend implements Backend {
     @Override
     public void close() {
         device.stream().synchronize();
+        gemm.close();
         kernels.close();
         memory.close();
         arena.close();

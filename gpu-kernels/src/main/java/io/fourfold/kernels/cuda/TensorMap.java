@@ -1,22 +1,26 @@
 package io.fourfold.kernels.cuda;
 
 import org.bytedeco.cuda.cudart.CUtensorMap;
+import org.bytedeco.javacpp.BytePointer;
 
-/** What the bulk tensor copy engine needs to know about a tensor; passed by value to a kernel. Aligned to 64 bytes. */
-public final class TensorMap {
-    private final CUtensorMap map;
-    private final long address;
+/** What the bulk tensor copy engine needs to know about a tensor; passed by value to a kernel. */
+public final class TensorMap implements AutoCloseable {
+    private static final int BYTES = 128;
+    private static final int ALIGNMENT = 64;
 
-    TensorMap(CUtensorMap map) {
-        this.map = map;
-        this.address = map.address();
-    }
+    private final BytePointer memory = new BytePointer(BYTES + ALIGNMENT);
+    private final long address = (memory.address() + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 
     long address() {
         return address;
     }
 
-    CUtensorMap map() {
-        return map;
+    CUtensorMap javacpp() {
+        return Addresses.of(new CUtensorMap((org.bytedeco.javacpp.Pointer) null), address);
+    }
+
+    @Override
+    public void close() {
+        memory.close();
     }
 }

@@ -1,0 +1,126 @@
+package io.fourfold.kernels.cuda;
+
+import io.fourfold.kernels.cuda.CublasLt.Matrix;
+import io.fourfold.kernels.op.GemmOperand;
+import io.fourfold.kernels.op.GemmOps;
+import io.fourfold.kernels.op.GroupedOperand;
+import io.fourfold.kernels.op.GroupedOperand.Layout;
+import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Tensor;
+import java.util.Objects;
+
+/**
+ * Products on the GPU: dense ones by cuBLASLt, grouped ones by the project's kernels. FP32 accumulation; BF16 operands on
+ * tensor cores, FP32 operands as FP32. Operands are never transposed in memory.
+ */
+public final class CudaGemmOps implements GemmOps, AutoCloseable {
+    private final CudaRuntime cuda;
+    private final CublasLt dense;
+    private final GroupedGemm grouped;
+
+    CudaGemmOps(CudaRuntime cuda) {
+        this.cuda = cuda;
+        this.dense = new CublasLt(cuda);
+        this.grouped = new GroupedGemm(cuda);
+    }
+
+    @Override
+    public void multiply(GemmOperand a, GemmOperand b, Tensor c, boolean accumulate) {
+        CudaOperand left = CudaOperand.of(a);
+        CudaOperand right = CudaOperand.of(b);
+        CudaTensor out = CudaTensor.of(c);
+        if (left.depth() != right.depth()) {
+            throw new IllegalArgumentException("the operands differ in depth (K): A is [" + left.rows() + ", "
+                    + left.depth() + "], B is [" + right.rows() + ", " + right.depth() + "]");
+        }
+        requireSize(out, (long) left.rows() * right.rows(), "[" + left.rows() + ", " + right.rows() + "]");
+        if (out.elements() == 0) {
+            return;
+        }
+        if (left.depth() == 0) {
+            if (!accumulate) {
+                cuda.memory().zero(out);
+            }
+            return;
+        }
+        try (CudaTensorScope work = cuda.workspace()) {
+            boolean mixed = left.values().dtype() != right.values().dtype();
+            dense.multiply(
+                    new Matrix(mixed ? asFp32(left.values(), work) : left.values(), left.depthMajor()),
+                    new Matrix(mixed ? asFp32(right.values(), work) : right.values(), right.depthMajor()),
+                    out,
+                    left.rows(),
+                    right.rows(),
+                    left.depth(),
+                    left.scale(),
+                    right.scale(),
+                    accumulate);
+        }
+    }
+
+    @Override
+    public void multiplyGrouped(GroupedOperand a, GroupedOperand b, Tensor c) {
+        CudaGroupedOperand left = CudaGroupedOperand.of(a, Layout.RAGGED_ROWS, "A");
+        CudaGroupedOperand right = CudaGroupedOperand.of(b, Layout.STACKED, "B");
+        CudaTensor out = CudaTensor.of(c);
+        requireSameGroups(left, right);
+        if (left.depth() != right.depth()) {
+            throw new IllegalArgumentException(
+                    "the operands differ in depth (K): A has " + left.depth() + ", B has " + right.depth());
+        }
+        if (out.shape().cols() != right.width()
+                || out.shape().rows() < left.values().shape().rows()) {
+            throw new IllegalArgumentException(
+                    "C must be [" + left.values().shape().rows() + ", " + right.width() + "], is " + out);
+        }
+        grouped.rows(left, right, out, Objects.requireNonNull(left.offsets()));
+    }
+
+    @Override
+    public void multiplyGroupedDepth(GroupedOperand a, GroupedOperand b, Tensor c, boolean accumulate) {
+        CudaGroupedOperand left = CudaGroupedOperand.of(a, Layout.RAGGED_DEPTH, "A");
+        CudaGroupedOperand right = CudaGroupedOperand.of(b, Layout.RAGGED_DEPTH, "B");
+        CudaTensor out = CudaTensor.of(c);
+        requireSameGroups(left, right);
+        if (left.padded() != right.padded()) {
+            throw new IllegalArgumentException(
+                    "the operands differ in depth (K): one is Hadamard-transformed and padded"
+                            + " to blocks of 16 rows per group, the other is not (A " + left.spec() + ", B "
+                            + right.spec() + ")");
+        }
+        requireSize(
+                out,
+                (long) left.groups() * left.width() * right.width(),
+                "[" + left.groups() + ", " + left.width() + ", " + right.width() + "]");
+        grouped.depth(left, right, out, Objects.requireNonNull(left.offsets()), accumulate);
+    }
+
+    @Override
+    public void close() {
+        dense.close();
+        grouped.close();
+    }
+
+    private CudaTensor asFp32(CudaTensor values, CudaTensorScope work) {
+        if (values.dtype() == DType.FP32) {
+            return values;
+        }
+        CudaTensor wide = work.allocate(DType.FP32, values.shape());
+        cuda.function("operand_plain", "cast_bf16_fp32")
+                .launchLine(
+                        (int) Math.min((values.elements() + 255) / 256, 4096), 256, values, wide, values.elements());
+        return wide;
+    }
+
+    private static void requireSameGroups(CudaGroupedOperand a, CudaGroupedOperand b) {
+        if (a.groups() != b.groups()) {
+            throw new IllegalArgumentException("A has " + a.groups() + " groups, B has " + b.groups());
+        }
+    }
+
+    private static void requireSize(CudaTensor out, long elements, String wanted) {
+        if (out.elements() != elements) {
+            throw new IllegalArgumentException("C must be " + wanted + ", is " + out);
+        }
+    }
+}

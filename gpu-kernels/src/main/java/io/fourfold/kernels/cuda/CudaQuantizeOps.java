@@ -1,0 +1,224 @@
+package io.fourfold.kernels.cuda;
+
+import io.fourfold.kernels.op.GemmOperand;
+import io.fourfold.kernels.op.GroupedOperand;
+import io.fourfold.kernels.op.GroupedOperand.Layout;
+import io.fourfold.kernels.op.OperandSpec;
+import io.fourfold.kernels.op.OperandSpec.Blocks;
+import io.fourfold.kernels.op.OperandSpec.Format;
+import io.fourfold.kernels.op.QuantProbe;
+import io.fourfold.kernels.op.QuantizeOps;
+import io.fourfold.kernels.op.RandomStream;
+import io.fourfold.kernels.quant.BlockQuantizer;
+import io.fourfold.kernels.quant.StochasticBits;
+import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Shape;
+import io.fourfold.kernels.tensor.Tensor;
+import io.fourfold.kernels.tensor.TensorScope;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Operands of the CUDA backend. Plain ones share memory with their source or are cast to BF16. NVFP4 is emulated in BF16,
+ * exactly: see {@link Nvfp4Emulation}. Offsets are read on the device; nothing waits for them.
+ */
+public final class CudaQuantizeOps implements QuantizeOps {
+    private static final int MAX_GROUPS = 1024;
+
+    private final CudaRuntime cuda;
+    private final Nvfp4Emulation nvfp4;
+
+    CudaQuantizeOps(CudaRuntime cuda) {
+        this.cuda = cuda;
+        this.nvfp4 = new Nvfp4Emulation(cuda);
+    }
+
+    @Override
+    public GemmOperand operand(
+            Tensor x,
+            boolean byColumns,
+            OperandSpec spec,
+            @Nullable RandomStream random,
+            @Nullable QuantProbe probe,
+            TensorScope scope) {
+        CudaTensor source = floats(x);
+        int rows = x.shape().rows();
+        int cols = x.shape().cols();
+        if (!spec.quantized()) {
+            return new CudaOperand(
+                    spec,
+                    byColumns ? cols : rows,
+                    byColumns ? rows : cols,
+                    plain(source, spec, scope),
+                    byColumns,
+                    null);
+        }
+        check(spec, random);
+        int id = random == null ? 0 : random.tensorId();
+        Nvfp4Emulation.Result result =
+                nvfp4.quantize(source, cols, RowGroups.equal(1, rows), byColumns, spec, random, id, probe, scope);
+        int storedRows = result.values().dim(0);
+        return new CudaOperand(
+                spec,
+                byColumns ? cols : rows,
+                byColumns ? storedRows : cols,
+                result.values(),
+                byColumns,
+                result.scale());
+    }
+
+    @Override
+    public GroupedOperand stacked(
+            Tensor weights, boolean byColumns, OperandSpec spec, @Nullable QuantProbe probe, TensorScope scope) {
+        if (weights.shape().rank() != 3) {
+            throw new IllegalArgumentException("stacked weights must be [groups, rows, cols], are " + weights);
+        }
+        CudaTensor source = floats(weights);
+        int groups = weights.dim(0);
+        int rows = weights.dim(1);
+        int cols = weights.dim(2);
+        CudaTensor values;
+        CudaTensor scale = null;
+        int storedRows = rows;
+        if (spec.quantized()) {
+            check(spec, null);
+            Nvfp4Emulation.Result result =
+                    nvfp4.quantize(source, cols, RowGroups.equal(groups, rows), byColumns, spec, null, 0, probe, scope);
+            values = result.values();
+            scale = result.scale();
+            storedRows = spec.hadamard() ? (rows + 15) / 16 * 16 : rows;
+        } else {
+            values = plain(source, spec, scope);
+        }
+        return new CudaGroupedOperand(
+                Layout.STACKED,
+                spec,
+                groups,
+                values,
+                byColumns ? cols : storedRows,
+                byColumns ? storedRows : cols,
+                byColumns,
+                null,
+                false,
+                scale);
+    }
+
+    @Override
+    public GroupedOperand ragged(
+            Tensor x,
+            Tensor offsets,
+            boolean byColumns,
+            OperandSpec spec,
+            int firstGroup,
+            @Nullable RandomStream random,
+            @Nullable QuantProbe probe,
+            TensorScope scope) {
+        CudaTensor source = floats(x);
+        int cols = x.shape().cols();
+        CudaTensor starts = CudaTensor.of(offsets);
+        int groups = Math.toIntExact(starts.elements()) - 1;
+        CudaTensor values;
+        CudaTensor scale = null;
+        boolean padded = spec.quantized() && spec.hadamard();
+        CudaTensor begins = starts;
+        if (spec.quantized()) {
+            check(spec, random);
+            int id = random == null ? 0 : random.tensorId() + firstGroup;
+            RowGroups split =
+                    split(starts, groups, x.shape().rows(), byColumns || spec.blocks() == Blocks.B16X16, scope);
+            Nvfp4Emulation.Result result =
+                    nvfp4.quantize(source, cols, split, byColumns, spec, random, id, probe, scope);
+            values = result.values();
+            scale = result.scale();
+            if (padded && split.paddedOffsets() != null) {
+                begins = split.paddedOffsets();
+            }
+        } else {
+            values = plain(source, spec, scope);
+        }
+        return new CudaGroupedOperand(
+                byColumns ? Layout.RAGGED_DEPTH : Layout.RAGGED_ROWS,
+                spec,
+                groups,
+                values,
+                byColumns ? cols : 0,
+                byColumns ? 0 : cols,
+                byColumns,
+                begins,
+                padded,
+                scale);
+    }
+
+    @Override
+    public void dequantize(GemmOperand operand, Tensor out) {
+        CudaOperand source = CudaOperand.of(operand);
+        CudaTensor target = floats(out);
+        long elements = (long) source.rows() * source.depth();
+        if (target.elements() != elements) {
+            throw new IllegalArgumentException(
+                    "out must be [" + source.rows() + ", " + source.depth() + "], is " + target);
+        }
+        cuda.function("operand_plain", "dequantize" + suffix(source.values()) + suffix(target))
+                .launchLine(
+                        grid(elements),
+                        256,
+                        source.values(),
+                        CudaFunction.orNull(source.scale()),
+                        source.rows(),
+                        source.depth(),
+                        source.depthMajor() ? 1 : 0,
+                        target);
+    }
+
+    private CudaTensor plain(CudaTensor source, OperandSpec spec, TensorScope scope) {
+        if (spec.format() != Format.BF16 || source.dtype() == DType.BF16) {
+            return source;
+        }
+        CudaTensor values = CudaTensor.of(scope.allocate(DType.BF16, source.shape()));
+        cuda.function("operand_plain", "cast_fp32_bf16")
+                .launchLine(grid(source.elements() / 4 + 1), 256, source, values, source.elements());
+        return values;
+    }
+
+    /** The groups, with the blocks of 16 rows counted on the device where the kernels need them. */
+    private RowGroups split(CudaTensor offsets, int groups, int rows, boolean needsBlocks, TensorScope scope) {
+        if (!needsBlocks) {
+            return new RowGroups(groups, 0, rows, offsets, null, null);
+        }
+        if (groups > MAX_GROUPS) {
+            throw new IllegalArgumentException("at most " + MAX_GROUPS + " experts per rank, got " + groups);
+        }
+        CudaTensor lists = CudaTensor.of(scope.allocate(DType.INT32, 2, groups + 1));
+        CudaTensor blocks = lists.view(0, Shape.of(groups + 1));
+        CudaTensor padded = lists.view(groups + 1, Shape.of(groups + 1));
+        cuda.function("nvfp4_emulate", "group_blocks").launchLine(1, MAX_GROUPS, offsets, groups, blocks, padded);
+        return new RowGroups(groups, 0, rows, offsets, blocks, padded);
+    }
+
+    private static void check(OperandSpec spec, @Nullable RandomStream random) {
+        BlockQuantizer.check(
+                spec,
+                random == null
+                        ? null
+                        : new StochasticBits(random.seed(), random.step(), random.tensorId(), 0, null, 0, 0));
+        if (spec.format() != Format.NVFP4) {
+            throw new UnsupportedOperationException("the CUDA backend has no " + spec.format()
+                    + " operands yet, asked for " + spec + "; use recipe bf16 or nvfp4, or run.backend=cpu");
+        }
+    }
+
+    private static CudaTensor floats(Tensor tensor) {
+        CudaTensor cuda = CudaTensor.of(tensor);
+        if (cuda.dtype() == DType.INT32) {
+            throw new IllegalArgumentException("expected FP32 or BF16, got " + cuda);
+        }
+        return cuda;
+    }
+
+    private static String suffix(CudaTensor tensor) {
+        return tensor.dtype() == DType.FP32 ? "_fp32" : "_bf16";
+    }
+
+    private static int grid(long elements) {
+        return (int) Math.min((elements + 255) / 256, 132 * 16);
+    }
+}

@@ -1,0 +1,186 @@
+package io.fourfold.kernels.cuda;
+
+import io.fourfold.kernels.tensor.DType;
+
+/**
+ * Launches of the grouped products: the Hopper tensor-core kernels for BF16 operands whose rows the copy engine can take,
+ * the plain kernels for everything else. Offsets are read on the device.
+ */
+final class GroupedGemm implements AutoCloseable {
+    private static final String TENSOR_CORES = "grouped_gemm_bf16_sm90a";
+    private static final String PLAIN = "grouped_gemm_any";
+    private static final int THREADS = 384;
+    private static final int BOX = 64;
+    private static final int BOX_ROWS_B = 128;
+    private static final int BOX_COLS_C = 32;
+    private static final int PLAIN_TILE = 64;
+    private static final int PLAIN_THREADS = 256;
+
+    private final CudaRuntime cuda;
+    private final TensorMaps maps = new TensorMaps();
+    private final boolean hopper;
+    private final int blocks;
+    private int rowsSharedBytes;
+    private int depthSharedBytes;
+
+    GroupedGemm(CudaRuntime cuda) {
+        this.cuda = cuda;
+        hopper = cuda.device().architecture() == 90;
+        blocks = cuda.device().multiprocessors() / 2 * 2;
+    }
+
+    /** C[r, n] = sum over k of A[r, k] * W_g(n, k), rows split by A's offsets. */
+    void rows(CudaGroupedOperand a, CudaGroupedOperand w, CudaTensor c, CudaTensor offsets) {
+        int rows = a.values().shape().rows();
+        int cols = w.width();
+        int depth = a.depth();
+        if (rows == 0 || cols == 0) {
+            return;
+        }
+        if (!hopper
+                || !fits(a.values(), depth)
+                || !fits(w.values(), w.depthMajor() ? cols : depth)
+                || !fits(c, cols)
+                || depth == 0) {
+            plainRows(a, w, c, offsets, rows, cols, depth);
+            return;
+        }
+        if (rowsSharedBytes == 0) {
+            rowsSharedBytes = fprop().constant("grouped_gemm_rows_shared_bytes");
+        }
+        TensorMap mapA = maps.bf16(a.values().address(), rows, depth, BOX, BOX);
+        long weights = w.values().address();
+        int groups = a.groups();
+        TensorMap mapW = w.depthMajor()
+                ? maps.bf16(weights, Math.multiplyExact(groups, depth), cols, BOX, BOX)
+                : maps.bf16(weights, Math.multiplyExact(groups, cols), depth, BOX_ROWS_B, BOX);
+        CudaFunction function = w.depthMajor() ? cuda.function(TENSOR_CORES, "grouped_gemm_dgrad_bf16_sm90a") : fprop();
+        function.launch(
+                blocks,
+                1,
+                1,
+                THREADS,
+                rowsSharedBytes,
+                mapA,
+                mapW,
+                offsets,
+                groups,
+                cols,
+                depth,
+                CudaFunction.orNull(a.scale()),
+                CudaFunction.orNull(w.scale()),
+                c);
+    }
+
+    /** C_g[m, n] (+)= sum over the group's rows r of A[r, m] * B[r, n]. */
+    void depth(CudaGroupedOperand a, CudaGroupedOperand b, CudaTensor c, CudaTensor offsets, boolean accumulate) {
+        int groups = a.groups();
+        int m = a.width();
+        int n = b.width();
+        int rows = a.values().shape().rows();
+        if (groups == 0 || m == 0 || n == 0) {
+            return;
+        }
+        boolean tensorCores = hopper
+                && fits(a.values(), m)
+                && fits(b.values(), n)
+                && c.dtype() == DType.FP32
+                && n % 8 == 0
+                && c.address() % 16 == 0
+                && rows > 0;
+        if (!tensorCores) {
+            plainDepth(a, b, c, offsets, accumulate);
+            return;
+        }
+        CudaFunction function = cuda.function(
+                TENSOR_CORES,
+                accumulate ? "grouped_gemm_wgrad_fp32_accumulate_sm90a" : "grouped_gemm_wgrad_fp32_sm90a");
+        if (depthSharedBytes == 0) {
+            depthSharedBytes = function.constant("grouped_gemm_depth_shared_bytes");
+        }
+        function.launch(
+                blocks,
+                1,
+                1,
+                THREADS,
+                depthSharedBytes,
+                maps.bf16(a.values().address(), rows, m, BOX, BOX),
+                maps.bf16(b.values().address(), rows, n, BOX, BOX),
+                maps.fp32(c.address(), groups, m, n, BOX, BOX_COLS_C),
+                offsets,
+                groups,
+                m,
+                n,
+                CudaFunction.orNull(a.scale()),
+                CudaFunction.orNull(b.scale()));
+    }
+
+    @Override
+    public void close() {
+        maps.close();
+    }
+
+    private void plainRows(
+            CudaGroupedOperand a,
+            CudaGroupedOperand w,
+            CudaTensor c,
+            CudaTensor offsets,
+            int rows,
+            int cols,
+            int depth) {
+        cuda.function(PLAIN, "grouped_rows" + suffix(a.values()) + suffix(w.values()) + suffix(c))
+                .launch(
+                        ceil(cols),
+                        ceil(rows) + a.groups(),
+                        1,
+                        PLAIN_THREADS,
+                        0,
+                        a.values(),
+                        w.values(),
+                        offsets,
+                        a.groups(),
+                        cols,
+                        depth,
+                        w.depthMajor() ? 1 : 0,
+                        CudaFunction.orNull(a.scale()),
+                        CudaFunction.orNull(w.scale()),
+                        c);
+    }
+
+    private void plainDepth(
+            CudaGroupedOperand a, CudaGroupedOperand b, CudaTensor c, CudaTensor offsets, boolean accumulate) {
+        cuda.function(PLAIN, "grouped_depth" + suffix(a.values()) + suffix(b.values()) + suffix(c))
+                .launch(
+                        ceil(b.width()),
+                        ceil(a.width()),
+                        a.groups(),
+                        PLAIN_THREADS,
+                        0,
+                        a.values(),
+                        b.values(),
+                        offsets,
+                        a.width(),
+                        b.width(),
+                        CudaFunction.orNull(a.scale()),
+                        CudaFunction.orNull(b.scale()),
+                        c,
+                        accumulate ? 1 : 0);
+    }
+
+    private CudaFunction fprop() {
+        return cuda.function(TENSOR_CORES, "grouped_gemm_fprop_bf16_sm90a");
+    }
+
+    /** The copy engine takes rows of whole 16-byte units. */
+    private static boolean fits(CudaTensor tensor, int rowLength) {
+        return tensor.dtype() == DType.BF16 && rowLength % 8 == 0 && tensor.address() % 16 == 0;
+    }
+
+    private static String suffix(CudaTensor tensor) {
+        return tensor.dtype() == DType.FP32 ? "_fp32" : "_bf16";
+    }
+
+    private static int ceil(int size) {
+        return (size + PLAIN_TILE - 1) / PLAIN_TILE;
+    }
+}

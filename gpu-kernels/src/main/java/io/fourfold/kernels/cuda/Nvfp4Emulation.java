@@ -1,0 +1,224 @@
+package io.fourfold.kernels.cuda;
+
+import io.fourfold.kernels.op.OperandSpec;
+import io.fourfold.kernels.op.OperandSpec.Blocks;
+import io.fourfold.kernels.op.OperandSpec.Rounding;
+import io.fourfold.kernels.op.OperandSpec.ScaleFormula;
+import io.fourfold.kernels.op.QuantProbe;
+import io.fourfold.kernels.op.QuantStats;
+import io.fourfold.kernels.op.RandomStream;
+import io.fourfold.kernels.quant.Hadamard16;
+import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Shape;
+import io.fourfold.kernels.tensor.TensorScope;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Launches of {@code nvfp4_emulate.cu}: NVFP4 values as BF16, bit-equal to the CPU oracle. The tensor amax is found in a
+ * first pass over the source; nothing waits for the GPU unless a probe asks for statistics.
+ */
+final class Nvfp4Emulation {
+    /** Values in the source's layout, and FP32 [groups] factors. */
+    record Result(CudaTensor values, CudaTensor scale) {}
+
+    private static final String FILE = "nvfp4_emulate";
+    private static final int BLOCK = 256;
+    private static final int WARPS = 8;
+    private static final int AMAX_ROWS = 32;
+    private static final int STRIP = 512;
+    private static final int SUMS = 7;
+
+    private final CudaRuntime cuda;
+    private final int signs;
+
+    Nvfp4Emulation(CudaRuntime cuda) {
+        this.cuda = cuda;
+        int mask = 0;
+        for (int i = 0; i < Hadamard16.SIZE; i++) {
+            mask |= Hadamard16.sign(i) < 0 ? 1 << i : 0;
+        }
+        signs = mask;
+    }
+
+    /** What one call works on. */
+    private record Job(
+            CudaTensor x,
+            int cols,
+            RowGroups groups,
+            boolean byColumns,
+            OperandSpec spec,
+            @Nullable RandomStream random,
+            int firstTensorId,
+            CudaTensor amax,
+            CudaTensor scale,
+            CudaTensor values) {
+
+        boolean alongRows() {
+            return !byColumns && spec.blocks() == Blocks.B1X16;
+        }
+
+        String suffix() {
+            return x.dtype() == DType.FP32 ? "_fp32" : "_bf16";
+        }
+    }
+
+    /**
+     * @param x [rows, cols], the rows divided by {@code groups}
+     * @param firstTensorId stream number of group 0
+     */
+    Result quantize(
+            CudaTensor x,
+            int cols,
+            RowGroups groups,
+            boolean byColumns,
+            OperandSpec spec,
+            @Nullable RandomStream random,
+            int firstTensorId,
+            @Nullable QuantProbe probe,
+            TensorScope scope) {
+        if (spec.hadamard() && !byColumns) {
+            throw new UnsupportedOperationException("the CUDA backend transforms operands by columns only (the wgrad"
+                    + " operands of the recipe), asked for " + spec + " by rows");
+        }
+        int storedRows = spec.hadamard() ? groups.maxBlocks() * 16 : groups.totalRows();
+        CudaTensor values = CudaTensor.of(scope.allocate(DType.BF16, Shape.of(storedRows, cols)));
+        CudaTensor scale = CudaTensor.of(scope.allocate(DType.FP32, groups.count()));
+        try (CudaTensorScope work = cuda.workspace()) {
+            CudaTensor amax = work.zeros(DType.FP32, groups.count());
+            Job job = new Job(x, cols, groups, byColumns, spec, random, firstTensorId, amax, scale, values);
+            findAmax(job);
+            if (probe == null) {
+                emulate(job, spec.rounding() == Rounding.STOCHASTIC ? "_sr" : "", CudaFunction.NULL);
+            } else {
+                CudaTensor sums = work.zeros(DType.INT32, SUMS * 2); // pairs of words: FP64
+                emulate(job, "_measured", sums);
+                probe.record(statistics(sums, amax));
+            }
+        }
+        return new Result(values, scale);
+    }
+
+    private void findAmax(Job job) {
+        RowGroups groups = job.groups;
+        if (job.spec.hadamard()) {
+            cuda.function(FILE, "group_amax_hadamard" + job.suffix())
+                    .launch(
+                            ceil(groups.maxBlocks(), WARPS),
+                            ceil(job.cols, STRIP),
+                            1,
+                            BLOCK,
+                            0,
+                            job.x,
+                            job.cols,
+                            CudaFunction.orNull(groups.offsets()),
+                            CudaFunction.orNull(groups.blocks()),
+                            groups.count(),
+                            groups.rows(),
+                            signs,
+                            job.amax);
+        } else {
+            cuda.function(FILE, "group_amax" + job.suffix())
+                    .launchLine(
+                            ceil(groups.totalRows(), AMAX_ROWS),
+                            BLOCK,
+                            job.x,
+                            groups.totalRows(),
+                            job.cols,
+                            CudaFunction.orNull(groups.offsets()),
+                            CudaFunction.orNull(groups.blocks()),
+                            groups.count(),
+                            groups.rows(),
+                            job.amax);
+        }
+    }
+
+    private void emulate(Job job, String rounding, Object sums) {
+        RowGroups groups = job.groups;
+        RandomStream random = job.random;
+        long seed = random == null ? 0 : random.seed();
+        int step = random == null ? 0 : random.step();
+        Object rowIds = random == null || random.rowIds() == null ? CudaFunction.NULL : CudaTensor.of(random.rowIds());
+        int paper = job.spec.formula() == ScaleFormula.PAPER ? 1 : 0;
+        int stochastic = job.spec.rounding() == Rounding.STOCHASTIC ? 1 : 0;
+        int copy = job.byColumns ? 1 : 0;
+        Object offsets = CudaFunction.orNull(groups.offsets());
+        Object blocks = CudaFunction.orNull(groups.blocks());
+        if (job.alongRows()) {
+            cuda.function(FILE, "nvfp4_emulate_rows" + rounding + job.suffix())
+                    .launchLine(
+                            ceil(groups.totalRows(), WARPS),
+                            BLOCK,
+                            job.x,
+                            groups.totalRows(),
+                            job.cols,
+                            offsets,
+                            blocks,
+                            groups.count(),
+                            groups.rows(),
+                            job.amax,
+                            job.scale,
+                            paper,
+                            stochastic,
+                            seed,
+                            step,
+                            job.firstTensorId,
+                            copy,
+                            rowIds,
+                            job.values,
+                            sums);
+            return;
+        }
+        String kind =
+                job.spec.blocks() == Blocks.B16X16 ? "tiles" : job.spec.hadamard() ? "columns_hadamard" : "columns";
+        cuda.function(FILE, "nvfp4_emulate_" + kind + rounding + job.suffix())
+                .launch(
+                        ceil(groups.maxBlocks(), WARPS),
+                        ceil(job.cols, STRIP),
+                        1,
+                        BLOCK,
+                        0,
+                        job.x,
+                        job.cols,
+                        offsets,
+                        blocks,
+                        groups.count(),
+                        groups.rows(),
+                        job.amax,
+                        job.scale,
+                        paper,
+                        stochastic,
+                        seed,
+                        step,
+                        job.firstTensorId,
+                        copy,
+                        rowIds,
+                        signs,
+                        job.values,
+                        sums);
+    }
+
+    private QuantStats statistics(CudaTensor sums, CudaTensor amax) {
+        int[] words = cuda.memory().downloadInts(sums);
+        double[] values = new double[SUMS];
+        for (int i = 0; i < SUMS; i++) {
+            values[i] = Double.longBitsToDouble((words[2 * i] & 0xFFFF_FFFFL) | ((long) words[2 * i + 1] << 32));
+        }
+        float largest = 0;
+        for (float value : cuda.memory().download(amax)) {
+            largest = Math.max(largest, value);
+        }
+        return new QuantStats(
+                (long) values[0],
+                (long) values[1],
+                (long) values[2],
+                (long) values[3],
+                (long) values[4],
+                largest,
+                values[5],
+                values[6]);
+    }
+
+    private static int ceil(int size, int unit) {
+        return (size + unit - 1) / unit;
+    }
+}
