@@ -9,6 +9,7 @@ import jcuda.driver.JCudaDriver;
 import org.bytedeco.cuda.cudart.CUfunc_st;
 import org.bytedeco.cuda.global.cudart;
 import org.bytedeco.javacpp.Pointer;
+import org.bytedeco.javacpp.PointerPointer;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -27,6 +28,7 @@ public final class CudaFunction {
     };
 
     private static final boolean SYNCHRONOUS = Boolean.getBoolean("fourfold.cuda.sync");
+    private static final @Nullable PointerPointer<Pointer> NO_EXTRA = null;
     private static final int STATIC_SHARED_LIMIT = 48 << 10;
 
     private static final class Handle extends CUfunction {
@@ -75,7 +77,6 @@ public final class CudaFunction {
         if (sharedBytes > sharedLimit) {
             raiseSharedLimit(sharedBytes);
         }
-        Pointer table = arguments.write(values);
         int result = cudart.cuLaunchKernel(
                 javacpp,
                 gridX,
@@ -86,8 +87,8 @@ public final class CudaFunction {
                 1,
                 sharedBytes,
                 device.stream().javacpp(),
-                table,
-                (Pointer) null);
+                arguments.write(values),
+                NO_EXTRA);
         if (result != 0 || SYNCHRONOUS) {
             check(result, gridX, gridY, gridZ, block, sharedBytes, values);
         }

@@ -4,6 +4,7 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import org.bytedeco.javacpp.BytePointer;
 import org.bytedeco.javacpp.Pointer;
+import org.bytedeco.javacpp.PointerPointer;
 
 /** Reused native memory for the arguments of a launch: values, and the table of pointers to them that the driver reads. */
 final class LaunchArguments implements AutoCloseable {
@@ -13,10 +14,13 @@ final class LaunchArguments implements AutoCloseable {
     private final BytePointer table = new BytePointer(SLOTS * 8L);
     private final ByteBuffer valueBytes = values.asByteBuffer().order(ByteOrder.nativeOrder());
     private final ByteBuffer tableBytes = table.asByteBuffer().order(ByteOrder.nativeOrder());
+    /** The table under the type that JavaCPP passes on as it is; of a plain Pointer it would pass the address. */
+    private final PointerPointer<Pointer> pointers = new PointerPointer<>(table);
+
     private final long valuesAddress = values.address();
 
     /** Writes the arguments and returns the table; the driver copies them during the launch. */
-    Pointer write(Object[] arguments) {
+    PointerPointer<Pointer> write(Object[] arguments) {
         if (arguments.length > SLOTS) {
             throw new IllegalArgumentException("a kernel with " + arguments.length + " arguments");
         }
@@ -43,7 +47,7 @@ final class LaunchArguments implements AutoCloseable {
             }
             tableBytes.putLong(at, pointer);
         }
-        return table;
+        return pointers;
     }
 
     @Override
