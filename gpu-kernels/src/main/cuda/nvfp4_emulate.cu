@@ -22,6 +22,15 @@ constexpr int kWarps = 8;
 constexpr int kRowsPerWarp = 4;    // amax: fewer atomic operations
 constexpr int kColumnStrip = 512;  // columns one warp walks
 
+// Blocks per multiprocessor the column kernels are compiled for. On sm_100a the same code takes twice the registers.
+#if __CUDA_ARCH__ >= 1000
+constexpr int kResident = 1;
+constexpr int kResidentDrawing = 1;
+#else
+constexpr int kResident = 3;
+constexpr int kResidentDrawing = 2;
+#endif
+
 enum class Blocks { kColumns, kColumnsHadamard, kTiles };
 enum class Rounding { kNearest, kStochastic, kMeasured };  // kMeasured: either, and gathers statistics
 
@@ -76,11 +85,21 @@ __device__ __forceinline__ void amaxOfRows(const T* x, int rows, int cols, const
     }
 }
 
-// 16 rows of two neighbouring columns, transformed and rounded to BF16 where asked.
-template <class T, bool kHadamard>
-__device__ __forceinline__ void loadPair(
-    const T* x, int rowsLeft, int cols, int col, uint32_t signs, float (&a)[16], float (&b)[16]) {
+// 16 rows of two neighbouring columns; zeros behind the last row.
+template <class T>
+__device__ __forceinline__ void loadPair(const T* x, int rowsLeft, int cols, int col, float (&a)[16], float (&b)[16]) {
     bool vector = cols % 2 == 0 && col < cols && aligned(x, 2 * sizeof(T));
+    if (vector && rowsLeft >= 16) {
+        const T* at = x + col;
+#pragma unroll
+        for (int i = 0; i < 16; ++i) {
+            float2 pair = load2(at, 2, true);
+            a[i] = pair.x;
+            b[i] = pair.y;
+            at += cols;
+        }
+        return;
+    }
     int present = max(0, cols - col);
 #pragma unroll
     for (int i = 0; i < 16; ++i) {
@@ -88,26 +107,19 @@ __device__ __forceinline__ void loadPair(
         a[i] = pair.x;
         b[i] = pair.y;
     }
-    if constexpr (kHadamard) {
+}
+
+// Signs and butterflies, without the factor 0.25.
+__device__ __forceinline__ void transform16(float (&v)[16]) {
 #pragma unroll
-        for (int i = 0; i < 16; ++i) {
-            uint32_t flip = (signs >> i & 1u) << 31;
-            a[i] = __uint_as_float(__float_as_uint(a[i]) ^ flip);
-            b[i] = __uint_as_float(__float_as_uint(b[i]) ^ flip);
-        }
-        sylvester16(a);
-        sylvester16(b);
-#pragma unroll
-        for (int i = 0; i < 16; ++i) {
-            float2 rounded = unpackBf16(packBf16Pair(__fmul_rn(a[i], 0.25f), __fmul_rn(b[i], 0.25f)));
-            a[i] = rounded.x;
-            b[i] = rounded.y;
-        }
+    for (int i = 0; i < 16; ++i) {
+        v[i] = (kHadamardSigns >> i & 1u) ? -v[i] : v[i];
     }
+    sylvester16(v);
 }
 
 template <class T>
-__device__ __forceinline__ void amaxOfTransformed(const T* x, int cols, const Groups& groups, uint32_t signs, float* amax) {
+__device__ __forceinline__ void amaxOfTransformed(const T* x, int cols, const Groups& groups, float* amax) {
     RowSpan span;
     int firstRow;
     if (!spanOfBlock(groups, blockIdx.x * kWarps + threadIdx.x / 32, span, firstRow)) {
@@ -115,17 +127,22 @@ __device__ __forceinline__ void amaxOfTransformed(const T* x, int cols, const Gr
     }
     const T* from = x + long(span.begin + firstRow) * cols;
     int rowsLeft = span.end - span.begin - firstRow;
-    uint32_t bits = 0;
+    float largest = 0.f;
     int strip = blockIdx.y * kColumnStrip;
+#pragma unroll 1
     for (int col = strip + threadIdx.x % 32 * 2; col < min(cols, strip + kColumnStrip); col += 64) {
         float a[16], b[16];
-        loadPair<T, true>(from, rowsLeft, cols, col, signs, a, b);
+        loadPair(from, rowsLeft, cols, col, a, b);
+        transform16(a);
+        transform16(b);
 #pragma unroll
         for (int i = 0; i < 16; ++i) {
-            bits = max(bits, max(magnitudeBits(a[i]), magnitudeBits(b[i])));
+            largest = maxAbs(largest, a[i]);
+            largest = maxAbs(largest, b[i]);
         }
     }
-    recordAmax(bits, amax + span.group);
+    // The factor and the rounding to BF16 are monotonic, so they commute with the maximum.
+    recordAmax(magnitudeBits(__bfloat162float(__float2bfloat16_rn(__fmul_rn(largest, 0.25f)))), amax + span.group);
 }
 
 __device__ __forceinline__ void writeScales(const Groups& groups, const float* amax, float* scale) {
@@ -137,13 +154,13 @@ __device__ __forceinline__ void writeScales(const Groups& groups, const float* a
 }
 
 template <Rounding kRounding>
-__device__ __forceinline__ float roundedMagnitude(float magnitude, uint32_t byte, bool stochastic) {
+__device__ __forceinline__ float roundedMagnitude(float magnitude, uint32_t word, uint32_t index, bool stochastic) {
     if constexpr (kRounding == Rounding::kStochastic) {
-        return roundE2m1Stochastic(magnitude, byte).value;
+        return roundE2m1Stochastic(magnitude, byteAsFloat(word, index)).value;
     } else if constexpr (kRounding == Rounding::kNearest) {
         return roundE2m1(magnitude).value;
     } else {
-        return stochastic ? roundE2m1Stochastic(magnitude, byte).value : roundE2m1(magnitude).value;
+        return stochastic ? roundE2m1Stochastic(magnitude, byteAsFloat(word, index)).value : roundE2m1(magnitude).value;
     }
 }
 
@@ -206,7 +223,7 @@ __device__ __forceinline__ void emulateRows(
 #pragma unroll
         for (int i = 0; i < 16; ++i) {
             float input = v[i];
-            float q = roundedMagnitude<kRounding>(fabsf(__fmul_rn(input, factor)), bytes[i / 4] >> (i % 4 * 8) & 255u, stochastic);
+            float q = roundedMagnitude<kRounding>(fabsf(__fmul_rn(input, factor)), bytes[i / 4], i % 4, stochastic);
             v[i] = withSignOf(__fmul_rn(q, decoded), input);
             if constexpr (kRounding == Rounding::kMeasured) {
                 if (col + i < cols) {
@@ -252,7 +269,7 @@ __device__ __forceinline__ void storePair(__nv_bfloat16* to, int present, bool v
 
 template <class T, Blocks kBlocks, Rounding kRounding>
 __device__ __forceinline__ void emulateColumns(
-    const T* x, int cols, const Groups& groups, const float* amax, float* scale, bool paper, uint32_t signs,
+    const T* x, int cols, const Groups& groups, const float* amax, float* scale, bool paper,
     const RandomStream& random, bool stochastic, __nv_bfloat16* out, double* sums) {
     constexpr bool kDraws = kRounding != Rounding::kNearest;
     constexpr bool kHadamard = kBlocks == Blocks::kColumnsHadamard;
@@ -274,14 +291,25 @@ __device__ __forceinline__ void emulateColumns(
     [[maybe_unused]] QuantSums statistics;
     int strip = blockIdx.y * kColumnStrip;
     int stripEnd = min(cols, strip + kColumnStrip);
+#pragma unroll 1
     for (int base = strip; base < stripEnd; base += 64) {
         int col = base + lane * 2;
         int present = max(0, cols - col);
         bool vector = cols % 2 == 0 && present > 0 && aligned(out, 4);
         float v[2][16];
-        loadPair<T, kHadamard>(from, rowsLeft, cols, col, signs, v[0], v[1]);
         if (kRounding == Rounding::kStochastic || (kRounding == Rounding::kMeasured && stochastic)) {
             drawWords(random, span, firstRow, base, shared[threadIdx.x / 32]);
+        }
+        loadPair(from, rowsLeft, cols, col, v[0], v[1]);
+        if constexpr (kHadamard) {
+            transform16(v[0]);
+            transform16(v[1]);
+#pragma unroll
+            for (int i = 0; i < 16; ++i) {
+                float2 rounded = unpackBf16(packBf16Pair(__fmul_rn(v[0][i], 0.25f), __fmul_rn(v[1][i], 0.25f)));
+                v[0][i] = rounded.x;
+                v[1][i] = rounded.y;
+            }
         }
         float blockAmax[2] = {0.f, 0.f};
 #pragma unroll
@@ -311,11 +339,11 @@ __device__ __forceinline__ void emulateColumns(
 #pragma unroll
             for (int i = 0; i < 16; ++i) {
                 float input = v[c][i];
-                uint32_t byte = 0;
+                uint32_t word = 0;
                 if constexpr (kDraws) {
-                    byte = shared[threadIdx.x / 32][i][lane / 2] >> ((lane % 2 * 2 + c) * 8) & 255u;
+                    word = shared[threadIdx.x / 32][i][lane / 2];
                 }
-                float q = roundedMagnitude<kRounding>(fabsf(__fmul_rn(input, factor)), byte, stochastic);
+                float q = roundedMagnitude<kRounding>(fabsf(__fmul_rn(input, factor)), word, lane % 2 * 2 + c, stochastic);
                 v[c][i] = withSignOf(__fmul_rn(q, decoded), input);
                 if constexpr (kRounding == Rounding::kMeasured) {
                     if (c < present && i < rowsOut) {
@@ -323,6 +351,15 @@ __device__ __forceinline__ void emulateColumns(
                     }
                 }
             }
+        }
+        if (vector && rowsOut >= 16) {
+            __nv_bfloat16* at = to + col;
+#pragma unroll
+            for (int i = 0; i < 16; ++i) {
+                storePair(at, 2, true, v[0][i], v[1][i]);
+                at += cols;
+            }
+            continue;
         }
 #pragma unroll
         for (int i = 0; i < 16; ++i) {
@@ -375,8 +412,8 @@ extern "C" __global__ void __launch_bounds__(1024) group_blocks(
     /* Grid: (ceil(blocks of 16 rows / 8), ceil(cols / 512)), block 256. */                                            \
     extern "C" __global__ void __launch_bounds__(256) group_amax_hadamard_##suffix(                                    \
         const T* __restrict__ x, int cols, const int* __restrict__ offsets, const int* __restrict__ blocks,            \
-        int groups, int groupRows, uint32_t signs, float* __restrict__ amax) {                                         \
-        amaxOfTransformed(x, cols, Groups{offsets, blocks, groups, groupRows}, signs, amax);                           \
+        int groups, int groupRows, float* __restrict__ amax) {                                         \
+        amaxOfTransformed(x, cols, Groups{offsets, blocks, groups, groupRows}, amax);                           \
     }
 
 // Grid: ceil(rows / 8), block 256.
@@ -393,13 +430,15 @@ extern "C" __global__ void __launch_bounds__(1024) group_blocks(
 
 // Grid: (ceil(blocks of 16 rows / 8), ceil(cols / 512)), block 256.
 #define FOURFOLD_COLUMNS(suffix, T, name, mode, rounding)                                                               \
-    extern "C" __global__ void __launch_bounds__(256) nvfp4_emulate_##name##_##suffix(                                 \
+    extern "C" __global__ void __launch_bounds__(                                                                      \
+        256, Rounding::rounding == Rounding::kNearest ? kResident : kResidentDrawing)                                  \
+        nvfp4_emulate_##name##_##suffix(                                 \
         const T* __restrict__ x, int cols, const int* __restrict__ offsets, const int* __restrict__ blocks,            \
         int groups, int groupRows, const float* __restrict__ amax, float* __restrict__ scale, int paper,               \
         int stochastic, uint64_t seed, uint32_t step, uint32_t tensorId, uint32_t copy,                                \
-        const int* __restrict__ rowIds, uint32_t signs, __nv_bfloat16* __restrict__ out, double* __restrict__ sums) {  \
+        const int* __restrict__ rowIds, __nv_bfloat16* __restrict__ out, double* __restrict__ sums) {  \
         emulateColumns<T, Blocks::mode, Rounding::rounding>(                                                           \
-            x, cols, Groups{offsets, blocks, groups, groupRows}, amax, scale, paper != 0, signs,                       \
+            x, cols, Groups{offsets, blocks, groups, groupRows}, amax, scale, paper != 0,                              \
             RandomStream{seed, step, tensorId, copy, rowIds}, stochastic != 0, out, sums);                             \
     }
 

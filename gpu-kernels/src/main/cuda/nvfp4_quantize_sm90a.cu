@@ -42,9 +42,8 @@ __device__ __forceinline__ void quantizeRowBlock(
         float y1 = fabsf(__fmul_rn(v.y, factor));
         E2m1 q0, q1;
         if constexpr (kStochastic) {
-            uint32_t word = random[i / 2] >> (i % 2 * 16);
-            q0 = roundE2m1Stochastic(y0, word & 255u);
-            q1 = roundE2m1Stochastic(y1, word >> 8 & 255u);
+            q0 = roundE2m1Stochastic(y0, byteAsFloat(random[i / 2], i % 2 * 2));
+            q1 = roundE2m1Stochastic(y1, byteAsFloat(random[i / 2], i % 2 * 2 + 1));
         } else {
             q0 = roundE2m1(y0);
             q1 = roundE2m1(y1);
@@ -75,8 +74,8 @@ __device__ __forceinline__ void quantizeRows(
 }
 
 // Negates row i of both columns where bit i of the run's sign mask is set.
-__device__ __forceinline__ uint32_t applySign(uint32_t pair, uint32_t signs, int i) {
-    return pair ^ ((signs >> i & 1u) * 0x80008000u);
+__device__ __forceinline__ uint32_t applySign(uint32_t pair, int i) {
+    return pair ^ ((kHadamardSigns >> i & 1u) * 0x80008000u);
 }
 
 constexpr int kTileTokens = 128;
@@ -85,7 +84,7 @@ constexpr int kTileChannels = 64;
 // Two neighbouring columns of 16 rows, transformed and rounded to BF16 as the numerics demand; amax = their magnitudes' maxima.
 template <bool kHadamard>
 __device__ __forceinline__ void loadColumns(
-    const uint32_t* in, long stride, uint32_t signs, float (&a)[16], float (&b)[16], float2& amax) {
+    const uint32_t* in, long stride, float (&a)[16], float (&b)[16], float2& amax) {
     uint32_t x[16];
 #pragma unroll
     for (int i = 0; i < 16; ++i) {
@@ -94,7 +93,7 @@ __device__ __forceinline__ void loadColumns(
     if constexpr (kHadamard) {
 #pragma unroll
         for (int i = 0; i < 16; ++i) {
-            float2 v = unpackBf16(applySign(x[i], signs, i));
+            float2 v = unpackBf16(applySign(x[i], i));
             a[i] = v.x;
             b[i] = v.y;
         }
@@ -118,7 +117,7 @@ __device__ __forceinline__ void loadColumns(
 
 template <bool kHadamard>
 __device__ __forceinline__ void quantizeColumnsPacked(
-    const uint32_t* in, int rows, int cols, const float* amax, uint32_t signs, uint8_t* codes, uint8_t* scales) {
+    const uint32_t* in, int rows, int cols, const float* amax, uint8_t* codes, uint8_t* scales) {
     __shared__ uint32_t tileCodes[kTileChannels][kTileTokens / 8 + 1];
     __shared__ uint8_t tileScales[kTileChannels][kTileTokens / 16];
     TensorScale scale = tensorScale(__ldg(amax), false);
@@ -130,7 +129,7 @@ __device__ __forceinline__ void quantizeColumnsPacked(
     if (row < rows && firstCol + channel < cols) {
         float v[2][16];
         float2 blockAmax;
-        loadColumns<kHadamard>(in + (long(row) * cols + firstCol + channel) / 2, cols / 2, signs, v[0], v[1], blockAmax);
+        loadColumns<kHadamard>(in + (long(row) * cols + firstCol + channel) / 2, cols / 2, v[0], v[1], blockAmax);
 #pragma unroll
         for (int c = 0; c < 2; ++c) {
             uint32_t byte = blockScaleByte(c == 0 ? blockAmax.x : blockAmax.y, scale, false);
@@ -198,21 +197,21 @@ FOURFOLD_QUANTIZE_ROWS(nvfp4_quantize_rows_sr, true)
 
 // Grid: (ceil(cols/64), ceil(rows/128)), block 256.
 extern "C" __global__ void __launch_bounds__(256) nvfp4_quantize_columns(
-    const uint32_t* __restrict__ in, int rows, int cols, const float* __restrict__ amax, uint32_t signs,
+    const uint32_t* __restrict__ in, int rows, int cols, const float* __restrict__ amax,
     uint8_t* __restrict__ codes, uint8_t* __restrict__ scales) {
-    quantizeColumnsPacked<false>(in, rows, cols, amax, signs, codes, scales);
+    quantizeColumnsPacked<false>(in, rows, cols, amax, codes, scales);
 }
 
 extern "C" __global__ void __launch_bounds__(256) nvfp4_quantize_columns_rht(
-    const uint32_t* __restrict__ in, int rows, int cols, const float* __restrict__ amax, uint32_t signs,
+    const uint32_t* __restrict__ in, int rows, int cols, const float* __restrict__ amax,
     uint8_t* __restrict__ codes, uint8_t* __restrict__ scales) {
-    quantizeColumnsPacked<true>(in, rows, cols, amax, signs, codes, scales);
+    quantizeColumnsPacked<true>(in, rows, cols, amax, codes, scales);
 }
 
 // out[0] = amax of the matrix, out[1] = amax after the Hadamard transform along the rows. Both zero before.
 // Grid: any; a block walks tiles of 128 x 64.
 extern "C" __global__ void __launch_bounds__(256) nvfp4_amax_rht(
-    const uint32_t* __restrict__ in, int rows, int cols, uint32_t signs, float* __restrict__ out) {
+    const uint32_t* __restrict__ in, int rows, int cols, float* __restrict__ out) {
     float transformed = 0.f;
     uint32_t m = 0;
     int tilesAcross = (cols + kTileChannels - 1) / kTileChannels;
@@ -233,7 +232,7 @@ extern "C" __global__ void __launch_bounds__(256) nvfp4_amax_rht(
 #pragma unroll
         for (int i = 0; i < 16; ++i) {
             m = maxMagnitude(m, x[i] & kMagnitudeMask);
-            float2 v = unpackBf16(applySign(x[i], signs, i));
+            float2 v = unpackBf16(applySign(x[i], i));
             a[i] = v.x;
             b[i] = v.y;
         }

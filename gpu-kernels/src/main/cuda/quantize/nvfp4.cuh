@@ -44,35 +44,48 @@ __device__ __forceinline__ float encodeFactor(float decodedScale, const TensorSc
     return fminf(__frcp_rn(__fmul_rn(decodedScale, scale.decode)), FLT_MAX);
 }
 
-// A magnitude rounded to E2M1 by adding a constant whose last place is the local step (0.5, 1 or 2): to nearest even.
+constexpr uint32_t kExponentMask = 0x7F800000u;
+constexpr uint32_t kOneBits = 0x3F800000u;
+
+// Rounding adds a power of two whose last place is the step of the magnitude's binade: 0.5 below 2, then 1, then 2.
 struct E2m1 {
     uint32_t code;  // without sign
     float value;
 };
 
-__device__ __forceinline__ E2m1 roundE2m1(float magnitude) {
-    float a = fminf(magnitude, 6.0f);
-    float magic = a < 2.0f ? 0x1.8p22f : a < 4.0f ? 0x1.8p23f : 0x1.8p24f;
-    uint32_t offset = a < 2.0f ? 0u : a < 4.0f ? 2u : 4u;
-    float t = __fadd_rn(a, magic);
+// Exponent bits of the binade, [0, 2) counting as one.
+__device__ __forceinline__ uint32_t binade(float magnitude) {
+    return max(__float_as_uint(magnitude) & kExponentMask, kOneBits);
+}
+
+__device__ __forceinline__ E2m1 fromRounded(float sum, float rounder, uint32_t exponent) {
     E2m1 result;
-    result.code = (__float_as_uint(t) & 7u) + offset;
-    result.value = __fsub_rn(t, magic);
+    result.code = (__float_as_uint(sum) & 7u) + ((exponent - kOneBits) >> 22);
+    result.value = __fsub_rn(sum, rounder);
     return result;
 }
 
-// Stochastic rounding with one random byte: t = fma(byte/256, step, |y|), then down to the grid of t.
-__device__ __forceinline__ E2m1 roundE2m1Stochastic(float magnitude, uint32_t byte) {
-    float step = magnitude < 2.0f ? 0.5f : magnitude < 4.0f ? 1.0f : 2.0f;
-    float t = fminf(__fmaf_rn(static_cast<float>(byte) * 0.00390625f, step, magnitude), 6.0f);
-    float magic = t < 2.0f ? 0x1.0p22f : t < 4.0f ? 0x1.0p23f : 0x1.0p24f;
-    uint32_t offset = t < 2.0f ? 0u : t < 4.0f ? 2u : 4u;
-    // Rounding toward zero on a positive sum is the floor.
-    float floored = __fadd_rz(t, magic);
-    E2m1 result;
-    result.code = (__float_as_uint(floored) & 7u) + offset;
-    result.value = __fsub_rn(floored, magic);
-    return result;
+// To nearest even.
+__device__ __forceinline__ E2m1 roundE2m1(float magnitude) {
+    float a = fminf(magnitude, 6.0f);
+    uint32_t exponent = binade(a);
+    float rounder = __uint_as_float(exponent + (22u << 23));
+    return fromRounded(__fadd_rn(a, rounder), rounder, exponent);
+}
+
+// Byte `index` of a word as a float, 0..255: its bits below those of 2^23.
+__device__ __forceinline__ float byteAsFloat(uint32_t word, uint32_t index) {
+    return __fsub_rn(__uint_as_float(__byte_perm(word, 0x4B000000u, 0x7440u | index)), 8388608.0f);
+}
+
+// Stochastic rounding with one random byte, given as a float: t = fma(byte/256, step, |y|), then down to the grid of t.
+__device__ __forceinline__ E2m1 roundE2m1Stochastic(float magnitude, float byte) {
+    float a = fminf(magnitude, 6.0f);
+    float unit = __uint_as_float(binade(a) - (9u << 23));  // step / 256
+    float t = fminf(__fmaf_rn(byte, unit, a), 6.0f);
+    uint32_t exponent = binade(t);
+    float rounder = __uint_as_float(exponent + (22u << 23));
+    return fromRounded(__fadd_rz(t, rounder), rounder, exponent);  // on a positive sum toward zero is the floor
 }
 
 // Philox4x32-10: 16 random bytes for one group of 16 elements. See io.fourfold.kernels.op.RandomStream.
@@ -106,6 +119,17 @@ __device__ __forceinline__ uint32_t maxMagnitude(uint32_t a, uint32_t b) {
 }
 
 constexpr uint32_t kMagnitudeMask = 0x7FFF7FFFu;
+
+// Signs of the random Hadamard transform, the same for a whole run: bit i set = row i is negated. As in
+// io.fourfold.kernels.quant.Hadamard16; known at compile time so that they cost nothing.
+constexpr uint32_t kHadamardSigns = 0xD7E8u;
+
+// The larger magnitude; NaN wins.
+__device__ __forceinline__ float maxAbs(float a, float b) {
+    float result;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(fabsf(b)));
+    return result;
+}
 
 // The 16-point Sylvester transform, unscaled, in butterfly order (strides 1, 2, 4, 8).
 __device__ __forceinline__ void sylvester16(float (&v)[16]) {

@@ -162,9 +162,12 @@ final class CublasLt implements AutoCloseable {
         try (cublasLtMatmulPreferenceOpaque_t preference = new cublasLtMatmulPreferenceOpaque_t();
                 SizeTPointer workspaceBytes = new SizeTPointer(1).put(WORKSPACE_BYTES);
                 IntPointer alignment = new IntPointer(1).put((int) key.alignment);
+                IntPointer reduction = new IntPointer(1).put(cublas.CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE);
                 IntPointer found = new IntPointer(1)) {
             check(cublas.cublasLtMatmulPreferenceInit(preference), "cublasLtMatmulPreferenceInit");
             prefer(preference, cublas.CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspaceBytes, 8);
+            // Partial sums of a split K stay FP32; rounding them to BF16 cost a factor of 2 in accuracy.
+            prefer(preference, cublas.CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, reduction, 4);
             prefer(preference, cublas.CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment, 4);
             prefer(preference, cublas.CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment, 4);
             prefer(preference, cublas.CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment, 4);

@@ -45,16 +45,23 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
         }
         try (CudaTensorScope work = cuda.workspace()) {
             boolean mixed = left.values().dtype() != right.values().dtype();
+            boolean fp32 = mixed || left.values().dtype() == DType.FP32;
+            // cuBLASLt writes products of FP32 operands as FP32 only.
+            boolean narrow = fp32 && out.dtype() == DType.BF16;
+            CudaTensor target = !narrow ? out : accumulate ? asFp32(out, work) : work.allocate(DType.FP32, out.shape());
             dense.multiply(
                     new Matrix(mixed ? asFp32(left.values(), work) : left.values(), left.depthMajor()),
                     new Matrix(mixed ? asFp32(right.values(), work) : right.values(), right.depthMajor()),
-                    out,
+                    target,
                     left.rows(),
                     right.rows(),
                     left.depth(),
                     left.scale(),
                     right.scale(),
                     accumulate);
+            if (narrow) {
+                cast("cast_fp32_bf16", target, out);
+            }
         }
     }
 
@@ -106,10 +113,13 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
             return values;
         }
         CudaTensor wide = work.allocate(DType.FP32, values.shape());
-        cuda.function("operand_plain", "cast_bf16_fp32")
-                .launchLine(
-                        (int) Math.min((values.elements() + 255) / 256, 4096), 256, values, wide, values.elements());
+        cast("cast_bf16_fp32", values, wide);
         return wide;
+    }
+
+    private void cast(String kernel, CudaTensor from, CudaTensor to) {
+        int grid = (int) Math.min((from.elements() + 255) / 256, 4096);
+        cuda.function("operand_plain", kernel).launchLine(grid, 256, from, to, from.elements());
     }
 
     private static void requireSameGroups(CudaGroupedOperand a, CudaGroupedOperand b) {

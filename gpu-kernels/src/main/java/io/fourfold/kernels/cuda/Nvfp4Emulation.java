@@ -7,7 +7,6 @@ import io.fourfold.kernels.op.OperandSpec.ScaleFormula;
 import io.fourfold.kernels.op.QuantProbe;
 import io.fourfold.kernels.op.QuantStats;
 import io.fourfold.kernels.op.RandomStream;
-import io.fourfold.kernels.quant.Hadamard16;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.TensorScope;
@@ -29,15 +28,9 @@ final class Nvfp4Emulation {
     private static final int SUMS = 7;
 
     private final CudaRuntime cuda;
-    private final int signs;
 
     Nvfp4Emulation(CudaRuntime cuda) {
         this.cuda = cuda;
-        int mask = 0;
-        for (int i = 0; i < Hadamard16.SIZE; i++) {
-            mask |= Hadamard16.sign(i) < 0 ? 1 << i : 0;
-        }
-        signs = mask;
     }
 
     /** What one call works on. */
@@ -114,7 +107,6 @@ final class Nvfp4Emulation {
                             CudaFunction.orNull(groups.blocks()),
                             groups.count(),
                             groups.rows(),
-                            signs,
                             job.amax);
         } else {
             cuda.function(FILE, "group_amax" + job.suffix())
@@ -192,7 +184,6 @@ final class Nvfp4Emulation {
                         job.firstTensorId,
                         copy,
                         rowIds,
-                        signs,
                         job.values,
                         sums);
     }
