@@ -1,5 +1,6 @@
 package io.fourfold.kernels;
 
+import io.fourfold.kernels.comm.CommunicationWorld;
 import io.fourfold.kernels.op.AttentionOps;
 import io.fourfold.kernels.op.ElementwiseOps;
 import io.fourfold.kernels.op.GemmOps;
@@ -48,6 +49,11 @@ public interface Backend extends AutoCloseable {
     LossOps loss();
 
     OptimizerOps optimizer();
+
+    /** The same ranks, in a world whose collectives take this backend's tensors. The given world is then not used. */
+    default CommunicationWorld communicating(CommunicationWorld world) {
+        return world;
+    }
 
     @Override
     void close();

@@ -25,13 +25,6 @@ public final class VersionLimits {
                 parallel.expertTensorParallelSize(),
                 "expert tensor parallelism");
         degree(problems, "virtual_stages", parallel.virtualStages(), "interleaved pipeline parallelism");
-        if (config.run().backend() == RunConfig.BackendKind.CUDA) {
-            problems.add(Problem.error(
-                    "run.backend",
-                    "cuda",
-                    "the CUDA backend" + SUFFIX + ": it has the CPU reference backend only",
-                    "set run.backend to auto or cpu"));
-        }
         return problems;
     }
 

@@ -4,6 +4,8 @@ import io.fourfold.config.FourfoldConfig;
 import io.fourfold.data.BatchReader;
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.cpu.CpuBackend;
+import io.fourfold.kernels.cuda.CudaBackend;
+import io.fourfold.kernels.cuda.CudaDevice;
 import io.fourfold.model.MoeTransformer;
 import io.fourfold.spark.prep.PreparedData;
 import io.fourfold.train.RunIdentity;
@@ -11,13 +13,29 @@ import io.fourfold.train.TrainableModel;
 import io.fourfold.train.Trainer;
 import org.apache.spark.deploy.SparkHadoopUtil;
 import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
-/** The decoder on the CPU backend, fed from the prepared shards. */
+/** The decoder on the configured backend, fed from the prepared shards. */
 final class PreparedDataSetup implements RankSetup {
     private static final long serialVersionUID = 1;
+    private static final Logger LOG = LoggerFactory.getLogger(PreparedDataSetup.class);
 
     @Override
     public Backend backend(FourfoldConfig config) {
+        return switch (config.run().backend()) {
+            case CPU -> new CpuBackend(config.run().cpuThreads());
+            case CUDA -> new CudaBackend(0);
+            case AUTO -> automatic(config);
+        };
+    }
+
+    private static Backend automatic(FourfoldConfig config) {
+        String reason = CudaDevice.unavailableBecause();
+        if (reason == null) {
+            return new CudaBackend(0);
+        }
+        LOG.info("run.backend is auto and takes the CPU: {}", reason);
         return new CpuBackend(config.run().cpuThreads());
     }
 

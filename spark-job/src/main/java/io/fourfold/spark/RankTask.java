@@ -136,7 +136,15 @@ record RankTask(String runId, String configYaml, RunIdentity identity, double fl
                 BatchReader validation = setup.validation(config, identity);
                 MetricsSink sink = world.rank() == 0 ? sink(config) : Sinks.none()) {
             TrainerInputs inputs = new TrainerInputs(
-                    config, backend, world, train, validation, sink, storage(config), identity, flopsPerToken);
+                    config,
+                    backend,
+                    backend.communicating(world),
+                    train,
+                    validation,
+                    sink,
+                    storage(config),
+                    identity,
+                    flopsPerToken);
             return new Trainer(inputs, setup.model()).run();
         }
     }

@@ -6,6 +6,7 @@ import io.fourfold.config.ConfigLoader;
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.config.ResolvedConfig;
 import io.fourfold.data.BatchReader;
+import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.comm.InProcessWorld;
 import io.fourfold.kernels.cpu.CpuBackend;
 import io.fourfold.metrics.RecordingSink;
@@ -19,6 +20,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.TreeMap;
+import java.util.function.Supplier;
 
 /** A run of a tiny model on synthetic data, with what its rank 0 reported. */
 public final class TinyRun {
@@ -31,6 +33,7 @@ public final class TinyRun {
             (inputs, groups) -> TrainableModel.of(MoeTransformer.create(inputs.config(), inputs.backend(), groups));
     private BatchReaders readers = rank -> new SyntheticReader(SEQUENCE, VOCABULARY, 5);
     private RecordingSink sink = new RecordingSink();
+    private Supplier<Backend> backends = () -> new CpuBackend(1);
 
     /** Makes the training reader of a rank. */
     public interface BatchReaders {
@@ -58,6 +61,11 @@ public final class TinyRun {
 
     TinyRun readers(BatchReaders other) {
         readers = other;
+        return this;
+    }
+
+    TinyRun backend(Supplier<Backend> other) {
+        backends = other;
         return this;
     }
 
@@ -95,7 +103,7 @@ public final class TinyRun {
 
     private TrainResult trainRank(InProcessWorld world) {
         FourfoldConfig config = config();
-        try (CpuBackend backend = new CpuBackend(1);
+        try (Backend backend = backends.get();
                 BatchReader train = readers.open(world.rank());
                 BatchReader validation = new SyntheticReader(SEQUENCE, VOCABULARY, 6)) {
             RunIdentity identity = new RunIdentity(ResolvedConfig.of(config).sha256(), "tokenizer", "test");
@@ -103,7 +111,7 @@ public final class TinyRun {
                             new TrainerInputs(
                                     config,
                                     backend,
-                                    world,
+                                    backend.communicating(world),
                                     train,
                                     validation,
                                     world.rank() == 0 ? sink : Sinks.none(),

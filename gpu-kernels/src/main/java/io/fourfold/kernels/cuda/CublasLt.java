@@ -86,8 +86,10 @@ final class CublasLt implements AutoCloseable {
             @Nullable CudaTensor scaleB,
             boolean accumulate) {
         boolean scaled = scaleA != null || scaleB != null;
+        // With factors from the host the library has kernels that round A * B^T to BF16 before they add C.
+        boolean onDevice = scaled || (accumulate && c.dtype() == DType.BF16);
         long alignment = Long.lowestOneBit(a.values.address() | b.values.address() | c.address() | 256);
-        Key key = new Key(m, n, k, a.depthMajor, b.depthMajor, a.values.dtype(), c.dtype(), alignment, scaled);
+        Key key = new Key(m, n, k, a.depthMajor, b.depthMajor, a.values.dtype(), c.dtype(), alignment, onDevice);
         Plan plan = plans.get(key);
         if (plan == null) {
             plan = plan(key);
@@ -102,9 +104,9 @@ final class CublasLt implements AutoCloseable {
                             CudaFunction.orNull(scaleB),
                             deviceFactors.address() + 8);
         }
-        Pointer alpha = scaled ? Addresses.of(deviceFactors.address() + 8) : hostFactors.getPointer(1);
         int beta = accumulate ? 1 : 0;
-        Pointer betaPointer = scaled ? Addresses.of(deviceFactors.address() + beta * 4L) : hostFactors.getPointer(beta);
+        Pointer alpha = onDevice ? factorOnDevice(scaled ? 2 : 1) : hostFactors.getPointer(1);
+        Pointer betaPointer = onDevice ? factorOnDevice(beta) : hostFactors.getPointer(beta);
         Pointer out = Addresses.of(c.address());
         // Row-major C is column-major C^T = B * A^T, so B is the library's first matrix.
         int status = cublas.cublasLtMatmul(
@@ -127,6 +129,10 @@ final class CublasLt implements AutoCloseable {
         if (status != 0) {
             check(status, "cublasLtMatmul " + key);
         }
+    }
+
+    private Pointer factorOnDevice(int index) {
+        return Addresses.of(deviceFactors.address() + index * 4L);
     }
 
     @Override

@@ -1,6 +1,7 @@
 package io.fourfold.kernels.cuda;
 
 import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.comm.CommunicationWorld;
 import io.fourfold.kernels.op.AttentionOps;
 import io.fourfold.kernels.op.ElementwiseOps;
 import io.fourfold.kernels.op.GemmOps;
@@ -75,6 +76,11 @@ public final class CudaBackend implements Backend {
     @Override
     public int[] downloadInts(Tensor source) {
         return memory.downloadInts(CudaTensor.of(source));
+    }
+
+    @Override
+    public CommunicationWorld communicating(CommunicationWorld world) {
+        return new HostStagedWorld(memory, world);
     }
 
     @Override

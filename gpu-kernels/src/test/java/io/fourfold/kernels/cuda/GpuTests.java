@@ -16,7 +16,8 @@ import org.junit.platform.launcher.listeners.SummaryGeneratingListener;
 
 /**
  * Runs the tests tagged {@code gpu} where there is no Maven: one line per failed test, a summary, and exit status 1 when
- * one failed or was skipped. {@code -Dfourfold.tests=REGEX} chooses classes by name.
+ * one failed or was skipped. {@code -Dfourfold.tests=REGEX} chooses classes by name;
+ * without it those whose name begins with Cuda.
  */
 public final class GpuTests {
     private GpuTests() {}
@@ -24,10 +25,10 @@ public final class GpuTests {
     public static void main(String[] args) {
         SummaryGeneratingListener summary = new SummaryGeneratingListener();
         LauncherDiscoveryRequest request = LauncherDiscoveryRequestBuilder.request()
-                .selectors(selectPackage("io.fourfold.kernels"))
+                .selectors(selectPackage("io.fourfold"))
                 .filters(
                         TagFilter.includeTags("gpu"),
-                        includeClassNamePatterns(System.getProperty("fourfold.tests", ".*Test")))
+                        includeClassNamePatterns(System.getProperty("fourfold.tests", ".*\\.Cuda\\w*Test")))
                 .build();
         LauncherFactory.create().execute(request, summary, new Failures());
         PrintWriter out = new PrintWriter(System.out, true, StandardCharsets.UTF_8);
