@@ -16,7 +16,9 @@ import org.junit.jupiter.params.provider.CsvSource;
 
 /**
  * A tiny model trains on the GPU as on the CPU. FP32 differs by the order of sums only. With BF16 and NVFP4 a sum on a
- * rounding border goes the other way, which later steps amplify; the first loss, before any update, is close for all.
+ * rounding border goes the other way, and a token near the router's border changes its expert: at a learning rate of 0.01
+ * the wider model amplified that to 3% (BF16) and 15% (NVFP4) within 12 steps, so those run at 0.001. The first loss, before
+ * any update, is close for all.
  */
 @Tag("gpu")
 class CudaTrainingTest {
@@ -35,16 +37,16 @@ class CudaTrainingTest {
 
     @ParameterizedTest
     @CsvSource({
-        "fp32, 16, 16, 1e-5, 1e-3",
-        "bf16, 16, 16, 5e-3, 2e-2",
-        "fp32, 64, 64, 1e-5, 1e-3",
-        "bf16, 64, 64, 5e-3, 2e-2",
-        "nvfp4, 64, 64, 1e-2, 5e-2"
+        "fp32, 0.01, 16, 16, 1e-6, 1e-4",
+        "fp32, 0.01, 64, 64, 1e-6, 1e-4",
+        "bf16, 0.01, 16, 16, 1e-4, 2e-3",
+        "bf16, 0.001, 64, 64, 1e-4, 5e-3",
+        "nvfp4, 0.001, 64, 64, 1e-3, 1e-2"
     })
-    void followsTheCpu(String recipe, int hidden, int expertHidden, double first, double later) {
-        TinyRun cpu = run("cpu", recipe, hidden, expertHidden);
+    void followsTheCpu(String recipe, double rate, int hidden, int expertHidden, double first, double later) {
+        TinyRun cpu = run("cpu", recipe, rate, hidden, expertHidden);
         cpu.train();
-        TinyRun gpu = run("gpu", recipe, hidden, expertHidden).backend(() -> new CudaBackend(0));
+        TinyRun gpu = run("gpu", recipe, rate, hidden, expertHidden).backend(() -> new CudaBackend(0));
         gpu.train();
         List<Double> expected = cpu.losses();
         List<Double> actual = gpu.losses();
@@ -60,13 +62,14 @@ class CudaTrainingTest {
         assertThat(gpu.gradientNorms().get(0))
                 .isCloseTo(
                         cpu.gradientNorms().get(0),
-                        within(4 * first * cpu.gradientNorms().get(0)));
+                        within(20 * first * cpu.gradientNorms().get(0)));
     }
 
-    private TinyRun run(String name, String recipe, int hidden, int expertHidden) {
+    private TinyRun run(String name, String recipe, double rate, int hidden, int expertHidden) {
         return new TinyRun(folder.resolve(name))
                 .set("recipe.kind", recipe)
                 .set("train.steps", STEPS)
+                .set("train.optimizer.learning_rate", rate)
                 .set("model.hidden_size", hidden)
                 .set("model.attention.head_dim", hidden / 2)
                 .set("model.ffn.intermediate_size", 2 * expertHidden)
