@@ -1,0 +1,110 @@
+// AdamW (arXiv:1711.05101) over flat FP32 buffers and the squared norm of a tensor.
+//
+//   g = grad * gradScale;  m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g g
+//   w -= lr * ( (m / c1) / (sqrt(v / c2) + eps) + wd * w ),  c1 = 1 - b1^t, c2 = 1 - b2^t
+//
+// Each operation is rounded on its own (no contraction), in the order of the CPU oracle: the results are bit-equal.
+// 28 bytes move per parameter. Squares are summed in FP64: per thread, warp and block, then over blocks in order.
+
+#include "ops/vector.cuh"
+
+namespace fourfold {
+
+struct AdamW {
+    float gradScale, b1, b2, d1, d2, c1, c2, eps, lr, decay;
+};
+
+__device__ __forceinline__ void update(const AdamW& a, float grad, float& w, float& m, float& v) {
+    float g = __fmul_rn(grad, a.gradScale);
+    m = __fadd_rn(__fmul_rn(a.b1, m), __fmul_rn(a.d1, g));
+    v = __fadd_rn(__fmul_rn(a.b2, v), __fmul_rn(__fmul_rn(a.d2, g), g));
+    float denominator = __fadd_rn(__fsqrt_rn(__fdiv_rn(v, a.c2)), a.eps);
+    float step = __fadd_rn(__fdiv_rn(__fdiv_rn(m, a.c1), denominator), __fmul_rn(a.decay, w));
+    w = __fsub_rn(w, __fmul_rn(a.lr, step));
+}
+
+constexpr int kNormThreads = 512;
+
+__device__ __forceinline__ double blockSum(double sum) {
+    __shared__ double warps[kNormThreads / kWarp];
+    sum = groupSum(sum);
+    if (threadIdx.x % kWarp == 0) {
+        warps[threadIdx.x / kWarp] = sum;
+    }
+    __syncthreads();
+    sum = 0;
+    for (int i = 0; i < kNormThreads / kWarp; ++i) {
+        sum += warps[i];
+    }
+    return sum;
+}
+
+template <class T>
+__device__ __forceinline__ void squaredNorm(const T* values, long n, double* partial) {
+    long stride = long(gridDim.x) * kNormThreads * kVector;
+    bool wide = aligned(values);
+    double sums[2] = {};
+#pragma unroll 2
+    for (long at = (long(blockIdx.x) * kNormThreads + threadIdx.x) * kVector; at < n; at += stride) {
+        float v[kVector];
+        load8(values + at, n - at, wide, v);
+#pragma unroll
+        for (int i = 0; i < kVector; ++i) {
+            double x = v[i];
+            sums[i % 2] += x * x;
+        }
+    }
+    double sum = blockSum(sums[0] + sums[1]);
+    if (threadIdx.x == 0) {
+        partial[blockIdx.x] = sum;
+    }
+}
+
+}  // namespace fourfold
+
+using namespace fourfold;
+
+extern "C" __global__ void __launch_bounds__(256) adamw(
+    float* weight, const float* grad, float* moment1, float* moment2, long n, float gradScale, float b1, float b2,
+    float c1, float c2, float eps, float lr, float decay) {
+    AdamW a = {gradScale, b1, b2, __fsub_rn(1.f, b1), __fsub_rn(1.f, b2), c1, c2, eps, lr, decay};
+    long at = (long(blockIdx.x) * blockDim.x + threadIdx.x) * 4;
+    bool wide = aligned(weight) && aligned(grad) && aligned(moment1) && aligned(moment2);
+    if (wide && at + 4 <= n) {
+        float4 g = *reinterpret_cast<const float4*>(grad + at);
+        float4 w = *reinterpret_cast<float4*>(weight + at);
+        float4 m = *reinterpret_cast<float4*>(moment1 + at);
+        float4 v = *reinterpret_cast<float4*>(moment2 + at);
+        update(a, g.x, w.x, m.x, v.x);
+        update(a, g.y, w.y, m.y, v.y);
+        update(a, g.z, w.z, m.z, v.z);
+        update(a, g.w, w.w, m.w, v.w);
+        *reinterpret_cast<float4*>(weight + at) = w;
+        *reinterpret_cast<float4*>(moment1 + at) = m;
+        *reinterpret_cast<float4*>(moment2 + at) = v;
+    } else {
+        for (int i = 0; i < 4 && at + i < n; ++i) {
+            update(a, grad[at + i], weight[at + i], moment1[at + i], moment2[at + i]);
+        }
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(kNormThreads) squared_norm_fp32(const float* x, long n, double* partial) {
+    squaredNorm(x, n, partial);
+}
+
+extern "C" __global__ void __launch_bounds__(kNormThreads) squared_norm_bf16(const bf16* x, long n, double* partial) {
+    squaredNorm(x, n, partial);
+}
+
+// out[0] += sum of the partials; one block.
+extern "C" __global__ void __launch_bounds__(kNormThreads) add_sum_fp64(const double* partial, int count, float* out) {
+    double sum = 0;
+    for (int i = threadIdx.x; i < count; i += kNormThreads) {
+        sum += partial[i];
+    }
+    sum = blockSum(sum);
+    if (threadIdx.x == 0) {
+        out[0] += static_cast<float>(sum);
+    }
+}

@@ -1,0 +1,102 @@
+// Moves rows by index. One warp per output row; words of 16, 4 or 2 bytes, the widest that the row length and the
+// addresses allow.
+//
+//   gather_rows  out[r, :] = x[index[r] / divisor, :], zeros where the index is -1; any element type, bits unchanged
+//   sum_rows     out[t, :] = sum over j ascending of y[rowOfSlot[t*k + j], :], -1 skipped; FP32, one rounding
+//
+// An index outside the source stops the kernel with a trap: it would read foreign memory.
+
+#include "ops/vector.cuh"
+
+namespace fourfold {
+
+constexpr int kWarps = 8;
+
+template <class W>
+__device__ __forceinline__ W zeroWord() {
+    if constexpr (sizeof(W) == 16) {
+        return make_uint4(0, 0, 0, 0);
+    } else {
+        return 0;
+    }
+}
+
+template <class W>
+__device__ __forceinline__ void gather(const W* x, const int* index, int divisor, W* out, int rows, int sources, int words) {
+    int row = blockIdx.x * kWarps + threadIdx.x / kWarp;
+    if (row >= rows) {
+        return;
+    }
+    int i = index[row];
+    W* to = out + long(row) * words;
+    int lane = threadIdx.x % kWarp;
+    if (i < 0) {
+        for (int w = lane; w < words; w += kWarp) {
+            to[w] = zeroWord<W>();
+        }
+        return;
+    }
+    int source = divisor == 1 ? i : i / divisor;
+    if (source >= sources) {
+        __trap();
+    }
+    const W* from = x + long(source) * words;
+#pragma unroll 4
+    for (int w = lane; w < words; w += kWarp) {
+        to[w] = from[w];
+    }
+}
+
+constexpr int kSlots = 8;
+
+template <class I, class O>
+__device__ __forceinline__ void sum(const I* y, const int* rowOfSlot, int k, O* out, int tokens, int sources, int cols) {
+    int token = blockIdx.x * kWarps + threadIdx.x / kWarp;
+    if (token >= tokens) {
+        return;
+    }
+    const int* slots = rowOfSlot + long(token) * k;
+    O* to = out + long(token) * cols;
+    bool wideIn = aligned(y, cols), wideOut = aligned(out, cols);
+    for (int col = threadIdx.x % kWarp * kVector; col < cols; col += kWarp * kVector) {
+        float total[kVector] = {};
+        for (int first = 0; first < k; first += kSlots) {
+#pragma unroll
+            for (int j = 0; j < kSlots; ++j) {
+                int row = first + j < k ? slots[first + j] : -1;
+                if (row >= sources) {
+                    __trap();
+                }
+                if (row >= 0) {
+                    float v[kVector];
+                    load8(y + long(row) * cols + col, cols - col, wideIn, v);
+#pragma unroll
+                    for (int i = 0; i < kVector; ++i) {
+                        total[i] += v[i];
+                    }
+                }
+            }
+        }
+        store8(to + col, cols - col, wideOut, total);
+    }
+}
+
+}  // namespace fourfold
+
+using namespace fourfold;
+
+#define GATHER(BYTES, W)                                                                                       \
+    extern "C" __global__ void __launch_bounds__(256)                                                          \
+        gather_rows_##BYTES(const W* x, const int* index, int divisor, W* out, int rows, int sources, int words) { \
+        gather(x, index, divisor, out, rows, sources, words);                                                  \
+    }
+GATHER(16, uint4)
+GATHER(4, uint32_t)
+GATHER(2, uint16_t)
+
+#define SUM(S, I, O)                                                                                            \
+    extern "C" __global__ void __launch_bounds__(256)                                                           \
+        sum_rows_##S(const I* y, const int* rowOfSlot, int k, O* out, int tokens, int sources, int cols) {      \
+        sum(y, rowOfSlot, k, out, tokens, sources, cols);                                                       \
+    }
+FOURFOLD_TYPES2(SUM)
