@@ -13,6 +13,9 @@ namespace fourfold {
 constexpr int kWarps = 8;
 constexpr int kStep = kWarp * kVector;
 
+// The sigmoid within two units in the last place: an exact division would take a slow path of many registers.
+__device__ __forceinline__ float gateOf(float x) { return __fdividef(1.f, 1.f + expf(-x)); }
+
 template <bool kSwiglu, class I, class O>
 __device__ __forceinline__ void activate(const I* in, const float* probability, O* out, int rows, int width) {
     int row = blockIdx.x * kWarps + threadIdx.x / kWarp;
@@ -33,7 +36,7 @@ __device__ __forceinline__ void activate(const I* in, const float* probability, 
 #pragma unroll
         for (int i = 0; i < kVector; ++i) {
             if (kSwiglu) {
-                g[i] = g[i] * sigmoid(g[i]) * u[i] * p;
+                g[i] = g[i] * gateOf(g[i]) * u[i] * p;
             } else {
                 float x = fmaxf(g[i], 0.f);
                 g[i] = (isnan(g[i]) ? g[i] : x * x) * p;
@@ -66,7 +69,7 @@ __device__ __forceinline__ void differentiate(
 #pragma unroll
         for (int i = 0; i < kVector; ++i) {
             if (kSwiglu) {
-                float s = sigmoid(g[i]);
+                float s = gateOf(g[i]);
                 float dp = d[i] * p;
                 float gate = g[i];
                 dot += d[i] * (gate * s * u[i]);

@@ -168,8 +168,8 @@ FOURFOLD_TYPES2(FORWARD)
         backward<1>(dy, x, weight, rstd, dx, accumulate, partial, rows, cols);                             \
     }                                                                                                      \
     extern "C" __global__ void __launch_bounds__(512)                                                      \
-        rms_norm_backward4_##S(const D* dy, const T* x, const float* weight, const float* rstd, G* dx,     \
+        rms_norm_backward2_##S(const D* dy, const T* x, const float* weight, const float* rstd, G* dx,     \
                                int accumulate, float* partial, int rows, int cols) {                       \
-        backward<4>(dy, x, weight, rstd, dx, accumulate, partial, rows, cols);                             \
+        backward<2>(dy, x, weight, rstd, dx, accumulate, partial, rows, cols);                             \
     }
 FOURFOLD_TYPES3(BACKWARD)

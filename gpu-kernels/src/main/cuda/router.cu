@@ -34,6 +34,12 @@ __device__ __forceinline__ int warpBest(uint32_t key, int index) {
     return static_cast<int>(__reduce_min_sync(kAllLanes, key == best ? uint32_t(index) : 0xffffffffu));
 }
 
+// a / b, correctly rounded for normal results, given reciprocal = 1 / b (Markstein): no slow path to call.
+__device__ __forceinline__ float divide(float a, float b, float reciprocal) {
+    float q = __fmul_rn(a, reciprocal);
+    return __fmaf_rn(__fmaf_rn(-q, b, a), reciprocal, q);
+}
+
 template <int kPerLane>
 struct Row {
     float v[kPerLane];
@@ -169,13 +175,15 @@ __device__ __forceinline__ void route(
         if (spec.score == kSigmoid) {
 #pragma unroll
             for (int j = 0; j < kPerLane; ++j) {
-                s.v[j] = sigmoid(s.v[j]);
+                float below = 1.f + expf(-s.v[j]);
+                s.v[j] = isinf(below) ? 0.f : divide(1.f, below, __frcp_rn(below));
             }
         } else {
             float total = s.exponentiate().y;
+            float reciprocal = 1.f / total;
 #pragma unroll
             for (int j = 0; j < kPerLane; ++j) {
-                s.v[j] /= total;
+                s.v[j] = divide(s.v[j], total, reciprocal);
             }
         }
         s.store(scores + long(token) * spec.experts, spec.experts);
@@ -312,13 +320,14 @@ __device__ __forceinline__ void balanceLoss(
     for (int token = blockIdx.x * kWarps + threadIdx.x / kWarp; token < tokens; token += gridDim.x * kWarps) {
         Row<kPerLane> p;
         p.load(scores + long(token) * experts, experts, 0.f);
-        float sum = 1.f, mean = 0.f;
+        float sum = 1.f, mean = 0.f, reciprocal = 1.f;
         if (normalize) {
             sum = p.sum() + kLeastSum;
+            reciprocal = 1.f / sum;
             float dot = 0.f;
 #pragma unroll
             for (int j = 0; j < kPerLane; ++j) {
-                p.v[j] /= sum;
+                p.v[j] = divide(p.v[j], sum, reciprocal);
                 dot += g.v[j] * p.v[j];
             }
             mean = groupSum(dot);
@@ -332,7 +341,7 @@ __device__ __forceinline__ void balanceLoss(
             d.load(dscores + long(token) * experts, experts, 0.f);
 #pragma unroll
             for (int j = 0; j < kPerLane; ++j) {
-                d.v[j] += (g.v[j] - mean) / sum;
+                d.v[j] += divide(g.v[j] - mean, sum, reciprocal);
             }
             d.store(dscores + long(token) * experts, experts);
         }
