@@ -34,6 +34,13 @@ __device__ __forceinline__ int warpBest(uint32_t key, int index) {
     return static_cast<int>(__reduce_min_sync(kAllLanes, key == best ? uint32_t(index) : 0xffffffffu));
 }
 
+// 1 / x for a normal x, one Newton step after the approximation.
+__device__ __forceinline__ float reciprocalOf(float x) {
+    float r;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+    return __fmaf_rn(__fmaf_rn(-x, r, 1.f), r, r);
+}
+
 // a / b, correctly rounded for normal results, given reciprocal = 1 / b (Markstein): no slow path to call.
 __device__ __forceinline__ float divide(float a, float b, float reciprocal) {
     float q = __fmul_rn(a, reciprocal);
@@ -142,8 +149,10 @@ __device__ __forceinline__ void excludeWeakGroups(const Spec& spec, const Row<kP
     int lane = threadIdx.x % kWarp;
     int size = spec.experts / spec.groups;
     float groupScore = 0.f;
+#pragma unroll 1
     for (int g = 0; g < spec.groups; ++g) {
         float total = 0.f;
+#pragma unroll 1
         for (int i = 0; i < spec.k / spec.groupTopK; ++i) {
             total += selection.at(takeBest(keys, g * size, (g + 1) * size));
         }
@@ -168,60 +177,67 @@ template <int kPerLane>
 __device__ __forceinline__ void route(
     const Spec& spec, const float* logits, const float* bias, float* scores, int* experts, float* weights, int* counts, int tokens) {
     int lane = threadIdx.x % kWarp;
-    for (int token = blockIdx.x * kWarps + threadIdx.x / kWarp; token < tokens; token += gridDim.x * kWarps) {
-        Row<kPerLane> z, s;
-        z.load(logits + long(token) * spec.experts, spec.experts, -INFINITY);
-        s = z;
-        if (spec.score == kSigmoid) {
+    int token = blockIdx.x * kWarps + threadIdx.x / kWarp;
+    if (token >= tokens) {
+        return;
+    }
+    Row<kPerLane> z, s;
+    z.load(logits + long(token) * spec.experts, spec.experts, -INFINITY);
+    s = z;
+    if (spec.score == kSigmoid) {
 #pragma unroll
-            for (int j = 0; j < kPerLane; ++j) {
-                float below = 1.f + expf(-s.v[j]);
-                s.v[j] = isinf(below) ? 0.f : divide(1.f, below, __frcp_rn(below));
-            }
-        } else {
-            float total = s.exponentiate().y;
-            float reciprocal = 1.f / total;
+        for (int j = 0; j < kPerLane; ++j) {
+            float below = 1.f + expf(-s.v[j]);
+            s.v[j] = below > 1e37f ? 0.f : divide(1.f, below, reciprocalOf(below));
+        }
+    } else {
+        float total = s.exponentiate().y;
+        float reciprocal = reciprocalOf(total);
 #pragma unroll
-            for (int j = 0; j < kPerLane; ++j) {
-                s.v[j] = divide(s.v[j], total, reciprocal);
-            }
+        for (int j = 0; j < kPerLane; ++j) {
+            s.v[j] = divide(s.v[j], total, reciprocal);
         }
-        s.store(scores + long(token) * spec.experts, spec.experts);
-        const Row<kPerLane>& value = spec.score == kTopKSoftmax ? z : s;
-        Row<kPerLane> selection = value;
-        if (bias != nullptr) {
-            Row<kPerLane> b;
-            b.load(bias, spec.experts, 0.f);
+    }
+    s.store(scores + long(token) * spec.experts, spec.experts);
+    Row<kPerLane> value;
 #pragma unroll
-            for (int j = 0; j < kPerLane; ++j) {
-                selection.v[j] += b.v[j];
-            }
+    for (int j = 0; j < kPerLane; ++j) {
+        value.v[j] = spec.score == kTopKSoftmax ? z.v[j] : s.v[j];
+    }
+    Row<kPerLane> selection = value;
+    if (bias != nullptr) {
+        Row<kPerLane> b;
+        b.load(bias, spec.experts, 0.f);
+#pragma unroll
+        for (int j = 0; j < kPerLane; ++j) {
+            selection.v[j] += b.v[j];
         }
-        uint32_t keys[kPerLane];
-        keysOf(selection, spec.experts, keys);
-        if (spec.groups > 1) {
-            excludeWeakGroups(spec, selection, keys);
-        }
-        int chosen = 0;
-        float weight = spec.score == kTopKSoftmax ? -INFINITY : 0.f;
-        for (int j = 0; j < spec.k; ++j) {
-            int best = takeBest(keys, 0, spec.experts);
-            float w = value.at(best);
-            chosen = lane == j ? best : chosen;
-            weight = lane == j ? w : weight;
-        }
-        float divisor = 1.f;
-        if (spec.score == kTopKSoftmax) {
-            weight = expf(weight - groupMax(weight));
-            divisor = groupSum(weight);
-        } else if (spec.normalize) {
-            divisor = groupSum(weight) + kLeastSum;
-        }
-        if (lane < spec.k) {
-            experts[long(token) * spec.k + lane] = chosen;
-            weights[long(token) * spec.k + lane] = weight / divisor * spec.scale;
-            atomicAdd(counts + chosen, 1);
-        }
+    }
+    uint32_t keys[kPerLane];
+    keysOf(selection, spec.experts, keys);
+    if (spec.groups > 1) {
+        excludeWeakGroups(spec, selection, keys);
+    }
+    int chosen = 0;
+    float weight = spec.score == kTopKSoftmax ? -INFINITY : 0.f;
+#pragma unroll 1
+    for (int j = 0; j < spec.k; ++j) {
+        int best = takeBest(keys, 0, spec.experts);
+        float w = value.at(best);
+        chosen = lane == j ? best : chosen;
+        weight = lane == j ? w : weight;
+    }
+    float divisor = 1.f;
+    if (spec.score == kTopKSoftmax) {
+        weight = expf(weight - groupMax(weight));
+        divisor = groupSum(weight);
+    } else if (spec.normalize) {
+        divisor = groupSum(weight) + kLeastSum;
+    }
+    if (lane < spec.k) {
+        experts[long(token) * spec.k + lane] = chosen;
+        weights[long(token) * spec.k + lane] = divide(weight, divisor, reciprocalOf(divisor)) * spec.scale;
+        atomicAdd(counts + chosen, 1);
     }
 }
 
@@ -230,63 +246,65 @@ __device__ __forceinline__ void routeBackward(
     const Spec& spec, const float* logits, const float* scores, const int* experts, const float* dweights,
     const float* dscores, float* dlogits, int tokens) {
     int lane = threadIdx.x % kWarp;
-    for (int token = blockIdx.x * kWarps + threadIdx.x / kWarp; token < tokens; token += gridDim.x * kWarps) {
-        Row<kPerLane> s, g;
-        s.load(scores + long(token) * spec.experts, spec.experts, 0.f);
-        if (dscores != nullptr) {
-            g.load(dscores + long(token) * spec.experts, spec.experts, 0.f);
-        } else {
-#pragma unroll
-            for (int j = 0; j < kPerLane; ++j) {
-                g.v[j] = 0.f;
-            }
-        }
-        bool mine = lane < spec.k;
-        long slot = long(token) * spec.k + lane;
-        int expert = mine ? experts[slot] : 0;
-        float u = mine ? dweights[slot] * spec.scale : 0.f;
-        float chosenGradient = 0.f;
-        if (spec.score == kTopKSoftmax) {
-            float p = mine ? logits[long(token) * spec.experts + expert] : -INFINITY;
-            p = expf(p - groupMax(p));
-            p /= groupSum(p);
-            chosenGradient = p * (u - groupSum(mine ? u * p : 0.f));
-        } else {
-            float divisor = 1.f, mean = 0.f;
-            if (spec.normalize) {
-                float c = mine ? scores[long(token) * spec.experts + expert] : 0.f;
-                divisor = groupSum(c) + kLeastSum;
-                mean = groupSum(u * c) / divisor;
-            }
-            float ds = (u - mean) / divisor;
-            for (int j = 0; j < spec.k; ++j) {
-                g.addAt(__shfl_sync(kAllLanes, expert, j), __shfl_sync(kAllLanes, ds, j));
-            }
-        }
-        if (spec.score == kSigmoid) {
-#pragma unroll
-            for (int j = 0; j < kPerLane; ++j) {
-                g.v[j] = g.v[j] * s.v[j] * (1.f - s.v[j]);
-            }
-        } else {
-            float dot = 0.f;
-#pragma unroll
-            for (int j = 0; j < kPerLane; ++j) {
-                dot += g.v[j] * s.v[j];
-            }
-            dot = groupSum(dot);
-#pragma unroll
-            for (int j = 0; j < kPerLane; ++j) {
-                g.v[j] = s.v[j] * (g.v[j] - dot);
-            }
-        }
-        if (spec.score == kTopKSoftmax) {
-            for (int j = 0; j < spec.k; ++j) {
-                g.addAt(__shfl_sync(kAllLanes, expert, j), __shfl_sync(kAllLanes, chosenGradient, j));
-            }
-        }
-        g.store(dlogits + long(token) * spec.experts, spec.experts);
+    int token = blockIdx.x * kWarps + threadIdx.x / kWarp;
+    if (token >= tokens) {
+        return;
     }
+    Row<kPerLane> s, g;
+    s.load(scores + long(token) * spec.experts, spec.experts, 0.f);
+    if (dscores != nullptr) {
+        g.load(dscores + long(token) * spec.experts, spec.experts, 0.f);
+    } else {
+#pragma unroll
+        for (int j = 0; j < kPerLane; ++j) {
+            g.v[j] = 0.f;
+        }
+    }
+    bool mine = lane < spec.k;
+    long slot = long(token) * spec.k + lane;
+    int expert = mine ? experts[slot] : 0;
+    float u = mine ? dweights[slot] * spec.scale : 0.f;
+    float chosenGradient = 0.f;
+    if (spec.score == kTopKSoftmax) {
+        float p = mine ? logits[long(token) * spec.experts + expert] : -INFINITY;
+        p = expf(p - groupMax(p));
+        p /= groupSum(p);
+        chosenGradient = p * (u - groupSum(mine ? u * p : 0.f));
+    } else {
+        float divisor = 1.f, mean = 0.f;
+        if (spec.normalize) {
+            float c = mine ? scores[long(token) * spec.experts + expert] : 0.f;
+            divisor = groupSum(c) + kLeastSum;
+            mean = groupSum(u * c) / divisor;
+        }
+        float ds = (u - mean) / divisor;
+        for (int j = 0; j < spec.k; ++j) {
+            g.addAt(__shfl_sync(kAllLanes, expert, j), __shfl_sync(kAllLanes, ds, j));
+        }
+    }
+    if (spec.score == kSigmoid) {
+#pragma unroll
+        for (int j = 0; j < kPerLane; ++j) {
+            g.v[j] = g.v[j] * s.v[j] * (1.f - s.v[j]);
+        }
+    } else {
+        float dot = 0.f;
+#pragma unroll
+        for (int j = 0; j < kPerLane; ++j) {
+            dot += g.v[j] * s.v[j];
+        }
+        dot = groupSum(dot);
+#pragma unroll
+        for (int j = 0; j < kPerLane; ++j) {
+            g.v[j] = s.v[j] * (g.v[j] - dot);
+        }
+    }
+    if (spec.score == kTopKSoftmax) {
+        for (int j = 0; j < spec.k; ++j) {
+            g.addAt(__shfl_sync(kAllLanes, expert, j), __shfl_sync(kAllLanes, chosenGradient, j));
+        }
+    }
+    g.store(dlogits + long(token) * spec.experts, spec.experts);
 }
 
 // Block sums of per-lane columns, warps in order: partial[block, e].
@@ -323,7 +341,7 @@ __device__ __forceinline__ void balanceLoss(
         float sum = 1.f, mean = 0.f, reciprocal = 1.f;
         if (normalize) {
             sum = p.sum() + kLeastSum;
-            reciprocal = 1.f / sum;
+            reciprocal = reciprocalOf(sum);
             float dot = 0.f;
 #pragma unroll
             for (int j = 0; j < kPerLane; ++j) {
