@@ -37,14 +37,12 @@ __device__ __forceinline__ void forward(const Attention& shape, const bf16* qkv,
     int last = min(first + kQueries, shape.sequence) - 1;
     int warpRow = threadIdx.x / kWarp * 16 * kParts;
     int lane = threadIdx.x % kWarp, g = lane / 4, c = lane % 4 * 2;
-    int start[kParts][2];
     float largest[kParts][2], sum[kParts][2];
     float o[kParts][kDim / 8][4] = {};
 #pragma unroll
     for (int m = 0; m < kParts; ++m) {
 #pragma unroll
         for (int h = 0; h < 2; ++h) {
-            start[m][h] = starts[min(first + warpRow + m * 16 + g + h * 8, shape.sequence - 1)];
             largest[m][h] = -INFINITY;
             sum[m][h] = 0.f;
         }
@@ -89,6 +87,7 @@ __device__ __forceinline__ void forward(const Attention& shape, const bf16* qkv,
 #pragma unroll
             for (int h = 0; h < 2; ++h) {
                 int row = first + warpRow + m * 16 + g + h * 8;
+                int start = masked ? starts[min(row, shape.sequence - 1)] : 0;
                 float top = largest[m][h];
 #pragma unroll
                 for (int n = 0; n < kTiles; ++n) {
@@ -96,7 +95,7 @@ __device__ __forceinline__ void forward(const Attention& shape, const bf16* qkv,
                     for (int i = 0; i < 2; ++i) {
                         float& x = s[m][n][h * 2 + i];
                         int j = key + n * 8 + c + i;
-                        if (masked && (j > row || j < start[m][h])) {
+                        if (masked && (j > row || j < start)) {
                             x = -INFINITY;
                         }
                         top = fmaxf(top, x);

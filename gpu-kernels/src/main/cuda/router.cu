@@ -1,5 +1,5 @@
 // The router in one kernel: scores, selection (bias, groups), weights and expert counts; one warp per token, the E
-// values of a token in registers, expert e = lane + 32 j. E up to 1024, k and the groups up to 32. All FP32.
+// values of a token in registers, expert e = lane + 32 j. E up to 512, k and the groups up to 32. All FP32.
 //
 //   SOFTMAX_TOP_K (0)  s = softmax(z), select by s + b, w = s (/ sum of the chosen + 1e-20 when normalizing)
 //   TOP_K_SOFTMAX (1)  s = softmax(z), select by z + b, w = softmax of the chosen z
@@ -431,4 +431,3 @@ ROUTER(2)
 ROUTER(4)
 ROUTER(8)
 ROUTER(16)
-ROUTER(32)
