@@ -52,7 +52,8 @@ __device__ __forceinline__ void backward(
     T* to = dtable + long(token) * cols + col;
     float sum[kVector];
     load8(to, cols - col, wideT, sum);
-    constexpr int kAhead = 4;
+    constexpr int kAhead = 3;
+#pragma unroll 1
     for (int i = first; i < count; i += kAhead) {
         float v[kAhead][kVector];
         bool same[kAhead];

@@ -27,6 +27,12 @@ public final class CudaBackend implements Backend {
     private final CudaRuntime runtime;
     private final CudaGemmOps gemm;
     private final QuantizeOps quantize;
+    private final CudaElementwiseOps elementwise;
+    private final NormOps norm;
+    private final AttentionOps attention;
+    private final MoeOps moe;
+    private final LossOps loss;
+    private final OptimizerOps optimizer;
 
     public CudaBackend(int ordinal) {
         this(ordinal, Map.of());
@@ -41,6 +47,12 @@ public final class CudaBackend implements Backend {
         runtime = new CudaRuntime(device, memory, kernels);
         gemm = new CudaGemmOps(runtime);
         quantize = new CudaQuantizeOps(runtime);
+        elementwise = new CudaElementwiseOps(runtime);
+        norm = new CudaNormOps(runtime);
+        attention = new CudaAttentionOps(runtime);
+        moe = new CudaMoeOps(runtime);
+        loss = new CudaLossOps(runtime, gemm, quantize, elementwise);
+        optimizer = new CudaOptimizerOps(runtime);
     }
 
     /** The parts the operations are made of; for tests and benchmarks of kernels. */
@@ -85,7 +97,7 @@ public final class CudaBackend implements Backend {
 
     @Override
     public ElementwiseOps elementwise() {
-        throw missing("element-wise operations");
+        return elementwise;
     }
 
     @Override
@@ -100,37 +112,34 @@ public final class CudaBackend implements Backend {
 
     @Override
     public NormOps norm() {
-        throw missing("norms");
+        return norm;
     }
 
     @Override
     public AttentionOps attention() {
-        throw missing("attention");
+        return attention;
     }
 
     @Override
     public MoeOps moe() {
-        throw missing("routing and permutation");
+        return moe;
     }
 
     @Override
     public LossOps loss() {
-        throw missing("losses");
+        return loss;
     }
 
     @Override
     public OptimizerOps optimizer() {
-        throw missing("the optimizer");
-    }
-
-    private static UnsupportedOperationException missing(String what) {
-        return new UnsupportedOperationException(what + " are not on the CUDA backend yet; use run.backend=cpu");
+        return optimizer;
     }
 
     @Override
     public void close() {
         device.stream().synchronize();
         gemm.close();
+        elementwise.close();
         kernels.close();
         memory.close();
         arena.close();
