@@ -12,10 +12,12 @@ import io.fourfold.train.RunIdentity;
 import io.fourfold.train.TrainResult;
 import io.fourfold.train.TrainingException;
 import java.io.IOException;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Objects;
+import java.util.Optional;
 import java.util.UUID;
 import java.util.stream.IntStream;
 import org.apache.spark.SparkContext;
@@ -59,6 +61,21 @@ public final class TrainJob {
         RunIdentity identity = new RunIdentity(resolved.sha256(), tokenizer, Version.current());
         RunStorage folder = openFolder(config, spark);
         Preflight.check(spark, ranks, folder);
+        Optional<Path> local = RunFolders.localPath(config.run().dir());
+        try (RunLock lock = local.isPresent() ? RunLock.acquire(local.get()) : null) {
+            return train(config, spark, folder, resolved, identity, plan, setup);
+        }
+    }
+
+    private static TrainResult train(
+            FourfoldConfig config,
+            SparkContext spark,
+            RunStorage folder,
+            ResolvedConfig resolved,
+            RunIdentity identity,
+            Plan plan,
+            RankSetup setup) {
+        int ranks = config.parallel().worldSize();
         writeFacts(folder, resolved, plan);
         String runId = spark.applicationId() + "-" + UUID.randomUUID();
         RankTask task = new RankTask(
