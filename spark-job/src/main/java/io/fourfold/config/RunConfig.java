@@ -7,7 +7,7 @@ public record RunConfig(
         @Setting(doc = "Folder of the run.", value = "runs/run")
         String dir,
 
-        @Setting(doc = "cpu, cuda or auto (cuda when a GPU is there).", value = "auto")
+        @Setting(doc = "cpu, cuda or auto (cuda when a GPU is there and can train this configuration).", value = "auto")
         BackendKind backend,
 
         @Setting(doc = "OpenBLAS threads per rank (CPU backend).", value = "1", min = 1)

@@ -2,6 +2,7 @@ package io.fourfold.config;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 
 /**
  * What a sound configuration may ask for and this version cannot train yet. Planning such a configuration is allowed, so
@@ -25,6 +26,31 @@ public final class VersionLimits {
                 parallel.expertTensorParallelSize(),
                 "expert tensor parallelism");
         degree(problems, "virtual_stages", parallel.virtualStages(), "interleaved pipeline parallelism");
+        if (config.run().backend() == RunConfig.BackendKind.CUDA) {
+            problems.addAll(cudaProblems(config));
+        }
+        return problems;
+    }
+
+    /** Why this version's CUDA backend cannot train the configuration; {@code run.backend: auto} then takes the CPU. */
+    public static List<Problem> cudaProblems(FourfoldConfig config) {
+        List<Problem> problems = new ArrayList<>();
+        int ranks = config.parallel().worldSize();
+        if (ranks > 1) {
+            problems.add(Problem.error(
+                    "parallel.world_size",
+                    ranks,
+                    "training on several GPUs" + SUFFIX,
+                    "set it to 1 for one GPU, or run.backend to cpu"));
+        }
+        RecipeConfig.Kind recipe = config.recipe().kind();
+        if (recipe == RecipeConfig.Kind.FP8 || recipe == RecipeConfig.Kind.MXFP4) {
+            problems.add(Problem.error(
+                    "recipe.kind",
+                    recipe.name().toLowerCase(Locale.ROOT),
+                    "this recipe on a GPU" + SUFFIX + " (fp32, bf16 and nvfp4 are)",
+                    "choose one of those, or set run.backend to cpu"));
+        }
         return problems;
     }
 

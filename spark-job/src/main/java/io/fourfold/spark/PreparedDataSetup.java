@@ -1,6 +1,8 @@
 package io.fourfold.spark;
 
 import io.fourfold.config.FourfoldConfig;
+import io.fourfold.config.Problem;
+import io.fourfold.config.VersionLimits;
 import io.fourfold.data.BatchReader;
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.cpu.CpuBackend;
@@ -11,6 +13,7 @@ import io.fourfold.spark.prep.PreparedData;
 import io.fourfold.train.RunIdentity;
 import io.fourfold.train.TrainableModel;
 import io.fourfold.train.Trainer;
+import java.util.List;
 import org.apache.spark.deploy.SparkHadoopUtil;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -31,7 +34,10 @@ final class PreparedDataSetup implements RankSetup {
     }
 
     private static Backend automatic(FourfoldConfig config) {
-        String reason = CudaDevice.unavailableBecause();
+        List<Problem> limits = VersionLimits.cudaProblems(config);
+        String reason = limits.isEmpty()
+                ? CudaDevice.unavailableBecause()
+                : limits.get(0).rule();
         if (reason == null) {
             return new CudaBackend(0);
         }

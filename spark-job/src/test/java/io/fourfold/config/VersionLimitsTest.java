@@ -1,0 +1,39 @@
+package io.fourfold.config;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.nio.file.Path;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+
+final class VersionLimitsTest {
+    private static FourfoldConfig tiny(String... sets) {
+        Path file = Path.of(System.getProperty("fourfold.root"), "conf/run/tiny.yaml");
+        return ConfigLoader.load(List.of(file), List.of(sets)).config();
+    }
+
+    @Test
+    void oneGpuTrainsTheRecipesItHas() {
+        String one = "parallel={world_size: 1, expert_parallel_size: 1}";
+        for (String recipe : List.of("fp32", "bf16", "nvfp4")) {
+            assertThat(VersionLimits.problems(tiny(one, "run.backend=cuda", "recipe.kind=" + recipe)))
+                    .as(recipe)
+                    .isEmpty();
+        }
+    }
+
+    @Test
+    void cudaRefusesSeveralRanksAndTheOtherRecipes() {
+        FourfoldConfig config = tiny("parallel.world_size=2", "run.backend=cuda", "recipe.kind=mxfp4");
+        assertThat(VersionLimits.problems(config))
+                .extracting(Problem::key)
+                .contains("parallel.world_size", "recipe.kind");
+    }
+
+    @Test
+    void automaticChoiceIsNeverRefused() {
+        FourfoldConfig config = tiny("parallel.world_size=2", "run.backend=auto", "recipe.kind=mxfp4");
+        assertThat(VersionLimits.problems(config)).isEmpty();
+        assertThat(VersionLimits.cudaProblems(config)).hasSize(2);
+    }
+}
