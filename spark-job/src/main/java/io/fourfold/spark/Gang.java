@@ -157,8 +157,9 @@ record Gang(List<Member> members) {
         try {
             return MAPPER.readValue(json, Member.class);
         } catch (JsonProcessingException e) {
-            throw launch("a task sent '" + json + "' instead of its description: it runs another program version ("
-                    + e.getOriginalMessage() + ")");
+            // Not the text itself: it may hold the task's share of the connections' secret.
+            throw launch("a task sent " + json.length() + " characters that are not its description: it runs another"
+                    + " program version (" + e.getOriginalMessage() + ")");
         }
     }
 
