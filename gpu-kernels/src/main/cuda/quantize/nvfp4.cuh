@@ -112,14 +112,6 @@ __device__ __forceinline__ uint32_t packBf16Pair(float low, float high) {
     return *reinterpret_cast<uint32_t*>(&pair);
 }
 
-// Largest magnitude of two packed BF16 pairs, elementwise.
-__device__ __forceinline__ uint32_t maxMagnitude(uint32_t a, uint32_t b) {
-    __nv_bfloat162 m = __hmax2(*reinterpret_cast<__nv_bfloat162*>(&a), *reinterpret_cast<__nv_bfloat162*>(&b));
-    return *reinterpret_cast<uint32_t*>(&m);
-}
-
-constexpr uint32_t kMagnitudeMask = 0x7FFF7FFFu;
-
 // Signs of the random Hadamard transform, the same for a whole run: bit i set = row i is negated. As in
 // io.fourfold.kernels.quant.Hadamard16; known at compile time so that they cost nothing.
 constexpr uint32_t kHadamardSigns = 0xD7E8u;
