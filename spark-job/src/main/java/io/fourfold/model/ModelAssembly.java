@@ -18,6 +18,7 @@ import io.fourfold.parallel.ParallelMapping;
 import io.fourfold.parallel.ProcessGroups;
 import io.fourfold.precision.Recipe;
 import java.util.ArrayList;
+import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.IntStream;
@@ -40,11 +41,7 @@ final class ModelAssembly {
                 new ParameterDeclarations(model, expertGroup.rank() * localExperts, localExperts);
         ParameterStore.Builder builder = new ParameterStore.Builder();
         declarations.declare(builder);
-        ParameterStore store = builder.build(
-                backend,
-                Map.of(
-                        Kind.DENSE, groups.mapping().size(Axis.DP_CP) * SHARD_ALIGNMENT,
-                        Kind.EXPERT, groups.mapping().size(Axis.EDP) * SHARD_ALIGNMENT));
+        ParameterStore store = builder.build(backend, padding(groups.mapping()));
         MoeState moe = moeState(model, backend, groups, store);
         TokenDispatcher dispatcher = model.moe() == null
                 ? null
@@ -52,6 +49,14 @@ final class ModelAssembly {
                         backend, expertGroup, model.moe().experts(), model.moe().topK());
         BlockFactory factory = new BlockFactory(model, recipe, backend, store, declarations, dispatcher, moe.routers());
         return new MoeTransformer(config, backend, recipe, store, factory, moe);
+    }
+
+    private static Map<Kind, Integer> padding(ParallelMapping mapping) {
+        Map<Kind, Integer> padding = new EnumMap<>(Kind.class);
+        for (Kind kind : Kind.values()) {
+            padding.put(kind, mapping.size(kind.replicas()) * SHARD_ALIGNMENT);
+        }
+        return padding;
     }
 
     private static MoeState moeState(ModelConfig model, Backend backend, ProcessGroups groups, ParameterStore store) {
@@ -76,7 +81,7 @@ final class ModelAssembly {
         ExpertLoad load = new ExpertLoad(
                 backend,
                 moe,
-                groups.get(Axis.DP_CP),
+                groups.get(Axis.STAGE),
                 scope.zeros(DType.FP32, layers.size(), moe.experts()),
                 biases,
                 previousLoads);

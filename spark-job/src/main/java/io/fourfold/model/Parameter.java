@@ -1,6 +1,7 @@
 package io.fourfold.model;
 
 import io.fourfold.kernels.tensor.Tensor;
+import io.fourfold.parallel.Axis;
 import java.util.List;
 
 /**
@@ -18,10 +19,23 @@ public record Parameter(
         String name, Kind kind, long offset, Tensor weight, Tensor grad, boolean decay, List<Piece> pieces) {
     /** Over which ranks a parameter is replicated. */
     public enum Kind {
-        /** Replicated over DP x CP. */
-        DENSE,
+        /** Sharded over TP, replicated over DP x CP. */
+        DENSE(Axis.DP_CP),
+        /** Whole on every rank of a stage: norms, routers. TP ranks see different tokens, so TP takes part in the sum. */
+        REPLICATED(Axis.STAGE),
         /** Replicated over EDP. */
-        EXPERT
+        EXPERT(Axis.EDP);
+
+        private final Axis replicas;
+
+        Kind(Axis replicas) {
+            this.replicas = replicas;
+        }
+
+        /** The ranks that hold the same parameters: gradients are summed and optimizer states split over them. */
+        public Axis replicas() {
+            return replicas;
+        }
     }
 
     public Parameter {

@@ -105,7 +105,7 @@ record ParameterDeclarations(ModelConfig model, int firstExpert, int localExpert
     private void experts(ParameterStore.Builder store, int layer, MoeConfig moe) {
         int hidden = model.hiddenSize();
         int inner = moe.intermediateSize();
-        matrix(store, local(layer, "moe.router"), ParameterNames.router(layer), moe.experts(), hidden);
+        replicated(store, local(layer, "moe.router"), ParameterNames.router(layer), moe.experts(), hidden);
         if (moe.router().biasUpdateRate() > 0) {
             store.declareState(ParameterNames.expertBias(layer), Shape.of(moe.experts()));
         }
@@ -140,7 +140,7 @@ record ParameterDeclarations(ModelConfig model, int firstExpert, int localExpert
         fusedUp(store, local(layer, "moe.shared.up"), gate, ParameterNames.shared(layer, "up"), inner);
         matrix(store, local(layer, "moe.shared.down"), ParameterNames.shared(layer, "down"), hidden, inner);
         if (shared.gated()) {
-            matrix(store, local(layer, "moe.shared_gate"), ParameterNames.sharedGate(layer), 1, hidden);
+            replicated(store, local(layer, "moe.shared_gate"), ParameterNames.sharedGate(layer), 1, hidden);
         }
     }
 
@@ -176,7 +176,11 @@ record ParameterDeclarations(ModelConfig model, int firstExpert, int localExpert
         store.declare(local, Kind.DENSE, Shape.of(rows, cols), true, List.of(Piece.whole(global, 0, rows, cols)));
     }
 
+    private static void replicated(ParameterStore.Builder store, String local, String global, int rows, int cols) {
+        store.declare(local, Kind.REPLICATED, Shape.of(rows, cols), true, List.of(Piece.whole(global, 0, rows, cols)));
+    }
+
     private static void vector(ParameterStore.Builder store, String local, String global, int size) {
-        store.declare(local, Kind.DENSE, Shape.of(size), false, List.of(Piece.whole(global, 0, size)));
+        store.declare(local, Kind.REPLICATED, Shape.of(size), false, List.of(Piece.whole(global, 0, size)));
     }
 }

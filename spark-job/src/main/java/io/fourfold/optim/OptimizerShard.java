@@ -13,7 +13,6 @@ import io.fourfold.model.Parameter;
 import io.fourfold.model.ParameterStore;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.function.Predicate;
 
 /** This rank's part of the flat buffer of one kind: equal parts over the ranks that hold the same parameters. */
 final class OptimizerShard {
@@ -93,8 +92,8 @@ final class OptimizerShard {
         }
     }
 
-    /** Squared norm of each segment, in segment order; those that another rank counts are zero. */
-    double[] squaredNorms(Predicate<Parameter> counted) {
+    /** Squared norm of each segment, in segment order. */
+    double[] squaredNorms() {
         if (segments.isEmpty()) {
             return new double[0];
         }
@@ -102,10 +101,8 @@ final class OptimizerShard {
             Tensor sums = scope.zeros(DType.FP32, segments.size());
             for (int i = 0; i < segments.size(); i++) {
                 Segment segment = segments.get(i);
-                if (counted.test(segment.parameter())) {
-                    backend.optimizer()
-                            .addSquaredNorm(part(grads, segment.from(), segment.to()), sums.view(i, Shape.of(1)));
-                }
+                backend.optimizer()
+                        .addSquaredNorm(part(grads, segment.from(), segment.to()), sums.view(i, Shape.of(1)));
             }
             float[] host = backend.download(sums);
             double[] squares = new double[host.length];

@@ -9,14 +9,14 @@ import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
 import io.fourfold.model.Parameter;
 import io.fourfold.model.ParameterStore;
+import io.fourfold.parallel.ProcessGroups;
 import java.util.EnumMap;
 import java.util.Map;
 import java.util.Objects;
-import java.util.function.Predicate;
 
 /**
  * AdamW with decoupled weight decay (arXiv:1711.05101) whose FP32 moments exist once over the ranks that hold the same
- * parameters (ZeRO-1, arXiv:1910.02054): dense ones over DP x CP, experts over EDP. A step is: {@link #reduceGradients},
+ * parameters (ZeRO-1, arXiv:1910.02054), see {@link Parameter.Kind}. A step is: {@link #reduceGradients},
  * {@link #gradientNorm}, then {@link #step}.
  *
  * <p>Gradients come scaled by 1 / (counted labels of the global batch), so reductions are plain sums, those of experts too.
@@ -26,36 +26,43 @@ public final class ShardedAdamW implements AutoCloseable {
     private final Backend backend;
     private final TrainConfig.OptimizerConfig config;
     private final Communicator world;
-    private final Predicate<Parameter> counted;
     private final TensorScope moments;
     private final TensorScope gradients;
     private final Map<Parameter.Kind, OptimizerShard> shards = new EnumMap<>(Parameter.Kind.class);
 
+    /** Over the groups of a mapping. */
+    public ShardedAdamW(
+            Backend backend, ParameterStore store, TrainConfig.OptimizerConfig config, ProcessGroups groups) {
+        this(backend, store, config, replicas(groups), groups.world());
+    }
+
     /**
-     * @param denseReplicas the DP x CP group
-     * @param expertReplicas the EDP group
+     * @param replicas for each kind the ranks that hold the same parameters of it
      * @param world all ranks
-     * @param counted parameters whose gradient this rank adds to the global norm; false for a copy that another
-     *     tensor parallel rank counts
      */
     public ShardedAdamW(
             Backend backend,
             ParameterStore store,
             TrainConfig.OptimizerConfig config,
-            Communicator denseReplicas,
-            Communicator expertReplicas,
-            Communicator world,
-            Predicate<Parameter> counted) {
+            Map<Parameter.Kind, Communicator> replicas,
+            Communicator world) {
         this.backend = backend;
         this.config = config;
         this.world = world;
-        this.counted = counted;
         moments = backend.scope(Region.OPTIMIZER);
         gradients = backend.scope(Region.GRADIENTS);
         for (Parameter.Kind kind : Parameter.Kind.values()) {
-            Communicator replicas = kind == Parameter.Kind.DENSE ? denseReplicas : expertReplicas;
-            shards.put(kind, new OptimizerShard(backend, store, kind, replicas, moments, gradients));
+            Communicator group = Objects.requireNonNull(replicas.get(kind), () -> "no group for " + kind);
+            shards.put(kind, new OptimizerShard(backend, store, kind, group, moments, gradients));
         }
+    }
+
+    private static Map<Parameter.Kind, Communicator> replicas(ProcessGroups groups) {
+        Map<Parameter.Kind, Communicator> replicas = new EnumMap<>(Parameter.Kind.class);
+        for (Parameter.Kind kind : Parameter.Kind.values()) {
+            replicas.put(kind, groups.get(kind.replicas()));
+        }
+        return replicas;
     }
 
     /** Sums gradients over the replicas; this rank then holds its shard of the sum. */
@@ -71,7 +78,7 @@ public final class ShardedAdamW implements AutoCloseable {
         double sum = 0;
         String nonFinite = null;
         for (OptimizerShard shard : shards.values()) {
-            double[] squares = shard.squaredNorms(counted);
+            double[] squares = shard.squaredNorms();
             for (int i = 0; i < squares.length; i++) {
                 sum += squares[i];
                 if (nonFinite == null && !Double.isFinite(squares[i])) {

@@ -5,15 +5,11 @@ import io.fourfold.checkpoint.CheckpointStore;
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.metrics.EventKind;
 import io.fourfold.model.MoeTransformer;
-import io.fourfold.model.Parameter;
-import io.fourfold.model.Piece;
 import io.fourfold.optim.ShardedAdamW;
-import io.fourfold.parallel.Axis;
 import io.fourfold.parallel.ParallelMapping;
 import io.fourfold.parallel.ProcessGroups;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.function.Predicate;
 
 /**
  * Trains one rank from the newest checkpoint, or from the start, to the last step. Plain Java: every rank of the world
@@ -74,10 +70,7 @@ public final class Trainer {
                         inputs.backend(),
                         model.parameters(),
                         config.train().optimizer(),
-                        groups.get(Axis.DP_CP),
-                        groups.get(Axis.EDP),
-                        groups.world(),
-                        countedHere(mapping, groups.rank()))) {
+                        groups)) {
             WorldAgreement agreement = new WorldAgreement(inputs.backend(), groups.world());
             CheckpointStore store = new CheckpointStore(inputs.run());
             TrainingState state = new TrainingState(inputs.backend(), model.parameters(), optimizer, groups);
@@ -111,16 +104,5 @@ public final class Trainer {
                     "continuing after step " + identity.step() + " from " + checkpoint.location() + changed));
             return new Progress(identity.step(), identity.samples(), identity.tokens());
         }
-    }
-
-    /**
-     * Dense parameters that are whole on every tensor parallel rank (norms) are counted in the gradient norm by the first
-     * one only; shards and experts exist once.
-     */
-    private static Predicate<Parameter> countedHere(ParallelMapping mapping, int rank) {
-        boolean first = mapping.coordinate(Axis.TP, rank) == 0;
-        return parameter -> first
-                || parameter.kind() == Parameter.Kind.EXPERT
-                || !parameter.pieces().stream().allMatch(Piece::isWhole);
     }
 }

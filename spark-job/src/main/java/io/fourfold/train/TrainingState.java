@@ -47,8 +47,7 @@ final class TrainingState {
             shards.add(new TensorSection(Quantity.MOMENT1, layout, optimizer.moment1(kind)));
             shards.add(new TensorSection(Quantity.MOMENT2, layout, optimizer.moment2(kind)));
         }
-        ownsState = groups.mapping().coordinate(Axis.DP_CP, groups.rank()) == 0
-                && groups.mapping().coordinate(Axis.TP, groups.rank()) == 0;
+        ownsState = groups.mapping().coordinate(Axis.STAGE, groups.rank()) == 0;
     }
 
     /** What this rank writes. */
