@@ -17,7 +17,7 @@ import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Builds the blocks of a model over declared parameters.
+ * Builds the chunks of a model over declared parameters.
  *
  * @param dispatcher null for a model without experts
  * @param routers one for each MoE block, in order
@@ -31,10 +31,24 @@ record BlockFactory(
         @Nullable TokenDispatcher dispatcher,
         List<Router> routers) {
 
-    List<Block> blocks() {
+    /** The whole model as one chunk. */
+    ModelChunk chunk() {
+        Parameter embedding = store.get(ParameterDeclarations.EMBEDDING);
+        return new ModelChunk(
+                model.hiddenSize(),
+                new Embedding(embedding),
+                blocks(0, model.layers()),
+                new OutputHead(
+                        backend,
+                        norm(ParameterDeclarations.FINAL_NORM),
+                        model.tieEmbeddings() ? embedding : store.get(ParameterDeclarations.HEAD)));
+    }
+
+    /** Blocks {@code [from, to)}. */
+    private List<Block> blocks(int from, int to) {
         List<Block> blocks = new ArrayList<>();
         int moeIndex = 0;
-        for (int layer = 0; layer < model.layers(); layer++) {
+        for (int layer = from; layer < to; layer++) {
             MoeConfig moe = model.moe();
             Sublayer feedForward;
             if (moe != null && model.isMoeLayer(layer)) {
@@ -50,7 +64,7 @@ record BlockFactory(
         return blocks;
     }
 
-    RmsNorm norm(String parameter) {
+    private RmsNorm norm(String parameter) {
         return new RmsNorm(store.get(parameter), (float) model.normEpsilon());
     }
 

@@ -48,7 +48,7 @@ final class ModelAssembly {
                 : new TokenDispatcher(
                         backend, expertGroup, model.moe().experts(), model.moe().topK());
         BlockFactory factory = new BlockFactory(model, recipe, backend, store, declarations, dispatcher, moe.routers());
-        return new MoeTransformer(config, backend, recipe, store, factory, moe);
+        return new MoeTransformer(config, backend, recipe, store, factory.chunk(), moe);
     }
 
     private static Map<Kind, Integer> padding(ParallelMapping mapping) {

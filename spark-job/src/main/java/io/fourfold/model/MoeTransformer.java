@@ -11,10 +11,9 @@ import io.fourfold.kernels.tensor.TensorScope;
 import io.fourfold.metrics.StepMetrics.LayerLoad;
 import io.fourfold.parallel.ProcessGroups;
 import io.fourfold.precision.Recipe;
-import java.util.ArrayList;
 import java.util.List;
-import java.util.Objects;
 import java.util.Optional;
+import java.util.function.BiConsumer;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -31,9 +30,7 @@ public final class MoeTransformer implements AutoCloseable {
     private final ModelConfig model;
     private final Recipe recipe;
     private final ParameterStore store;
-    private final Parameter embedding;
-    private final List<Block> blocks;
-    private final OutputHead head;
+    private final ModelChunk chunk;
     private final MoeState moe;
     private final PreparedWeights prepared;
     private @Nullable TensorScope reports;
@@ -44,20 +41,15 @@ public final class MoeTransformer implements AutoCloseable {
             Backend backend,
             Recipe recipe,
             ParameterStore store,
-            BlockFactory factory,
+            ModelChunk chunk,
             MoeState moe) {
         this.backend = backend;
         this.model = config.model();
         this.recipe = recipe;
         this.store = store;
         this.moe = moe;
-        this.embedding = store.get(ParameterDeclarations.EMBEDDING);
-        this.blocks = factory.blocks();
-        this.head = new OutputHead(
-                backend,
-                factory.norm(ParameterDeclarations.FINAL_NORM),
-                model.tieEmbeddings() ? embedding : store.get(ParameterDeclarations.HEAD));
-        this.prepared = new PreparedWeights(backend, recipe, blocks, head);
+        this.chunk = chunk;
+        this.prepared = new PreparedWeights(backend, recipe, List.of(chunk));
     }
 
     /**
@@ -121,24 +113,11 @@ public final class MoeTransformer implements AutoCloseable {
         }
         check(batch);
         MicroBatchReport report = moe.report(reports, batch.samples(), batch.tokenCount());
-        try (TensorScope kept = backend.scope(Region.ACTIVATIONS);
-                TensorScope gradients = backend.scope(Region.WORKSPACE)) {
-            DeviceBatch device = DeviceBatch.upload(batch, backend, kept);
-            Pass pass = new Pass(backend, recipe.activationType(), device, step, true, kept, report, inspector);
-            List<Block.Backward> backwards = new ArrayList<>();
-            Tensor x = embed(pass);
-            for (Block block : blocks) {
-                Block.Result result = block.forward(pass, x);
-                backwards.add(Objects.requireNonNull(result.backward()));
-                x = result.output();
-            }
-            Tensor dstream = gradients.allocate(pass.type(), x.shape());
-            head.loss(pass, x, report.lossPerToken(), dstream);
-            activationBytes = Math.max(activationBytes, kept.allocatedBytes());
-            for (int i = backwards.size() - 1; i >= 0; i--) {
-                backwards.get(i).run(dstream);
-            }
-            backend.elementwise().embeddingBackward(device.tokens(), dstream, embedding.grad());
+        MicroBatch microBatch = new MicroBatch(backend, recipe.activationType(), batch, step, report, inspector);
+        try (ChunkRun run = new ChunkRun(chunk, microBatch)) {
+            Tensor unused = run.forward(null);
+            activationBytes = Math.max(activationBytes, run.keptBytes());
+            unused = run.backward();
         }
         return moe.result(report, batch, step);
     }
@@ -162,7 +141,7 @@ public final class MoeTransformer implements AutoCloseable {
         check(batch);
         try (TensorScope scope = backend.scope(Region.WORKSPACE)) {
             Tensor lossPerToken = scope.allocate(DType.FP32, batch.tokenCount());
-            forward(batch, precision, (pass, x) -> head.loss(pass, x, lossPerToken, null));
+            forward(batch, precision, (pass, x) -> chunk.requireHead().loss(pass, x, lossPerToken, null));
             double sum = 0;
             for (float loss : backend.download(lossPerToken)) {
                 sum += loss;
@@ -191,43 +170,18 @@ public final class MoeTransformer implements AutoCloseable {
         check(batch);
         try (TensorScope scope = backend.scope(Region.WORKSPACE)) {
             Tensor logits = scope.allocate(DType.FP32, tokens.length - firstRow, model.vocabSize());
-            forward(batch, precision, (pass, x) -> head.logits(pass, x.rows(firstRow, tokens.length), logits));
+            forward(batch, precision, (pass, x) -> chunk.requireHead().logits(pass, x.rows(firstRow, tokens.length), logits));
             return backend.download(logits);
         }
     }
 
-    /** What to do with the last hidden state. */
-    private interface Ending {
-        void accept(Pass pass, Tensor hidden);
-    }
-
-    /** Forward only; a block's memory is released as soon as the next one is done. */
-    private void forward(Batch batch, EvaluationPrecision precision, Ending ending) {
+    private void forward(Batch batch, EvaluationPrecision precision, BiConsumer<Pass, Tensor> ending) {
         StepContext step = prepared.forEvaluation(precision);
-        TensorScope current = backend.scope(Region.ACTIVATIONS);
-        try (TensorScope outer = backend.scope(Region.ACTIVATIONS)) {
-            DeviceBatch device = DeviceBatch.upload(batch, backend, outer);
-            Pass pass = new Pass(backend, recipe.activationType(), device, step, false, outer, null, null);
-            Tensor x = embed(pass.withKept(current));
-            for (Block block : blocks) {
-                TensorScope next = backend.scope(Region.ACTIVATIONS);
-                TensorScope done = current;
-                current = next;
-                try (done) {
-                    x = block.forward(pass.withKept(next), x).output();
-                }
-            }
-            ending.accept(pass, x);
-        } finally {
-            current.close();
+        try (TensorScope scope = backend.scope(Region.ACTIVATIONS)) {
+            DeviceBatch device = DeviceBatch.upload(batch, backend, scope);
+            Pass pass = new Pass(backend, recipe.activationType(), device, step, false, scope, null, null);
+            chunk.evaluate(pass, null, ending);
         }
-    }
-
-    private Tensor embed(Pass pass) {
-        Tensor x = pass.kept().allocate(pass.type(), pass.tokens(), model.hiddenSize());
-        backend.elementwise().embedding(pass.batch().tokens(), embedding.weight(), x);
-        pass.inspect("forward", -1, "embedding output", x);
-        return x;
     }
 
     /** Largest activation memory that a micro-batch held so far, in device bytes. */

@@ -18,17 +18,15 @@ final class PreparedWeights implements AutoCloseable {
 
     private final Backend backend;
     private final Recipe recipe;
-    private final List<Block> blocks;
-    private final OutputHead head;
+    private final List<ModelChunk> chunks;
     private @Nullable TensorScope scope;
     private State state = State.NONE;
     private int step;
 
-    PreparedWeights(Backend backend, Recipe recipe, List<Block> blocks, OutputHead head) {
+    PreparedWeights(Backend backend, Recipe recipe, List<ModelChunk> chunks) {
         this.backend = backend;
         this.recipe = recipe;
-        this.blocks = List.copyOf(blocks);
-        this.head = head;
+        this.chunks = List.copyOf(chunks);
     }
 
     void forStep(StepContext context) {
@@ -69,8 +67,7 @@ final class PreparedWeights implements AutoCloseable {
         scope = fresh;
         WeightPreparation preparation =
                 new WeightPreparation(backend, fresh, context, backward, unquantized ? recipe.unquantized() : null);
-        blocks.forEach(block -> block.prepare(preparation));
-        head.prepare(preparation, recipe.activationType());
+        chunks.forEach(chunk -> chunk.prepare(preparation, recipe.activationType()));
     }
 
     @Override

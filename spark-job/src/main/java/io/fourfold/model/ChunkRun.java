@@ -1,0 +1,91 @@
+package io.fourfold.model;
+
+import io.fourfold.kernels.tensor.Region;
+import io.fourfold.kernels.tensor.Tensor;
+import io.fourfold.kernels.tensor.TensorScope;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * One chunk's work on one micro-batch, from its forward to the end of its backward. Owns what forward keeps and the
+ * gradient of the residual stream.
+ */
+final class ChunkRun implements AutoCloseable {
+    private final ModelChunk chunk;
+    private final TensorScope kept;
+    private final TensorScope gradients;
+    private final Pass pass;
+    private final List<Block.Backward> backwards = new ArrayList<>();
+    private @Nullable Tensor dstream;
+
+    /** Allocates nothing but the batch. */
+    ChunkRun(ModelChunk chunk, MicroBatch microBatch) {
+        this.chunk = chunk;
+        kept = microBatch.backend().scope(Region.ACTIVATIONS);
+        gradients = microBatch.backend().scope(Region.WORKSPACE);
+        pass = microBatch.pass(kept);
+    }
+
+    /** Memory [T, H] for the activation of the chunk before; lives as long as this run. */
+    Tensor allocateInput() {
+        return kept.allocate(pass.type(), pass.tokens(), chunk.hiddenSize());
+    }
+
+    /**
+     * Runs embedding, blocks and head as far as the chunk has them. The head writes the token losses to the report and
+     * the gradient that {@link #backward} starts from.
+     *
+     * @param received what {@link #allocateInput} gave, filled; null for a chunk with the embedding
+     * @return the hidden state after the last block [T, H]; lives as long as this run
+     */
+    Tensor forward(@Nullable Tensor received) {
+        Tensor x = chunk.input(pass, received);
+        for (Block block : chunk.blocks()) {
+            Block.Result result = block.forward(pass, x);
+            backwards.add(Objects.requireNonNull(result.backward()));
+            x = result.output();
+        }
+        if (chunk.head() != null) {
+            MicroBatchReport report = Objects.requireNonNull(pass.report());
+            chunk.head().loss(pass, x, report.lossPerToken(), outputGradient());
+        }
+        return x;
+    }
+
+    /** The gradient of {@link #forward}'s result [T, H]; to be filled before {@link #backward} when there is no head. */
+    Tensor outputGradient() {
+        if (dstream == null) {
+            dstream = gradients.allocate(pass.type(), pass.tokens(), chunk.hiddenSize());
+        }
+        return dstream;
+    }
+
+    /**
+     * Adds to the parameter gradients.
+     *
+     * @return the gradient of the chunk's input [T, H], without meaning for a chunk with the embedding
+     */
+    Tensor backward() {
+        Tensor gradient = outputGradient();
+        for (int i = backwards.size() - 1; i >= 0; i--) {
+            backwards.get(i).run(gradient);
+        }
+        if (chunk.embedding() != null) {
+            chunk.embedding().backward(pass, gradient);
+        }
+        return gradient;
+    }
+
+    /** Device bytes that forward kept. */
+    long keptBytes() {
+        return kept.allocatedBytes();
+    }
+
+    @Override
+    public void close() {
+        gradients.close();
+        kept.close();
+    }
+}

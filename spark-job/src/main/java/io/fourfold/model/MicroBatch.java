@@ -1,0 +1,28 @@
+package io.fourfold.model;
+
+import io.fourfold.data.Batch;
+import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.TensorScope;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * One micro-batch of a training step on this rank.
+ *
+ * @param type of the residual stream and the activations
+ * @param inspector looks for non-finite values; null normally
+ */
+record MicroBatch(
+        Backend backend,
+        DType type,
+        Batch batch,
+        StepContext step,
+        MicroBatchReport report,
+        @Nullable NonFiniteInspector inspector) {
+
+    /** A training pass with the batch uploaded to {@code kept}. */
+    Pass pass(TensorScope kept) {
+        DeviceBatch device = DeviceBatch.upload(batch, backend, kept);
+        return new Pass(backend, type, device, step, true, kept, report, inspector);
+    }
+}
