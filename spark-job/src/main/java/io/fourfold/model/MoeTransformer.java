@@ -170,7 +170,10 @@ public final class MoeTransformer implements AutoCloseable {
         check(batch);
         try (TensorScope scope = backend.scope(Region.WORKSPACE)) {
             Tensor logits = scope.allocate(DType.FP32, tokens.length - firstRow, model.vocabSize());
-            forward(batch, precision, (pass, x) -> chunk.requireHead().logits(pass, x.rows(firstRow, tokens.length), logits));
+            forward(
+                    batch,
+                    precision,
+                    (pass, x) -> chunk.requireHead().logits(pass, x.rows(firstRow, tokens.length), logits));
             return backend.download(logits);
         }
     }

@@ -67,10 +67,7 @@ public final class Trainer {
         try (ProcessGroups groups = ProcessGroups.create(mapping, inputs.world());
                 TrainableModel model = factory.create(inputs, groups);
                 ShardedAdamW optimizer = new ShardedAdamW(
-                        inputs.backend(),
-                        model.parameters(),
-                        config.train().optimizer(),
-                        groups)) {
+                        inputs.backend(), model.parameters(), config.train().optimizer(), groups)) {
             WorldAgreement agreement = new WorldAgreement(inputs.backend(), groups.world());
             CheckpointStore store = new CheckpointStore(inputs.run());
             TrainingState state = new TrainingState(inputs.backend(), model.parameters(), optimizer, groups);

@@ -181,8 +181,12 @@ class ShardedAdamWTest {
         Communicator everyone = world.group("world", all);
         Communicator dense = world.group("dense", all);
         Communicator experts = world.group("experts", expertReplicas);
-        return new ShardedAdamW(backend, store, config, Map.of(
-                Parameter.Kind.DENSE, dense, Parameter.Kind.REPLICATED, dense, Parameter.Kind.EXPERT, experts), everyone);
+        return new ShardedAdamW(
+                backend,
+                store,
+                config,
+                Map.of(Parameter.Kind.DENSE, dense, Parameter.Kind.REPLICATED, dense, Parameter.Kind.EXPERT, experts),
+                everyone);
     }
 
     private static void fillWeights(CpuBackend backend, ParameterStore store, List<Integer> experts) {
