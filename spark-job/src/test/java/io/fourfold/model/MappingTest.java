@@ -1,22 +1,17 @@
 package io.fourfold.model;
 
-import static org.assertj.core.api.Assertions.assertThat;
-
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.data.Batch;
 import io.fourfold.model.RankGroup.StepResult;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import java.util.Map;
 import java.util.stream.Stream;
-import org.assertj.core.data.Offset;
-import org.assertj.core.data.Percentage;
 import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.TestFactory;
 
-/** The law: loss and every gradient equal those of one rank on the same global batch, within FP32 reduction noise. */
+/** {@link LawTest} for more kinds of routers and losses on few mappings. */
 class MappingTest {
     private record Model(String name, String... settings) {}
 
@@ -60,42 +55,10 @@ class MappingTest {
             return Stream.of(MAPPINGS)
                     .map(mapping -> DynamicTest.dynamicTest(
                             model.name() + " " + String.join(" ", mapping),
-                            () -> compare(
+                            () -> StepComparison.FP32.compare(
                                     RankGroup.step(reference, batch),
                                     RankGroup.step(TinyModels.config(join(model.settings(), mapping)), batch))));
         });
-    }
-
-    private static void compare(StepResult expected, StepResult actual) {
-        assertThat(actual.loss()).isCloseTo(expected.loss(), Percentage.withPercentage(1e-3));
-        assertThat(actual.auxLoss()).isCloseTo(expected.auxLoss(), Offset.offset(1e-5));
-        assertThat(actual.zLoss()).isCloseTo(expected.zLoss(), Offset.offset(1e-5));
-        assertThat(actual.dropped()).isEqualTo(expected.dropped());
-        for (int i = 0; i < expected.load().size(); i++) {
-            assertThat(actual.load().get(i).tokens())
-                    .isEqualTo(expected.load().get(i).tokens());
-        }
-        assertThat(actual.state().keySet()).isEqualTo(expected.state().keySet());
-        expected.state()
-                .forEach((name, values) -> assertThat(actual.state().get(name)).isEqualTo(values));
-        assertThat(actual.gradients().keySet()).isEqualTo(expected.gradients().keySet());
-        for (Map.Entry<String, float[]> entry : expected.gradients().entrySet()) {
-            assertThat(relativeError(entry.getValue(), TinyModels.entry(actual.gradients(), entry.getKey())))
-                    .as("gradient of %s", entry.getKey())
-                    .isLessThan(1e-5);
-        }
-    }
-
-    /** Norm of the difference over the norm of the expected gradient. */
-    private static double relativeError(float[] expected, float[] actual) {
-        double difference = 0;
-        double norm = 0;
-        for (int i = 0; i < expected.length; i++) {
-            difference += Math.pow((double) actual[i] - expected[i], 2);
-            norm += Math.pow(expected[i], 2);
-        }
-        // An expert without tokens has no gradient at all.
-        return norm == 0 ? difference : Math.sqrt(difference / norm);
     }
 
     @Test
@@ -109,7 +72,7 @@ class MappingTest {
             StepResult expected = RankGroup.step(reference, batch);
             if (expected.load().stream()
                     .anyMatch(load -> Arrays.stream(load.tokens()).min().orElseThrow() == 0)) {
-                compare(expected, RankGroup.step(parallel, batch));
+                StepComparison.FP32.compare(expected, RankGroup.step(parallel, batch));
                 return;
             }
         }

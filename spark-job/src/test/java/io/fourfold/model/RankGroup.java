@@ -1,5 +1,7 @@
 package io.fourfold.model;
 
+import static org.assertj.core.api.Assertions.assertThat;
+
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.data.Batch;
 import io.fourfold.kernels.Backend;
@@ -8,9 +10,13 @@ import io.fourfold.kernels.comm.InProcessWorld;
 import io.fourfold.kernels.cpu.CpuBackend;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.metrics.StepMetrics.LayerLoad;
+import io.fourfold.optim.GradientNorm;
+import io.fourfold.optim.ShardedAdamW;
+import io.fourfold.parallel.Axis;
 import io.fourfold.parallel.ParallelMapping;
 import io.fourfold.parallel.ProcessGroups;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
@@ -23,44 +29,52 @@ import java.util.concurrent.Future;
 final class RankGroup {
     /**
      * @param gradients by global tensor name, summed over the ranks that hold a part
-     * @param state of rank 0 after the step
+     * @param weights after the optimizer step, by global tensor name
+     * @param state of all stages after the step
      */
     record StepResult(
             double loss,
             double auxLoss,
             double zLoss,
             long dropped,
+            double gradientNorm,
             Map<String, float[]> gradients,
+            Map<String, float[]> weights,
             Map<String, float[]> state,
             List<LayerLoad> load) {}
 
-    private record RankResult(List<MicroBatchValues> values, Map<String, float[]> state, List<LayerLoad> load) {}
+    private record RankResult(
+            List<MicroBatchValues> values, double gradientNorm, Map<String, float[]> state, List<LayerLoad> load) {}
 
     private record MicroBatchValues(double loss, double aux, double z, long dropped) {}
+
+    private static final double LEARNING_RATE = 0.01;
 
     private RankGroup() {}
 
     /**
-     * @param batch the global batch; rank r takes its r-th equal part, in micro-batches of the configured size
+     * @param batch the global batch; data parallel rank r takes its r-th equal part, in micro-batches of the configured
+     *     size
      */
     static StepResult step(FourfoldConfig config, Batch batch) throws InterruptedException {
         int ranks = config.parallel().worldSize();
         List<? extends CommunicationWorld> worlds = InProcessWorld.create(ranks);
         Map<String, float[]> gradients = new TreeMap<>();
+        Map<String, float[]> weights = new TreeMap<>();
         ExecutorService threads = Executors.newFixedThreadPool(ranks);
         try {
             List<Future<RankResult>> futures = new ArrayList<>();
             for (CommunicationWorld world : worlds) {
                 futures.add(threads.submit(() -> {
                     try {
-                        return rank(config, world, batch, gradients);
+                        return rank(config, world, batch, gradients, weights);
                     } catch (RuntimeException e) {
                         world.abort("rank " + world.rank() + " failed: " + e);
                         throw e;
                     }
                 }));
             }
-            return combine(batch, gradients, collect(futures));
+            return combine(batch, gradients, weights, collect(futures));
         } finally {
             threads.shutdownNow();
             worlds.forEach(CommunicationWorld::close);
@@ -79,11 +93,14 @@ final class RankGroup {
         return results;
     }
 
-    private static StepResult combine(Batch batch, Map<String, float[]> gradients, List<RankResult> results) {
+    private static StepResult combine(
+            Batch batch, Map<String, float[]> gradients, Map<String, float[]> weights, List<RankResult> results) {
         double loss = 0;
         double aux = 0;
         double z = 0;
         long dropped = 0;
+        Map<String, float[]> state = new TreeMap<>();
+        Map<Integer, LayerLoad> load = new TreeMap<>();
         for (RankResult result : results) {
             for (MicroBatchValues values : result.values()) {
                 loss += values.loss();
@@ -91,38 +108,65 @@ final class RankGroup {
                 z += values.z();
                 dropped += values.dropped();
             }
+            result.load().forEach(layer -> load.put(layer.layer(), layer));
+            result.state()
+                    .forEach((name, values) -> assertThat(state.getOrDefault(name, values))
+                            .as("%s is the same on every rank", name)
+                            .isEqualTo(values));
+            state.putAll(result.state());
         }
-        RankResult first = results.get(0);
-        return new StepResult(loss / batch.labelCount(), aux, z, dropped, gradients, first.state(), first.load());
+        return new StepResult(
+                loss / batch.labelCount(),
+                aux,
+                z,
+                dropped,
+                results.get(0).gradientNorm(),
+                gradients,
+                weights,
+                state,
+                List.copyOf(load.values()));
     }
 
     private static RankResult rank(
-            FourfoldConfig config, CommunicationWorld world, Batch batch, Map<String, float[]> gradients) {
+            FourfoldConfig config,
+            CommunicationWorld world,
+            Batch batch,
+            Map<String, float[]> gradients,
+            Map<String, float[]> weights) {
+        ParallelMapping mapping = ParallelMapping.of(config.parallel());
         try (Backend backend = new CpuBackend(1);
-                ProcessGroups groups = ProcessGroups.create(ParallelMapping.of(config.parallel()), world);
-                MoeTransformer model = MoeTransformer.create(config, backend, groups)) {
+                ProcessGroups groups = ProcessGroups.create(mapping, world);
+                MoeTransformer model = MoeTransformer.create(config, backend, groups);
+                ShardedAdamW optimizer = new ShardedAdamW(
+                        backend, model.parameters(), config.train().optimizer(), groups)) {
             model.initialize(7);
             StepContext step = SingleRank.step(batch);
             model.beginStep(step);
-            int perRank = batch.samples() / world.size();
+            int perRank = batch.samples() / mapping.data();
+            int first = mapping.coordinate(Axis.DP, world.rank()) * perRank;
             int size = config.train().microBatchSize();
             List<MicroBatchResult> results = new ArrayList<>();
             for (int i = 0; i < perRank; i += size) {
-                Batch part = TinyModels.slice(batch, world.rank() * perRank + i, size);
-                results.add(model.forwardBackward(part, step));
+                results.add(model.forwardBackward(TinyModels.slice(batch, first + i, size), step));
             }
-            List<LayerLoad> load = model.endStep();
             List<MicroBatchValues> values = results.stream()
                     .map(r -> new MicroBatchValues(r.lossSum(), r.auxLoss(), r.zLoss(), r.droppedSlots()))
                     .toList();
             synchronized (gradients) {
                 addGradients(backend, model.parameters(), gradients);
             }
+            optimizer.reduceGradients();
+            GradientNorm norm = optimizer.gradientNorm();
+            optimizer.step(1, LEARNING_RATE, norm);
+            List<LayerLoad> load = model.endStep();
+            synchronized (weights) {
+                putWeights(backend, model.parameters(), weights);
+            }
             Map<String, float[]> state = new TreeMap<>();
             for (Map.Entry<String, Tensor> entry : model.parameters().state().entrySet()) {
                 state.put(entry.getKey(), backend.download(entry.getValue()));
             }
-            return new RankResult(values, state, load);
+            return new RankResult(values, norm.value(), state, load);
         }
     }
 
@@ -130,17 +174,46 @@ final class RankGroup {
         for (Parameter parameter : store.parameters()) {
             float[] local = backend.download(parameter.grad());
             for (Piece piece : parameter.pieces()) {
-                long size = 1;
-                for (long dim : piece.globalShape()) {
-                    size *= dim;
-                }
-                int elements = (int) size;
-                add(piece, local, gradients.computeIfAbsent(piece.name(), name -> new float[elements]));
+                float[] global = gradients.computeIfAbsent(piece.name(), name -> new float[elements(piece)]);
+                forEach(piece, (from, to) -> global[to] += local[from]);
+            }
+        }
+    }
+
+    /** Puts the pieces together; replicas must agree bit for bit. */
+    private static void putWeights(Backend backend, ParameterStore store, Map<String, float[]> weights) {
+        for (Parameter parameter : store.parameters()) {
+            float[] local = backend.download(parameter.weight());
+            for (Piece piece : parameter.pieces()) {
+                float[] global = weights.computeIfAbsent(piece.name(), name -> {
+                    float[] unset = new float[elements(piece)];
+                    Arrays.fill(unset, Float.NaN);
+                    return unset;
+                });
+                forEach(piece, (from, to) -> {
+                    if (!Float.isNaN(global[to]) && global[to] != local[from]) {
+                        throw new AssertionError(
+                                "replicas of " + piece.name() + " differ: " + global[to] + " and " + local[from]);
+                    }
+                    global[to] = local[from];
+                });
             }
         }
     }
 
     static void add(Piece piece, float[] local, float[] global) {
+        forEach(piece, (from, to) -> global[to] += local[from]);
+    }
+
+    private static int elements(Piece piece) {
+        return Math.toIntExact(Arrays.stream(piece.globalShape()).reduce(1, (a, b) -> a * b));
+    }
+
+    private interface ElementPair {
+        void accept(int local, int global);
+    }
+
+    private static void forEach(Piece piece, ElementPair pair) {
         long[] strides = Piece.contiguousStrides(piece.globalShape());
         for (long i = 0; i < piece.elements(); i++) {
             long rest = i;
@@ -152,7 +225,7 @@ final class RankGroup {
                 from += index * piece.localStrides()[d];
                 to += (piece.offset()[d] + index) * strides[d];
             }
-            global[(int) to] += local[(int) from];
+            pair.accept((int) from, (int) to);
         }
     }
 }

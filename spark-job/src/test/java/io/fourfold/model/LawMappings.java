@@ -1,0 +1,51 @@
+package io.fourfold.model;
+
+import java.util.List;
+import java.util.stream.Stream;
+
+/**
+ * The mappings that must train like one rank. Text form: {@code W8 TP2 CP2 PP1 V1 ETP1 EP4}; what is absent is 1, DP and
+ * EDP follow. A new axis joins by adding lines here.
+ */
+final class LawMappings {
+    /** Every axis alone, some pairs and triples; few enough for every build. */
+    static final List<String> SMALL = List.of(
+            "W2", // DP
+            "W2 EP2",
+            "W4 EP2",
+            "W4 EP4",
+            "W8 EP4",
+            "W16 EP16");
+
+    /** With SMALL, all of them. */
+    private static final List<String> MORE = List.of("W4", "W8", "W16", "W8 EP2", "W8 EP8", "W16 EP2", "W16 EP8");
+
+    private LawMappings() {}
+
+    static List<String> all() {
+        return Stream.concat(SMALL.stream(), MORE.stream()).toList();
+    }
+
+    /** Configuration settings of a mapping. */
+    static String[] settings(String mapping) {
+        return Stream.of(mapping.split(" "))
+                .map(word -> {
+                    String axis = word.replaceAll("[0-9]", "");
+                    return "parallel." + key(axis) + "=" + word.substring(axis.length());
+                })
+                .toArray(String[]::new);
+    }
+
+    private static String key(String axis) {
+        return switch (axis) {
+            case "W" -> "world_size";
+            case "TP" -> "tensor_parallel_size";
+            case "CP" -> "context_parallel_size";
+            case "PP" -> "pipeline_parallel_size";
+            case "V" -> "virtual_stages";
+            case "ETP" -> "expert_tensor_parallel_size";
+            case "EP" -> "expert_parallel_size";
+            default -> throw new IllegalArgumentException("no axis " + axis);
+        };
+    }
+}

@@ -1,0 +1,66 @@
+package io.fourfold.model;
+
+import io.fourfold.config.FourfoldConfig;
+import io.fourfold.data.Batch;
+import io.fourfold.model.RankGroup.StepResult;
+import java.util.List;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.DynamicTest;
+import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.TestFactory;
+
+/**
+ * The law of parallelism: under any mapping the loss, the gradient of every parameter and the weights after one optimizer
+ * step are those of one rank on the same global batch, within FP32 reduction noise, and the same tokens go to the same
+ * experts.
+ */
+class LawTest {
+    private static final String[] DROPLESS = {
+        "model.moe.router.score=sigmoid",
+        "model.moe.router.normalize=true",
+        "model.moe.router.bias_update_rate=0.01",
+        "model.moe.router.aux_loss_coeff=0.2",
+        "model.moe.router.aux_loss_scope=micro_batch",
+        "model.moe.router.z_loss_coeff=0.05",
+        "model.moe.shared_expert={intermediate_size: 16, gated: true}",
+        "model.attention={heads: 8, kv_heads: 4, head_dim: 4, qkv_bias: true, qk_norm: true}",
+    };
+    private static final String[] DROPPING = {
+        "model.moe.capacity={factor: 0.75, scope: full_sequence}",
+        "model.moe.router.aux_loss_coeff=0.2",
+        "model.moe.router.aux_loss_scope=sequence",
+        "model.moe.shared_expert={intermediate_size: 16}",
+        "model.tie_embeddings=true",
+    };
+
+    @TestFactory
+    Stream<DynamicTest> smallList() {
+        return cases(LawMappings.SMALL);
+    }
+
+    @Tag("slow")
+    @TestFactory
+    Stream<DynamicTest> wholeList() {
+        return cases(LawMappings.all());
+    }
+
+    private static Stream<DynamicTest> cases(List<String> mappings) {
+        return Stream.concat(
+                cases("dropless", LawModel.config(DROPLESS), DROPLESS, mappings),
+                cases("dropping", LawModel.config(DROPPING), DROPPING, mappings));
+    }
+
+    private static Stream<DynamicTest> cases(
+            String name, FourfoldConfig reference, String[] settings, List<String> mappings) {
+        Batch batch = TinyModels.batch(reference, reference.train().globalBatchSize(), 5);
+        StepResult[] expected = new StepResult[1];
+        return mappings.stream()
+                .map(mapping -> DynamicTest.dynamicTest(name + " " + mapping, () -> {
+                    if (expected[0] == null) {
+                        expected[0] = RankGroup.step(reference, batch);
+                    }
+                    StepResult actual = RankGroup.step(LawModel.config(settings, LawMappings.settings(mapping)), batch);
+                    StepComparison.FP32.compare(expected[0], actual);
+                }));
+    }
+}
