@@ -14,6 +14,7 @@ final class CollectiveTrace {
     private final long[] nanos = new long[CAPACITY];
     private final boolean[] ended = new boolean[CAPACITY];
     private long count;
+    private long idleSince = System.nanoTime();
 
     /** Notes that an operation begins; the result is for {@link #end}. */
     synchronized long begin(String group, String operation) {
@@ -32,6 +33,24 @@ final class CollectiveTrace {
             nanos[at] = System.nanoTime() - nanos[at];
             ended[at] = true;
         }
+        idleSince = System.nanoTime();
+    }
+
+    /** What the rank does: the oldest operation that is under way, or else since when there is none. */
+    synchronized Activity activity() {
+        long now = System.nanoTime();
+        for (long number = Math.max(0, count - CAPACITY); number < count; number++) {
+            int at = (int) (number % CAPACITY);
+            if (!ended[at]) {
+                return new Activity(true, (now - nanos[at]) / 1_000_000, describe(number));
+            }
+        }
+        return new Activity(false, (now - idleSince) / 1_000_000, count == 0 ? "none so far" : describe(count - 1));
+    }
+
+    private String describe(long number) {
+        int at = (int) (number % CAPACITY);
+        return "#" + number + " " + groups[at] + " " + operations[at];
     }
 
     /** One line for each operation, the oldest first: number, begin, duration or that it is under way, group, call. */

@@ -81,14 +81,18 @@ final class InProcessCommunicator extends CpuCommunicator {
 
     @Override
     void moveSend(CpuTensor values, int peer) {
-        group.send(rank(), peer, values);
+        String what = "send(" + values + ") to member " + peer;
+        group.traced(rank(), what, () -> group.send(rank(), peer, values));
     }
 
     @Override
     void moveReceive(CpuTensor values, int peer) {
-        Message message = group.receive(peer, rank(), () -> "receive(" + values + ") from member " + peer);
-        require(message.fits(values), message.misfit(values, peer));
-        message.copyTo(values);
+        String what = "receive(" + values + ") from member " + peer;
+        group.traced(rank(), what, () -> {
+            Message message = group.receive(peer, rank(), () -> what);
+            require(message.fits(values), message.misfit(values, peer));
+            message.copyTo(values);
+        });
     }
 
     @Override
@@ -98,13 +102,15 @@ final class InProcessCommunicator extends CpuCommunicator {
 
     /** Meets the others, does this member's part, and waits until nobody needs anybody's memory any more. */
     private void run(CollectiveCall call, Runnable part) {
-        group.begin(rank(), call);
-        try {
-            part.run();
-        } catch (RuntimeException | Error failure) {
-            group.abort(group.describe(rank()) + ": " + call.describe() + " failed: " + failure);
-            throw failure;
-        }
-        group.end(rank());
+        group.traced(rank(), call.describe(), () -> {
+            group.begin(rank(), call);
+            try {
+                part.run();
+            } catch (RuntimeException | Error failure) {
+                group.abort(group.describe(rank()) + ": " + call.describe() + " failed: " + failure);
+                throw failure;
+            }
+            group.end(rank());
+        });
     }
 }

@@ -45,18 +45,26 @@ final class InProcessGroup {
         return members.size();
     }
 
+    /** Notes an operation of a member while it runs; one that fails stays open. */
+    void traced(int member, String what, Runnable operation) {
+        CollectiveTrace trace = hub.trace(members.get(member));
+        long number = trace.begin(name, what);
+        operation.run();
+        trace.end(number);
+    }
+
     void throwIfAborted(int member) {
         hub.throwIfAborted(describe(member));
     }
 
     void abort(String reason) {
-        hub.abort(reason);
+        hub.abort(reason, List.of());
     }
 
     /** Breaks the world because member's call cannot work, and says so. */
     CommunicationException refuse(int member, String problem) {
         String reason = describe(member) + ": " + problem;
-        hub.abort(reason);
+        hub.abort(reason, List.of());
         return new CommunicationException(reason);
     }
 
@@ -100,7 +108,7 @@ final class InProcessGroup {
             arrived++;
             if (arrived < here.length) {
                 long meeting = meetings;
-                waitFor(member, () -> meetings != meeting, this::absentAndGone, what);
+                waitFor(member, () -> meetings != meeting, this::absent, what);
                 return;
             }
             String mismatch = call == null ? null : findMismatch();
@@ -130,17 +138,7 @@ final class InProcessGroup {
         return null;
     }
 
-    /** World ranks that the current meeting still lacks and that have left the world. */
-    private List<Integer> absentAndGone() {
-        List<Integer> gone = new ArrayList<>();
-        for (int i = 0; i < here.length; i++) {
-            if (!here[i] && hub.hasLeft(members.get(i))) {
-                gone.add(members.get(i));
-            }
-        }
-        return gone;
-    }
-
+    /** World ranks that the current meeting still lacks. */
     private List<Integer> absent() {
         List<Integer> absent = new ArrayList<>();
         for (int i = 0; i < here.length; i++) {
@@ -171,7 +169,7 @@ final class InProcessGroup {
             throwIfAborted(to);
             ArrayDeque<Message> box = mailbox(from, to);
             int sender = members.get(from);
-            waitFor(to, () -> !box.isEmpty(), () -> hub.hasLeft(sender) ? List.of(sender) : List.of(), what);
+            waitFor(to, () -> !box.isEmpty(), () -> List.of(sender), what);
             return box.removeFirst();
         } finally {
             lock.unlock();
@@ -182,20 +180,28 @@ final class InProcessGroup {
         return mailboxes.get(from * members.size() + to);
     }
 
-    /** Waits under the lock; breaks the world on an interrupt, a timeout, or when someone needed has left. */
-    private void waitFor(int member, BooleanSupplier done, Supplier<List<Integer>> gone, Supplier<String> what) {
+    private CommunicationException timedOut(int member, String what, List<Integer> missing) {
+        Lateness late = Lateness.of(hub.timeout(), what, members.get(member), missing, hub.activities());
+        String reason = describe(member) + ": " + late.text();
+        hub.abort(reason, late.ranks());
+        return new CommunicationException(reason);
+    }
+
+    /**
+     * Waits under the lock; breaks the world on an interrupt, a timeout, or when someone needed has left.
+     *
+     * @param missing world ranks that are waited for
+     */
+    private void waitFor(int member, BooleanSupplier done, Supplier<List<Integer>> missing, Supplier<String> what) {
         long nanos = hub.timeout().toNanos();
         while (!done.getAsBoolean()) {
             throwIfAborted(member);
-            List<Integer> missing = gone.get();
-            if (!missing.isEmpty()) {
-                throw refuse(member, "waited in " + what.get() + " for world ranks " + missing + ", which have left");
+            List<Integer> gone = missing.get().stream().filter(hub::hasLeft).toList();
+            if (!gone.isEmpty()) {
+                throw refuse(member, "waited in " + what.get() + " for world ranks " + gone + ", which have left");
             }
             if (nanos <= 0) {
-                throw refuse(
-                        member,
-                        "waited " + hub.timeout().toSeconds() + " s in " + what.get() + "; not there: world ranks "
-                                + absent() + ". They may have failed, or call operations in another order.");
+                throw timedOut(member, what.get(), missing.get());
             }
             try {
                 nanos = changed.awaitNanos(nanos);

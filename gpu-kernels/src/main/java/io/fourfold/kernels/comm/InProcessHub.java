@@ -4,9 +4,12 @@ import java.time.Duration;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentMap;
+import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -23,6 +26,9 @@ final class InProcessHub {
     private final boolean[] joined;
     private final boolean[] left;
     private final Map<String, InProcessGroup> groups = new HashMap<>();
+    private final List<CollectiveTrace> traces;
+    private final Condition departure;
+    private volatile List<Integer> lateRanks = List.of();
     private volatile @Nullable String abortReason;
 
     private InProcessHub(String name, int size, Duration timeout) {
@@ -34,6 +40,9 @@ final class InProcessHub {
         this.timeout = timeout;
         this.joined = new boolean[size];
         this.left = new boolean[size];
+        this.traces =
+                IntStream.range(0, size).mapToObj(rank -> new CollectiveTrace()).toList();
+        this.departure = lock.newCondition();
     }
 
     static InProcessHub unregistered(int size, Duration timeout) {
@@ -91,11 +100,42 @@ final class InProcessHub {
         }
     }
 
+    /** Operations of a rank. */
+    CollectiveTrace trace(int rank) {
+        return traces.get(rank);
+    }
+
+    /** What the ranks do that have not left. */
+    Map<Integer, Activity> activities() {
+        Map<Integer, Activity> activities = new TreeMap<>();
+        lock.lock();
+        try {
+            for (int rank = 0; rank < size; rank++) {
+                if (!left[rank]) {
+                    activities.put(rank, traces.get(rank).activity());
+                }
+            }
+        } finally {
+            lock.unlock();
+        }
+        return activities;
+    }
+
+    @Nullable
+    String abortReason() {
+        return abortReason;
+    }
+
+    List<Integer> lateRanks() {
+        return lateRanks;
+    }
+
     /** Keeps the first reason and wakes everybody who waits. */
-    void abort(String reason) {
+    void abort(String reason, List<Integer> late) {
         lock.lock();
         try {
             if (abortReason == null) {
+                lateRanks = List.copyOf(late);
                 abortReason = reason;
             }
             groups.values().forEach(InProcessGroup::wakeAll);
@@ -117,6 +157,7 @@ final class InProcessHub {
         lock.lock();
         try {
             left[rank] = true;
+            departure.signalAll();
             groups.values().forEach(InProcessGroup::wakeAll);
             for (boolean gone : left) {
                 empty &= gone;
@@ -127,6 +168,26 @@ final class InProcessHub {
         if (empty) {
             // Not under the lock: a joining rank locks the registry first and this hub second.
             REGISTRY.remove(name, this);
+        }
+    }
+
+    /** Waits until all others have left; returns those that have not. */
+    List<Integer> awaitDeparture(int rank, Duration patience) throws InterruptedException {
+        long nanos = patience.toNanos();
+        lock.lockInterruptibly();
+        try {
+            while (true) {
+                List<Integer> there = IntStream.range(0, size)
+                        .filter(peer -> peer != rank && !left[peer])
+                        .boxed()
+                        .toList();
+                if (there.isEmpty() || nanos <= 0) {
+                    return there;
+                }
+                nanos = departure.awaitNanos(nanos);
+            }
+        } finally {
+            lock.unlock();
         }
     }
 

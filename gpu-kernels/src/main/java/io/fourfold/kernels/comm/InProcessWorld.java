@@ -5,6 +5,7 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Ranks that are threads of one JVM. Collectives read and write the other ranks' arrays directly: every member reduces
@@ -13,7 +14,7 @@ import java.util.Map;
  * <p>A rank that closes its world (or is interrupted, or waits longer than the timeout) while others still need it breaks
  * the whole world, so nobody waits for a rank that is gone.
  */
-public final class InProcessWorld implements CommunicationWorld {
+public final class InProcessWorld implements WatchableWorld {
     /** How long a rank waits for its peers: longer than any step, evaluation or checkpoint should take. */
     public static final Duration DEFAULT_TIMEOUT = Duration.ofMinutes(30);
 
@@ -79,7 +80,37 @@ public final class InProcessWorld implements CommunicationWorld {
 
     @Override
     public void abort(String reason) {
-        hub.abort(reason);
+        abort(reason, List.of());
+    }
+
+    @Override
+    public void abort(String reason, List<Integer> lateRanks) {
+        hub.abort(reason, lateRanks);
+    }
+
+    @Override
+    public @Nullable String abortReason() {
+        return hub.abortReason();
+    }
+
+    @Override
+    public List<Integer> lateRanks() {
+        return hub.lateRanks();
+    }
+
+    @Override
+    public Activity activity() {
+        return hub.trace(rank).activity();
+    }
+
+    @Override
+    public List<String> lastOperations() {
+        return hub.trace(rank).lines();
+    }
+
+    @Override
+    public List<Integer> awaitDeparture(Duration patience) throws InterruptedException {
+        return hub.awaitDeparture(rank, patience);
     }
 
     /** Leaves the world. Peers that still wait for this rank, or will, get a {@link CommunicationException}. */

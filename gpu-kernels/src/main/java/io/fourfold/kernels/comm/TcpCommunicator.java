@@ -4,16 +4,20 @@ import io.fourfold.kernels.cpu.CpuTensor;
 import java.util.List;
 import java.util.function.IntSupplier;
 
-/** Says which part goes to whom and comes from whom; {@link TcpExchange} moves them. Used by one thread at a time. */
+/** Says which part goes to whom and comes from whom; {@link TcpExchange} and {@link TcpMessages} move them. Used by one thread at a time. */
 final class TcpCommunicator extends CpuCommunicator {
     private static final IntSupplier ALL = () -> Integer.MAX_VALUE;
 
+    private final TcpGroup group;
     private final TcpExchange exchange;
+    private final TcpMessages messages;
     private final WireFormat format = new WireFormat();
 
     TcpCommunicator(TcpWorld world, TcpHub hub, String name, List<Integer> members, String purpose) {
         super(name, members.indexOf(hub.rank()), members.size());
-        this.exchange = new TcpExchange(world, hub, name, members, purpose, format);
+        this.group = new TcpGroup(world, hub, name, members, purpose);
+        this.exchange = new TcpExchange(group, format);
+        this.messages = new TcpMessages(group, format);
     }
 
     @Override
@@ -101,24 +105,31 @@ final class TcpCommunicator extends CpuCommunicator {
 
     @Override
     void moveSend(CpuTensor values, int peer) {
-        exchange.send(values, peer);
+        messages.send(values, peer);
     }
 
     @Override
     void moveReceive(CpuTensor values, int peer) {
-        Message message = exchange.receive(values, peer);
+        Message message = messages.receive(values, peer);
         require(message.fits(values), message.misfit(values, peer));
         message.copyTo(values);
     }
 
     @Override
     CommunicationException refuse(String problem) {
-        return exchange.refuse(problem);
+        return group.refuse(problem);
+    }
+
+    /** Gives what was sent the time to reach the network. */
+    void drain() {
+        messages.drain();
     }
 
     @Override
     public void close() {
         super.close();
+        drain();
         exchange.close();
+        messages.close();
     }
 }

@@ -17,6 +17,7 @@ import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -27,6 +28,9 @@ final class TcpHub {
 
     /** Strangers may hold this many threads, each for the patience of a handshake. */
     private static final int HANDSHAKES_AT_ONCE = 8;
+
+    /** A call is registered a moment after the caller knows that it was let in. */
+    private static final long LAST_CALL_NANOS = TimeUnit.SECONDS.toNanos(1);
 
     private final int rank;
     private final List<InetSocketAddress> addresses;
@@ -40,6 +44,7 @@ final class TcpHub {
     private final boolean[] left;
     private final CollectiveTrace trace = new CollectiveTrace();
     private final ExecutorService handshakes;
+    private volatile List<Integer> lateRanks = List.of();
     private volatile @Nullable String abortReason;
     private volatile boolean closed;
 
@@ -100,7 +105,7 @@ final class TcpHub {
                 return;
             } catch (IOException | RuntimeException e) {
                 if (!closed) {
-                    abort("rank " + rank + " cannot accept connections any more: " + e);
+                    abort("rank " + rank + " cannot accept connections any more: " + e, List.of());
                 }
                 return;
             }
@@ -122,7 +127,7 @@ final class TcpHub {
                     "Rank {} refused a connection from {}: {}",
                     rank,
                     channel.socket().getRemoteSocketAddress(),
-                    e);
+                    e.toString());
             closeQuietly(channel);
         }
     }
@@ -130,16 +135,36 @@ final class TcpHub {
     /** A connection with a rank for a purpose; the higher rank calls, the lower one waits for it. Null: not there yet. */
     @Nullable
     SocketChannel connection(int peer, String purpose, long nanos) throws IOException, InterruptedException {
-        if (peer < rank) {
-            int millis = (int) Math.max(1, Math.min(Integer.MAX_VALUE, TimeUnit.NANOSECONDS.toMillis(nanos)));
-            return handshake.call(addresses.get(peer), rank, peer, purpose, millis);
-        }
+        return peer < rank ? call(peer, purpose, nanos) : caller(peer, purpose, nanos, 0);
+    }
+
+    /** Calls a rank. */
+    SocketChannel call(int peer, String purpose) throws IOException {
+        return call(peer, purpose, timeout.toNanos());
+    }
+
+    private SocketChannel call(int peer, String purpose, long nanos) throws IOException {
+        int millis = (int) Math.max(1, Math.min(Integer.MAX_VALUE, TimeUnit.NANOSECONDS.toMillis(nanos)));
+        return handshake.call(addresses.get(peer), rank, peer, purpose, millis);
+    }
+
+    /** Waits for the call of a rank. It may have called and left just now. Null: it has not called. */
+    @Nullable
+    SocketChannel caller(int peer, String purpose, long nanos) throws InterruptedException {
+        return caller(peer, purpose, nanos, LAST_CALL_NANOS);
+    }
+
+    private @Nullable SocketChannel caller(int peer, String purpose, long nanos, long afterFarewell)
+            throws InterruptedException {
         long remaining = nanos;
         lock.lockInterruptibly();
         try {
             while (true) {
                 SocketChannel channel = callers.remove(new TcpHandshake.Caller(peer, purpose));
-                if (channel != null || abortReason != null || left[peer] || remaining <= 0) {
+                if (left[peer]) {
+                    remaining = Math.min(remaining, afterFarewell);
+                }
+                if (channel != null || abortReason != null || remaining <= 0) {
                     return channel;
                 }
                 remaining = changed.awaitNanos(remaining);
@@ -159,12 +184,13 @@ final class TcpHub {
     }
 
     /** Keeps the first reason and wakes everybody who waits; true when it was the first. */
-    boolean abort(String reason) {
+    boolean abort(String reason, List<Integer> late) {
         lock.lock();
         try {
             if (abortReason != null) {
                 return false;
             }
+            lateRanks = List.copyOf(late);
             abortReason = reason;
             changed.signalAll();
         } finally {
@@ -177,6 +203,10 @@ final class TcpHub {
     @Nullable
     String abortReason() {
         return abortReason;
+    }
+
+    List<Integer> lateRanks() {
+        return lateRanks;
     }
 
     void peerLeft(int peer) {
@@ -193,6 +223,26 @@ final class TcpHub {
         lock.lock();
         try {
             return left[peer];
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Waits until all others have left; returns those that have not. */
+    List<Integer> awaitDeparture(Duration patience) throws InterruptedException {
+        long nanos = patience.toNanos();
+        lock.lockInterruptibly();
+        try {
+            while (true) {
+                List<Integer> there = IntStream.range(0, size())
+                        .filter(peer -> peer != rank && !left[peer])
+                        .boxed()
+                        .toList();
+                if (there.isEmpty() || nanos <= 0) {
+                    return there;
+                }
+                nanos = changed.awaitNanos(nanos);
+            }
         } finally {
             lock.unlock();
         }

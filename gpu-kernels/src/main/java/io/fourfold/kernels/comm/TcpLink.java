@@ -206,6 +206,13 @@ final class TcpLink {
         key.interestOps((hasRoom() ? SelectionKey.OP_READ : 0) | (out.hasRemaining() ? SelectionKey.OP_WRITE : 0));
     }
 
+    /** Waits for nothing. */
+    void rest() {
+        if (key.isValid()) {
+            key.interestOps(0);
+        }
+    }
+
     void close() throws IOException {
         channel.close();
     }

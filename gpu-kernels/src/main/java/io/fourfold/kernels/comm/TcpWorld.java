@@ -10,6 +10,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.concurrent.CopyOnWriteArrayList;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Ranks in processes of their own, on one machine or several. Results have the same bits as those of {@link
@@ -21,16 +22,14 @@ import java.util.concurrent.CopyOnWriteArrayList;
  * need bounds, and a hand-over for every operation; this module would need a dependency, too.
  *
  * <p><b>Connections.</b> Each pair of members of a group has a connection of its own, made at the group's first
- * operation, and each pair of ranks one more for aborts and farewells. All are authenticated by a secret that the ranks
+ * collective, one more for each direction in which messages go ({@link TcpOutbox}), and each pair of ranks one for aborts
+ * and farewells. All are authenticated by a secret that the ranks
  * share ({@link TcpHandshake}); data are not encrypted.
- *
- * <p><b>Differences from ranks in one process.</b> A {@code send} that does not fit into the buffers of the network waits
- * until the receiver is in any operation of the same group.
  *
  * <p>A rank that dies, leaves while others still need it, is interrupted, or waits longer than the timeout breaks the
  * world on every rank with a {@link CommunicationException} that names it and the operation.
  */
-public final class TcpWorld implements CommunicationWorld {
+public final class TcpWorld implements WatchableWorld {
     private final TcpHub hub;
     private final TcpControl control;
     private final Map<String, Integer> occurrences = new HashMap<>();
@@ -131,17 +130,44 @@ public final class TcpWorld implements CommunicationWorld {
 
     @Override
     public void abort(String reason) {
+        abort(reason, List.of());
+    }
+
+    @Override
+    public void abort(String reason, List<Integer> lateRanks) {
         synchronized (closing) {
-            if (hub.abort(reason) && !closed) {
-                control.abort(reason);
+            if (hub.abort(reason, lateRanks) && !closed) {
+                control.abort(reason, lateRanks);
             }
         }
     }
 
-    /**
-     * The last operations of this rank, the oldest first: number, begin, duration or "not finished", group, call with
-     * types and sizes. From any thread, also when the world is broken or closed.
-     */
+    @Override
+    public @Nullable String abortReason() {
+        return hub.abortReason();
+    }
+
+    @Override
+    public List<Integer> lateRanks() {
+        return hub.lateRanks();
+    }
+
+    @Override
+    public Activity activity() {
+        return hub.trace().activity();
+    }
+
+    /** What the other ranks do, by world rank; those whose process does not answer are missing. */
+    Map<Integer, Activity> activities() {
+        return control.activities();
+    }
+
+    @Override
+    public List<Integer> awaitDeparture(Duration patience) throws InterruptedException {
+        return hub.awaitDeparture(patience);
+    }
+
+    @Override
     public List<String> lastOperations() {
         return hub.trace().lines();
     }
@@ -149,6 +175,8 @@ public final class TcpWorld implements CommunicationWorld {
     /** Leaves the world. Peers that still wait for this rank, or will, get a {@link CommunicationException}. */
     @Override
     public void close() {
+        // Who leaves is not waited for any more: first what was sent must be on its way.
+        communicators.forEach(TcpCommunicator::drain);
         synchronized (closing) {
             if (closed) {
                 return;

@@ -217,6 +217,87 @@ abstract class CollectivesContract {
         });
     }
 
+    /** A cycle through three groups in which every rank would wait if the first send did. */
+    @Test
+    void aSendNeverWaitsForItsReceiver() throws Exception {
+        int length = 3_000_000;
+        RankThreads.run(create(4), world -> {
+            Communicator stages = world.group("pp", RankThreads.all(4));
+            boolean first = world.rank() == 0 || world.rank() == 2;
+            Communicator pair = world.group("pair", first ? List.of(0, 2) : List.of(1, 3));
+            CpuTensor values = tensor(new float[length], DType.FP32);
+            switch (world.rank()) {
+                case 0 -> {
+                    stages.send(values, 1);
+                    pair.barrier();
+                }
+                case 1 -> {
+                    pair.barrier();
+                    stages.receive(values, 0);
+                }
+                case 2 -> {
+                    pair.barrier();
+                    stages.send(values, 3);
+                }
+                default -> {
+                    stages.receive(values, 2);
+                    pair.barrier();
+                }
+            }
+            return true;
+        });
+    }
+
+    /** One forward, one backward: stages send activations on and gradients back as each becomes free. */
+    @Test
+    void pipelineStagesExchangeLargeMessagesInAnyOrder() throws Exception {
+        int stages = 3;
+        int microBatches = 5;
+        RankThreads.run(create(stages), world -> {
+            Communicator group = world.group("pp", RankThreads.all(stages));
+            int rank = world.rank();
+            int warmUp = stages - rank - 1;
+            for (int i = 0; i < microBatches + warmUp; i++) {
+                if (i < microBatches) {
+                    passOn(group, i, rank - 1, rank + 1, stages);
+                }
+                if (i >= warmUp) {
+                    passOn(group, 100 + i - warmUp, rank + 1, rank - 1, stages);
+                }
+            }
+            return true;
+        });
+    }
+
+    private static void passOn(Communicator group, int label, int from, int to, int stages) {
+        int length = 500_000;
+        CpuTensor values = tensor(new float[length], DType.BF16);
+        if (from >= 0 && from < stages) {
+            group.receive(values, from);
+            assertThat(read(values)[length - 1]).isEqualTo(label);
+        }
+        values.floats()[values.offset() + length - 1] = label;
+        if (to >= 0 && to < stages) {
+            group.send(values, to);
+        }
+    }
+
+    @Test
+    void whatWasSentArrivesThoughTheSenderHasLeft() throws Exception {
+        RankThreads.run(create(2), world -> {
+            Communicator group = world.group("pp", RankThreads.all(2));
+            CpuTensor values = tensor(new float[2_000_000], DType.FP32);
+            if (world.rank() == 0) {
+                group.send(values, 1);
+                world.close();
+            } else {
+                Thread.sleep(100);
+                group.receive(values, 0);
+            }
+            return true;
+        });
+    }
+
     @Test
     void groupsOfOneRankMoveNothing() throws Exception {
         RankThreads.run(create(2), world -> {

@@ -20,9 +20,9 @@ abstract class FailureContract {
     private static final Duration PATIENCE = Duration.ofSeconds(20);
 
     /** A world of its own for every call. */
-    abstract List<? extends CommunicationWorld> create(int size, Duration timeout) throws Exception;
+    abstract List<? extends WatchableWorld> create(int size, Duration timeout) throws Exception;
 
-    private List<? extends CommunicationWorld> create(int size) throws Exception {
+    private List<? extends WatchableWorld> create(int size) throws Exception {
         return create(size, PATIENCE);
     }
 
@@ -106,7 +106,7 @@ abstract class FailureContract {
 
     @Test
     void interruptSurfacesAndBreaksTheWorld() throws Exception {
-        List<? extends CommunicationWorld> worlds = create(3);
+        List<? extends WatchableWorld> worlds = create(3);
         Thread[] waiting = new Thread[1];
         CountDownLatch started = new CountDownLatch(1);
         List<Outcome<Boolean>> outcomes = RankThreads.outcomes(worlds, world -> {
@@ -150,7 +150,7 @@ abstract class FailureContract {
 
     @Test
     void aTimeoutNamesTheMissingRanks() throws Exception {
-        List<? extends CommunicationWorld> worlds = create(2, Duration.ofMillis(100));
+        List<? extends WatchableWorld> worlds = create(2, Duration.ofMillis(100));
         CountDownLatch finished = new CountDownLatch(1);
         List<Outcome<Boolean>> outcomes = RankThreads.outcomes(worlds, world -> {
             Communicator group = world.group("dp", RankThreads.all(2));
@@ -166,6 +166,46 @@ abstract class FailureContract {
             return true;
         });
         assertThat(outcomes.get(0).failure()).hasMessageContaining("not there: world ranks [1]");
+    }
+
+    @Test
+    void aTimeoutFindsTheRankAtTheEndOfTheChain() throws Exception {
+        List<? extends WatchableWorld> worlds = create(3, Duration.ofMillis(300));
+        CountDownLatch finished = new CountDownLatch(2);
+        List<Outcome<Boolean>> outcomes = RankThreads.outcomes(worlds, world -> {
+            try {
+                if (world.rank() == 0) {
+                    world.group("dp", List.of(0, 1)).allReduce(floats(1), ReduceOp.SUM);
+                } else if (world.rank() == 1) {
+                    world.group("ep", List.of(1, 2)).barrier();
+                }
+            } finally {
+                finished.countDown();
+            }
+            finished.await();
+            return true;
+        });
+        for (int rank = 0; rank < 2; rank++) {
+            assertThat(outcomes.get(rank).failure())
+                    .hasMessageContaining("waited 300 ms without progress in ")
+                    .hasMessageContaining("world rank 2 is late: in no operation for 0.")
+                    .hasMessageContaining("raise run.timeouts.step_seconds");
+        }
+        assertThat(worlds).allSatisfy(world -> {
+            assertThat(world.lateRanks()).containsExactly(2);
+            assertThat(world.abortReason()).contains("is late");
+        });
+        assertThat(worlds.get(0).activity().describe()).contains("in #0 dp allReduce(SUM, FP32[1]) for ");
+    }
+
+    @Test
+    void departuresAreSeen() throws Exception {
+        List<? extends WatchableWorld> worlds = create(3);
+        worlds.get(1).close();
+        assertThat(worlds.get(0).awaitDeparture(Duration.ofMillis(100))).containsExactly(2);
+        worlds.get(2).close();
+        assertThat(worlds.get(0).awaitDeparture(PATIENCE)).isEmpty();
+        worlds.get(0).close();
     }
 
     @Test

@@ -13,7 +13,7 @@ import org.junit.jupiter.api.Test;
 
 final class InProcessFailureTest extends FailureContract {
     @Override
-    List<? extends CommunicationWorld> create(int size, Duration timeout) {
+    List<? extends WatchableWorld> create(int size, Duration timeout) {
         return InProcessWorld.create(size, timeout);
     }
 

@@ -13,7 +13,7 @@ import org.junit.jupiter.api.Test;
 
 final class TcpFailureTest extends FailureContract {
     @Override
-    List<? extends CommunicationWorld> create(int size, Duration timeout) throws Exception {
+    List<? extends WatchableWorld> create(int size, Duration timeout) throws Exception {
         return TcpWorlds.create(size, timeout);
     }
 
@@ -53,7 +53,7 @@ final class TcpFailureTest extends FailureContract {
 
     @Test
     void lastOperationsTellWhatIsNotFinished() throws Exception {
-        List<? extends CommunicationWorld> worlds = create(2, Duration.ofSeconds(1));
+        List<? extends WatchableWorld> worlds = create(2, Duration.ofSeconds(1));
         List<Outcome<Boolean>> outcomes = RankThreads.outcomes(worlds, world -> {
             Communicator group = world.group("ep", RankThreads.all(2));
             for (int i = 0; i < 200; i++) {
@@ -67,7 +67,7 @@ final class TcpFailureTest extends FailureContract {
             return true;
         });
         assertThat(outcomes.get(0).failure()).hasMessageContaining("allReduce(SUM, FP32[3])");
-        List<String> lines = ((TcpWorld) worlds.get(0)).lastOperations();
+        List<String> lines = worlds.get(0).lastOperations();
         assertThat(lines).hasSize(128);
         assertThat(lines.get(127)).contains("#200 ", "not finished ep allReduce(SUM, FP32[3])");
         assertThat(lines.get(126)).contains("#199 ", " us ep barrier()");

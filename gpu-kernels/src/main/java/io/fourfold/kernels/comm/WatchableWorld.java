@@ -1,0 +1,34 @@
+package io.fourfold.kernels.comm;
+
+import java.time.Duration;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/** A world that says what its ranks do, so that a watchdog can tell who hangs. All methods may be called by any thread. */
+public interface WatchableWorld extends CommunicationWorld {
+    /** Why the world broke; null while it works. */
+    @Nullable
+    String abortReason();
+
+    /** World ranks whose fault the abort is, when others waited for them in vain; otherwise empty. */
+    List<Integer> lateRanks();
+
+    /** As {@link #abort(String)}, and says whose fault it is. */
+    void abort(String reason, List<Integer> lateRanks);
+
+    /** What this rank does now. */
+    Activity activity();
+
+    /**
+     * The last operations of this rank, the oldest first: number, begin, duration or "not finished", group, call with types
+     * and sizes. Also when the world is broken or closed.
+     */
+    List<String> lastOperations();
+
+    /**
+     * Waits until all other ranks have left the world, or their processes have ended.
+     *
+     * @return world ranks that are still there after that time
+     */
+    List<Integer> awaitDeparture(Duration patience) throws InterruptedException;
+}
