@@ -105,7 +105,13 @@ record BlockFactory(
                 grouped(layer, LinearKind.EXPERT_DOWN, "moe.experts.down"),
                 moe.sharedExpert() == null ? null : sharedExpert(layer, moe, moe.sharedExpert()));
         return new MoeFfn(
-                backend, moe, layer, moeIndex, layers, routers.get(moeIndex), Objects.requireNonNull(dispatcher));
+                backend,
+                moe,
+                layer,
+                moeIndex,
+                declarations.expertInner(moe),
+                layers,
+                routers.get(moeIndex), Objects.requireNonNull(dispatcher));
     }
 
     private SharedExpert sharedExpert(int layer, MoeConfig moe, SharedExpertConfig shared) {

@@ -36,9 +36,15 @@ final class ModelAssembly {
         check(model, groups.mapping());
         Recipe recipe = Recipe.of(config.recipe(), model.layers());
         Communicator expertGroup = groups.get(Axis.EP);
+        Communicator expertTensorGroup = groups.get(Axis.ETP);
         int localExperts = model.moe() == null ? 0 : model.moe().experts() / expertGroup.size();
         ParameterDeclarations declarations =
-                new ParameterDeclarations(model, expertGroup.rank() * localExperts, localExperts);
+new ParameterDeclarations(
+                model,
+                expertGroup.rank() * localExperts,
+                localExperts,
+                expertTensorGroup.rank(),
+                expertTensorGroup.size());
         ParameterStore.Builder builder = new ParameterStore.Builder();
         declarations.declare(builder);
         ParameterStore store = builder.build(backend, padding(groups.mapping()));
@@ -46,7 +52,10 @@ final class ModelAssembly {
         TokenDispatcher dispatcher = model.moe() == null
                 ? null
                 : new TokenDispatcher(
-                        backend, expertGroup, model.moe().experts(), model.moe().topK());
+                        backend,
+                        expertGroup,
+                        expertTensorGroup,
+                        model.moe().experts(), model.moe().topK());
         BlockFactory factory = new BlockFactory(model, recipe, backend, store, declarations, dispatcher, moe.routers());
         return new MoeTransformer(config, backend, recipe, store, factory.chunk(), moe);
     }
@@ -100,12 +109,13 @@ final class ModelAssembly {
         if (mapping.pipeline() != 1) {
             problems.add("pipeline_parallel_size " + mapping.pipeline() + " is not supported yet, use 1");
         }
-        if (mapping.expertTensor() != 1) {
-            problems.add("expert_tensor_parallel_size " + mapping.expertTensor() + " is not supported yet, use 1");
-        }
         MoeConfig moe = model.moe();
-        if (moe == null && mapping.expert() != 1) {
-            problems.add("expert_parallel_size " + mapping.expert() + " needs a model with experts");
+        if (moe == null && mapping.expert() * mapping.expertTensor() != 1) {
+            problems.add("expert_parallel_size and expert_tensor_parallel_size need a model with experts");
+        }
+        if (moe != null && moe.intermediateSize() % mapping.expertTensor() != 0) {
+            problems.add("expert_tensor_parallel_size " + mapping.expertTensor() + " does not divide the inner width "
+                    + moe.intermediateSize() + " of an expert");
         }
         if (moe != null && moe.experts() % mapping.expert() != 0) {
             problems.add("expert_parallel_size " + mapping.expert() + " does not divide " + moe.experts() + " experts");

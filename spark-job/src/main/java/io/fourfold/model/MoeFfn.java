@@ -42,6 +42,7 @@ final class MoeFfn implements Sublayer {
     private final MoeConfig config;
     private final int layer;
     private final int moeIndex;
+    private final int innerWidth;
     private final Layers layers;
     private final Router router;
     private final TokenDispatcher dispatcher;
@@ -49,12 +50,14 @@ final class MoeFfn implements Sublayer {
     /**
      * @param layer 0-based block
      * @param moeIndex 0-based among the MoE blocks
+     * @param innerWidth inner width of this rank's part of each expert
      */
     MoeFfn(
             Backend backend,
             MoeConfig config,
             int layer,
             int moeIndex,
+            int innerWidth,
             Layers layers,
             Router router,
             TokenDispatcher dispatcher) {
@@ -62,6 +65,7 @@ final class MoeFfn implements Sublayer {
         this.config = config;
         this.layer = layer;
         this.moeIndex = moeIndex;
+        this.innerWidth = innerWidth;
         this.layers = layers;
         this.router = router;
         this.dispatcher = dispatcher;
@@ -100,9 +104,9 @@ final class MoeFfn implements Sublayer {
         ExpertRows rows = dispatch.rows();
         Tensor expertX = dispatch.dispatch(x, layers.up().inputScope(pass, work), work);
         Tensor inner = scope.allocate(
-                pass.type(), rows.count(), innerWidth() * config.activation().inputFactor());
+                pass.type(), rows.count(), innerWidth * config.activation().inputFactor());
         GroupedOperand rowsByColumns = layers.up().forward(pass, rows, expertX, inner, work);
-        Tensor activated = layers.down().inputScope(pass, work).allocate(pass.type(), rows.count(), innerWidth());
+        Tensor activated = layers.down().inputScope(pass, work).allocate(pass.type(), rows.count(), innerWidth);
         backend.moe().activation(config.activation(), inner, rows.probability(), activated);
         Tensor expertY = work.allocate(pass.type(), rows.count(), y.dim(1));
         GroupedOperand activatedByColumns = layers.down().forward(pass, rows, activated, expertY, work);
@@ -118,7 +122,7 @@ final class MoeFfn implements Sublayer {
     private void backward(Pass pass, Saved saved, Tensor dy, Tensor dx, TensorScope work) {
         ExpertRows rows = saved.dispatch().rows();
         Tensor dexpertY = saved.dispatch().combineBackward(dy, work);
-        Tensor dactivated = work.allocate(pass.type(), rows.count(), innerWidth());
+        Tensor dactivated = work.allocate(pass.type(), rows.count(), innerWidth);
         layers.down().backward(pass, rows, saved.activatedByColumns(), dexpertY, dactivated, work);
         Tensor dinner = work.allocate(pass.type(), saved.inner().shape());
         Tensor dprobability = work.allocate(DType.FP32, rows.count());
@@ -147,9 +151,5 @@ final class MoeFfn implements Sublayer {
 
     private @Nullable RouterReport report(Pass pass) {
         return pass.report() == null ? null : pass.report().layer(moeIndex);
-    }
-
-    private int innerWidth() {
-        return config.intermediateSize();
     }
 }

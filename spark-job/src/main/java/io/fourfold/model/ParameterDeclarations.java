@@ -19,8 +19,9 @@ import org.jspecify.annotations.Nullable;
  *
  * @param firstExpert global index of this rank's first expert
  * @param localExperts experts of this rank
+ * @param expertPart which part of each of them, of {@code expertParts} equal ones along the inner width (ETP)
  */
-record ParameterDeclarations(ModelConfig model, int firstExpert, int localExperts) {
+record ParameterDeclarations(ModelConfig model, int firstExpert, int localExperts, int expertPart, int expertParts) {
     static final String EMBEDDING = "embedding";
     static final String FINAL_NORM = "final_norm";
     static final String HEAD = "head";
@@ -104,7 +105,7 @@ record ParameterDeclarations(ModelConfig model, int firstExpert, int localExpert
 
     private void experts(ParameterStore.Builder store, int layer, MoeConfig moe) {
         int hidden = model.hiddenSize();
-        int inner = moe.intermediateSize();
+        int inner = expertInner(moe);
         replicated(store, local(layer, "moe.router"), ParameterNames.router(layer), moe.experts(), hidden);
         if (moe.router().biasUpdateRate() > 0) {
             store.declareState(ParameterNames.expertBias(layer), Shape.of(moe.experts()));
@@ -117,16 +118,30 @@ record ParameterDeclarations(ModelConfig model, int firstExpert, int localExpert
         for (String name : moe.activation() == Activation.SWIGLU ? List.of("gate", "up") : List.of("up")) {
             long offset = (long) up.size() * inner * hidden;
             up.add(expertSlice(
-                    ParameterNames.experts(layer, name), offset, (long) parts * inner * hidden, inner, hidden));
+                    ParameterNames.experts(layer, name),
+                    moe,
+                    new int[] {moe.intermediateSize(), hidden},
+                    new int[] {expertPart * inner, 0},
+                    new int[] {inner, hidden},
+                    offset,
+                    (long) parts * inner * hidden));
         }
         store.declare(
                 local(layer, "moe.experts.up"), Kind.EXPERT, Shape.of(localExperts, parts * inner, hidden), true, up);
+        Piece down = expertSlice(
+                ParameterNames.experts(layer, "down"),
+                moe,
+                new int[] {hidden, moe.intermediateSize()},
+                new int[] {0, expertPart * inner},
+                new int[] {hidden, inner},
+                0,
+                (long) hidden * inner);
         store.declare(
                 local(layer, "moe.experts.down"),
                 Kind.EXPERT,
                 Shape.of(localExperts, hidden, inner),
                 true,
-                List.of(expertSlice(ParameterNames.experts(layer, "down"), 0, (long) hidden * inner, hidden, inner)));
+                List.of(down));
         if (moe.sharedExpert() != null) {
             sharedExpert(store, layer, moe.sharedExpert(), moe.activation());
         }
@@ -144,17 +159,21 @@ record ParameterDeclarations(ModelConfig model, int firstExpert, int localExpert
         }
     }
 
-    /** This rank's experts of a global tensor [E, rows, cols]. */
-    private Piece expertSlice(String name, long localOffset, long expertStride, int rows, int cols) {
-        MoeConfig moe = model.moe();
-        long experts = moe == null ? 0 : moe.experts();
+    /** Inner width of this rank's part of an expert. */
+    int expertInner(MoeConfig moe) {
+        return moe.intermediateSize() / expertParts;
+    }
+
+    /** This rank's part of a global tensor [E, rows, cols]: some experts, and of each a box of rows and columns. */
+    private Piece expertSlice(
+            String name, MoeConfig moe, int[] whole, int[] from, int[] extent, long localOffset, long expertStride) {
         return new Piece(
                 name,
-                new long[] {experts, rows, cols},
-                new long[] {firstExpert, 0, 0},
-                new long[] {localExperts, rows, cols},
+                new long[] {moe.experts(), whole[0], whole[1]},
+                new long[] {firstExpert, from[0], from[1]},
+                new long[] {localExperts, extent[0], extent[1]},
                 localOffset,
-                new long[] {expertStride, cols, 1});
+                new long[] {expertStride, extent[1], 1});
     }
 
     /** Gate above up, [2F, H]; up alone when there is no gate. */

@@ -7,8 +7,8 @@ import io.fourfold.kernels.tensor.TensorScope;
  * One stage between the permuted rows of this rank and the rows its experts compute. Both directions are linear and each
  * is the other's transpose, so forward and backward of dispatch and combine all use these two.
  *
- * <p>Today: {@link AllToAllStage} (expert parallelism) and {@link SegmentSortStage}. A split of each expert over tensor
- * parallel ranks is a stage between them: all-gather-v to the experts, reduce-scatter-v back.
+ * <p>These are {@link AllToAllStage} (expert parallelism), {@link ExpertTensorStage} (experts split over ranks) and {@link
+ * SegmentSortStage}, in this order.
  */
 interface RowStage {
     /**

@@ -7,33 +7,38 @@ import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
-import java.util.Arrays;
 import java.util.List;
 
 /**
- * Takes token rows to the experts that the router chose and back: permute, all-to-all-v, sort by local expert; then the
- * way back (MoE Parallel Folding, arXiv:2504.14960 section 3).
+ * Takes token rows to the experts that the router chose and back: permute, all-to-all-v (EP), all-gather-v (ETP), sort
+ * by local expert; then the way back (MoE Parallel Folding, arXiv:2504.14960 section 3).
  *
- * <p>With one rank in the expert-parallel group nothing is communicated and the host reads nothing: buffers have the
+ * <p>With one rank in the expert-parallel groups nothing is communicated and the host reads nothing: buffers have the
  * bound T * k. With several, the host reads two small vectors of counts, because message sizes are host values; with
  * padded capacity it reads nothing.
  */
 public final class TokenDispatcher {
     private final Backend backend;
     private final Communicator expertGroup;
+    private final Communicator tensorGroup;
+    private final ExpertExchange exchange;
     private final int experts;
     private final int topK;
 
     /**
      * @param expertGroup the EP group; rank r of it holds experts {@code r * E/EP .. (r+1) * E/EP}
+     * @param tensorGroup the ETP group, whose ranks hold parts of the same experts
      */
-    public TokenDispatcher(Backend backend, Communicator expertGroup, int experts, int topK) {
+    public TokenDispatcher(
+            Backend backend, Communicator expertGroup, Communicator tensorGroup, int experts, int topK) {
         if (experts % expertGroup.size() != 0) {
             throw new IllegalArgumentException(
                     experts + " experts do not split over " + expertGroup.size() + " expert-parallel ranks");
         }
         this.backend = backend;
         this.expertGroup = expertGroup;
+        this.tensorGroup = tensorGroup;
+        this.exchange = new ExpertExchange(backend, expertGroup, tensorGroup, experts);
         this.experts = experts;
         this.topK = topK;
     }
@@ -59,58 +64,17 @@ public final class TokenDispatcher {
         }
         List<RowStage> stages = List.of();
         int rows = bound;
-        if (expertGroup.size() > 1) {
-            Tensor received = kept.allocate(DType.INT32, expertGroup.size(), localExperts());
-            AllToAllStage exchange = padded
-                    ? exchangePadded(routing.rowsPerExpert(), received)
-                    : exchangeCounted(routing.keptCounts(), received);
-            rows = exchange.received();
-            slotOfRow = slotOfRow.view(0, Shape.of(exchange.sent()));
-            offsets = kept.allocate(DType.INT32, localExperts() + 1);
-            stages = List.of(exchange, sort(received, offsets, rows, kept));
+        if (expertGroup.size() > 1 || tensorGroup.size() > 1) {
+            ExpertExchange.Plan plan = exchange.plan(routing, kept);
+            stages = plan.stages();
+            rows = plan.rows();
+            offsets = plan.offsets();
+            slotOfRow = slotOfRow.view(0, Shape.of(plan.sent()));
         }
         RowRoute route = new RowRoute(ops, rowOfSlot, slotOfRow, stages);
         Tensor probability = route.toExperts(routing.weights().reshape(slots, 1), 1, work, kept);
         Tensor travelledIds = route.toExperts(rowIds.reshape(slots / topK, 1), topK, work, kept);
         return new Dispatch(
                 ops, topK, route, new ExpertRows(offsets, rows, probability.reshape(rows), travelledIds.reshape(rows)));
-    }
-
-    private int localExperts() {
-        return experts / expertGroup.size();
-    }
-
-    /** Exchanges counts and reads them: the one unavoidable host synchronisation of dropless expert parallelism. */
-    private AllToAllStage exchangeCounted(Tensor counts, Tensor received) {
-        long[] equalParts = new long[expertGroup.size()];
-        Arrays.fill(equalParts, localExperts());
-        expertGroup.allToAllV(counts, equalParts, received, equalParts);
-        int[] sentCounts = backend.downloadInts(counts);
-        int[] receivedCounts = backend.downloadInts(received);
-        return new AllToAllStage(expertGroup, partSums(sentCounts), partSums(receivedCounts));
-    }
-
-    private AllToAllStage exchangePadded(int rowsPerExpert, Tensor received) {
-        int[] counts = new int[experts];
-        Arrays.fill(counts, rowsPerExpert);
-        backend.upload(counts, received);
-        long[] sums = partSums(counts);
-        return new AllToAllStage(expertGroup, sums, sums);
-    }
-
-    /** Sums of the counts that go to, or come from, each rank of the group. */
-    private long[] partSums(int[] counts) {
-        long[] sums = new long[expertGroup.size()];
-        for (int i = 0; i < counts.length; i++) {
-            sums[i / localExperts()] += counts[i];
-        }
-        return sums;
-    }
-
-    private SegmentSortStage sort(Tensor received, Tensor offsets, int rows, TensorScope kept) {
-        Tensor sourceOfTarget = kept.allocate(DType.INT32, rows);
-        Tensor targetOfSource = kept.allocate(DType.INT32, rows);
-        backend.moe().transposeSegments(received, offsets, sourceOfTarget, targetOfSource);
-        return new SegmentSortStage(backend.moe(), sourceOfTarget, targetOfSource);
     }
 }

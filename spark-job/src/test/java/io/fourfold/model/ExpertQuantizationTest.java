@@ -94,7 +94,7 @@ class ExpertQuantizationTest {
         MoeConfig moe = Objects.requireNonNull(config.model().moe());
         int localExperts = moe.experts() / world.size();
         ParameterDeclarations declarations =
-                new ParameterDeclarations(config.model(), world.rank() * localExperts, localExperts);
+                new ParameterDeclarations(config.model(), world.rank() * localExperts, localExperts, 0, 1);
         ParameterStore.Builder builder = new ParameterStore.Builder();
         declarations.declare(builder);
         try (Backend backend = new CpuBackend(1);
@@ -104,7 +104,7 @@ class ExpertQuantizationTest {
             new ParameterInitializer(config.model(), backend, 7).fill(store);
             upload(backend, store.get("layers.0.moe.router").weight(), 8, 1);
             Router router = new Router(backend, moe, null, null);
-            TokenDispatcher dispatcher = new TokenDispatcher(backend, groups.get(Axis.EP), moe.experts(), moe.topK());
+            TokenDispatcher dispatcher = new TokenDispatcher(backend, groups.get(Axis.EP), groups.get(Axis.ETP), moe.experts(), moe.topK());
             Recipe recipe = Recipe.of(config.recipe(), 1);
             MoeFfn ffn = new BlockFactory(
                             config.model(), recipe, backend, store, declarations, dispatcher, List.of(router))

@@ -45,6 +45,10 @@ class MappingTest {
         {"parallel.world_size=2", "parallel.expert_parallel_size=2", "train.micro_batch_size=2"},
         {"parallel.world_size=4", "parallel.expert_parallel_size=2"},
         {"parallel.world_size=4", "parallel.expert_parallel_size=4"},
+        {"parallel.world_size=2", "parallel.expert_tensor_parallel_size=2"},
+        {"parallel.world_size=4", "parallel.expert_tensor_parallel_size=2"},
+        {"parallel.world_size=4", "parallel.expert_tensor_parallel_size=2", "parallel.expert_parallel_size=2"},
+        {"parallel.world_size=4", "parallel.expert_tensor_parallel_size=4"},
     };
 
     @TestFactory

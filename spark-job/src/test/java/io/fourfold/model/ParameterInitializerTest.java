@@ -74,7 +74,7 @@ class ParameterInitializerTest {
     /** Adds the initial values of the rank that holds {@code count} experts from {@code rank * count} on. */
     private static void addValues(Map<String, float[]> global, int rank, int count) {
         ParameterStore.Builder builder = new ParameterStore.Builder();
-        new ParameterDeclarations(CONFIG.model(), rank * count, count).declare(builder);
+        new ParameterDeclarations(CONFIG.model(), rank * count, count, 0, 1).declare(builder);
         try (Backend backend = new CpuBackend(1);
                 ParameterStore store = builder.build(backend, Map.of(Kind.DENSE, 1, Kind.EXPERT, 1))) {
             new ParameterInitializer(CONFIG.model(), backend, 42).fill(store);
