@@ -50,6 +50,9 @@ final class ConfigRules {
         }
         if (parallel != null && mapped && model != null) {
             ParallelRules.fit(parallel, model, train, problems);
+            if (sections.recipe() != null) {
+                SplitRules.check(parallel, model, sections.recipe(), problems);
+            }
         }
         if (train != null) {
             TrainRules.check(train, mapped ? parallel : null, model, problems);

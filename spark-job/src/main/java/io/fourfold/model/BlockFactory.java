@@ -7,11 +7,13 @@ import io.fourfold.config.ModelConfig;
 import io.fourfold.config.MoeConfig;
 import io.fourfold.config.SharedExpertConfig;
 import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.comm.Communicator;
 import io.fourfold.moe.Router;
 import io.fourfold.moe.TokenDispatcher;
 import io.fourfold.precision.LinearKind;
 import io.fourfold.precision.Recipe;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
@@ -19,6 +21,7 @@ import org.jspecify.annotations.Nullable;
 /**
  * Builds the chunks of a model over declared parameters.
  *
+ * @param expertTensorGroup ranks that hold parts of the same experts (ETP)
  * @param dispatcher null for a model without experts
  * @param routers one for each MoE block, in order
  */
@@ -28,6 +31,7 @@ record BlockFactory(
         Backend backend,
         ParameterStore store,
         ParameterDeclarations declarations,
+        Communicator expertTensorGroup,
         @Nullable TokenDispatcher dispatcher,
         List<Router> routers) {
 
@@ -101,8 +105,8 @@ record BlockFactory(
                         LinearFormats.exact(local(layer, "router")),
                         store.get(local(layer, "moe.router")),
                         null),
-                grouped(layer, LinearKind.EXPERT_UP, "moe.experts.up"),
-                grouped(layer, LinearKind.EXPERT_DOWN, "moe.experts.down"),
+                grouped(layer, LinearKind.EXPERT_UP, "moe.experts.up", expertUpSplit(moe)),
+                grouped(layer, LinearKind.EXPERT_DOWN, "moe.experts.down", WeightSplit.byInput(expertTensorGroup)),
                 moe.sharedExpert() == null ? null : sharedExpert(layer, moe, moe.sharedExpert()));
         return new MoeFfn(
                 backend,
@@ -111,7 +115,8 @@ record BlockFactory(
                 moeIndex,
                 declarations.expertInner(moe),
                 layers,
-                routers.get(moeIndex), Objects.requireNonNull(dispatcher));
+                routers.get(moeIndex),
+                Objects.requireNonNull(dispatcher));
     }
 
     private SharedExpert sharedExpert(int layer, MoeConfig moe, SharedExpertConfig shared) {
@@ -135,11 +140,18 @@ record BlockFactory(
         return new Linear(backend, LinearFormats.of(recipe, layer, kind), store.get(local(layer, parameter)), bias);
     }
 
-    private GroupedLinear grouped(int layer, LinearKind kind, String parameter) {
+    private WeightSplit expertUpSplit(MoeConfig moe) {
+        int[] segments = new int[moe.activation().inputFactor()];
+        Arrays.fill(segments, moe.intermediateSize());
+        return WeightSplit.byOutput(expertTensorGroup, backend, store.constants(), segments);
+    }
+
+    private GroupedLinear grouped(int layer, LinearKind kind, String parameter, WeightSplit split) {
         return new GroupedLinear(
                 backend,
                 LinearFormats.of(recipe, layer, kind),
                 store.get(local(layer, parameter)),
-                declarations.firstExpert());
+                declarations.firstExpert(),
+                split);
     }
 }

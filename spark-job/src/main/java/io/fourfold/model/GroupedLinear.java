@@ -20,6 +20,7 @@ final class GroupedLinear {
     private final LinearFormats formats;
     private final Parameter weight;
     private final int firstExpert;
+    private final WeightSplit split;
     private @Nullable LinearPrecision precision;
     private @Nullable GroupedOperand fpropW;
     private @Nullable GroupedOperand dgradW;
@@ -28,11 +29,12 @@ final class GroupedLinear {
      * @param weight [G, N, K], the local experts
      * @param firstExpert global index of local expert 0
      */
-    GroupedLinear(Backend backend, LinearFormats formats, Parameter weight, int firstExpert) {
+    GroupedLinear(Backend backend, LinearFormats formats, Parameter weight, int firstExpert, WeightSplit split) {
         this.backend = backend;
         this.formats = formats;
         this.weight = weight;
         this.firstExpert = firstExpert;
+        this.split = split;
     }
 
     /** Makes the weight operands from the master weights; once per optimizer step. */
@@ -48,6 +50,7 @@ final class GroupedLinear {
                 false,
                 forward,
                 formats.probe(step, "fprop.w", forward),
+                split.weight(),
                 preparation.scope());
         dgradW = preparation.backward()
                 ? quantize.stacked(
@@ -55,6 +58,7 @@ final class GroupedLinear {
                         true,
                         dgrad,
                         formats.probe(step, "dgrad.w", dgrad),
+                        split.weight(),
                         preparation.scope())
                 : null;
         precision = chosen;
@@ -77,14 +81,30 @@ final class GroupedLinear {
         StepContext step = pass.step();
         OperandSpec spec = precision().fpropX();
         GroupedOperand byRows = quantize.ragged(
-                x, rows.offsets(), false, spec, firstExpert, null, formats.probe(step, "fprop.x", spec), work);
+                x,
+                rows.offsets(),
+                false,
+                spec,
+                firstExpert,
+                null,
+                formats.probe(step, "fprop.x", spec),
+                split.input(),
+                work);
         backend.gemm().multiplyGrouped(byRows, prepared(fpropW), y);
         if (!pass.training()) {
             return null;
         }
         OperandSpec wgrad = precision().wgradX();
         return quantize.ragged(
-                x, rows.offsets(), true, wgrad, firstExpert, null, formats.probe(step, "wgrad.x", wgrad), pass.kept());
+                x,
+                rows.offsets(),
+                true,
+                wgrad,
+                firstExpert,
+                null,
+                formats.probe(step, "wgrad.x", wgrad),
+                split.input(),
+                pass.kept());
     }
 
     /**
@@ -103,8 +123,9 @@ final class GroupedLinear {
                 false,
                 dgrad,
                 firstExpert,
-                formats.random(step, dgrad, rows.rowIds()),
+                formats.random(step, dgrad, rows.rowIds(), split.outputGroups()),
                 formats.probe(step, "dgrad.dy", dgrad),
+                split.output(),
                 work);
         backend.gemm().multiplyGrouped(byRows, prepared(dgradW), dx);
         OperandSpec wgrad = precision().wgradDy();
@@ -114,8 +135,9 @@ final class GroupedLinear {
                 true,
                 wgrad,
                 firstExpert,
-                formats.random(step, wgrad, rows.rowIds()),
+                formats.random(step, wgrad, rows.rowIds(), split.outputGroups()),
                 formats.probe(step, "wgrad.dy", wgrad),
+                split.output(),
                 work);
         backend.gemm().multiplyGroupedDepth(byColumns, Objects.requireNonNull(xByColumns), weight.grad(), true);
     }

@@ -43,8 +43,14 @@ record LinearFormats(String name, int tensorId, IntFunction<LinearPrecision> byS
     /** Random bits of an operand; null when it is rounded to nearest. */
     @Nullable
     RandomStream random(StepContext step, OperandSpec spec, Tensor rowIds) {
+        return random(step, spec, rowIds, null);
+    }
+
+    /** The same for some columns of a wider operand, see {@link WeightSplit#outputGroups}. */
+    @Nullable
+    RandomStream random(StepContext step, OperandSpec spec, Tensor rowIds, @Nullable Tensor columnGroups) {
         return spec.rounding() == OperandSpec.Rounding.STOCHASTIC
-                ? new RandomStream(step.seed(), step.step(), tensorId, rowIds)
+                ? new RandomStream(step.seed(), step.step(), tensorId, rowIds, columnGroups)
                 : null;
     }
 }

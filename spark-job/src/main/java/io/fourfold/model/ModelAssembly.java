@@ -38,8 +38,7 @@ final class ModelAssembly {
         Communicator expertGroup = groups.get(Axis.EP);
         Communicator expertTensorGroup = groups.get(Axis.ETP);
         int localExperts = model.moe() == null ? 0 : model.moe().experts() / expertGroup.size();
-        ParameterDeclarations declarations =
-new ParameterDeclarations(
+        ParameterDeclarations declarations = new ParameterDeclarations(
                 model,
                 expertGroup.rank() * localExperts,
                 localExperts,
@@ -55,8 +54,10 @@ new ParameterDeclarations(
                         backend,
                         expertGroup,
                         expertTensorGroup,
-                        model.moe().experts(), model.moe().topK());
-        BlockFactory factory = new BlockFactory(model, recipe, backend, store, declarations, dispatcher, moe.routers());
+                        model.moe().experts(),
+                        model.moe().topK());
+        BlockFactory factory = new BlockFactory(
+                model, recipe, backend, store, declarations, expertTensorGroup, dispatcher, moe.routers());
         return new MoeTransformer(config, backend, recipe, store, factory.chunk(), moe);
     }
 

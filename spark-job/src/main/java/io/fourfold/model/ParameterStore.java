@@ -62,6 +62,11 @@ public final class ParameterStore implements AutoCloseable {
         return Collections.unmodifiableMap(state);
     }
 
+    /** Where layers put small tensors that never change and live as long as the parameters. */
+    TensorScope constants() {
+        return weightScope;
+    }
+
     @Override
     public void close() {
         gradScope.close();

@@ -29,8 +29,7 @@ public final class TokenDispatcher {
      * @param expertGroup the EP group; rank r of it holds experts {@code r * E/EP .. (r+1) * E/EP}
      * @param tensorGroup the ETP group, whose ranks hold parts of the same experts
      */
-    public TokenDispatcher(
-            Backend backend, Communicator expertGroup, Communicator tensorGroup, int experts, int topK) {
+    public TokenDispatcher(Backend backend, Communicator expertGroup, Communicator tensorGroup, int experts, int topK) {
         if (experts % expertGroup.size() != 0) {
             throw new IllegalArgumentException(
                     experts + " experts do not split over " + expertGroup.size() + " expert-parallel ranks");

@@ -15,10 +15,25 @@ final class LawMappings {
             "W4 EP2",
             "W4 EP4",
             "W8 EP4",
-            "W16 EP16");
+            "W16 EP16",
+            "W2 ETP2",
+            "W4 ETP2",
+            "W4 ETP2 EP2");
 
     /** With SMALL, all of them. */
-    private static final List<String> MORE = List.of("W4", "W8", "W16", "W8 EP2", "W8 EP8", "W16 EP2", "W16 EP8");
+    private static final List<String> MORE = List.of(
+            "W4",
+            "W8",
+            "W16",
+            "W8 EP2",
+            "W8 EP8",
+            "W16 EP2",
+            "W16 EP8",
+            "W4 ETP4",
+            "W8 ETP2 EP2",
+            "W8 ETP2 EP4",
+            "W16 ETP4 EP4",
+            "W16 ETP2 EP4");
 
     private LawMappings() {}
 

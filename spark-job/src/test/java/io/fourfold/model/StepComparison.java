@@ -48,20 +48,8 @@ record StepComparison(double loss, double gradient, double weights, boolean same
     private static void compare(
             String what, Map<String, float[]> expected, Map<String, float[]> actual, double tolerance) {
         assertThat(actual.keySet()).isEqualTo(expected.keySet());
-        expected.forEach((name, values) -> assertThat(relativeError(values, TinyModels.entry(actual, name)))
+        expected.forEach((name, values) -> assertThat(RelativeError.of(values, TinyModels.entry(actual, name)))
                 .as(what + name)
                 .isLessThan(tolerance));
-    }
-
-    /** Norm of the difference over the norm of what is expected. */
-    private static double relativeError(float[] expected, float[] actual) {
-        double difference = 0;
-        double norm = 0;
-        for (int i = 0; i < expected.length; i++) {
-            difference += Math.pow((double) actual[i] - expected[i], 2);
-            norm += Math.pow(expected[i], 2);
-        }
-        // An expert without tokens has no gradient at all.
-        return norm == 0 ? difference : Math.sqrt(difference / norm);
     }
 }

@@ -1,6 +1,7 @@
 package io.fourfold.kernels.cpu;
 
 import io.fourfold.kernels.numeric.BFloat16;
+import io.fourfold.kernels.op.AmaxExchange;
 import io.fourfold.kernels.op.GemmOperand;
 import io.fourfold.kernels.op.GroupedOperand;
 import io.fourfold.kernels.op.GroupedOperand.Layout;
@@ -18,6 +19,8 @@ import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
+import java.util.Arrays;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -35,6 +38,7 @@ public final class CpuQuantizeOps implements QuantizeOps {
             OperandSpec spec,
             @Nullable RandomStream random,
             @Nullable QuantProbe probe,
+            @Nullable AmaxExchange exchange,
             TensorScope scope) {
         CpuTensor source = CpuTensor.of(x);
         int rows = x.shape().rows();
@@ -45,14 +49,20 @@ public final class CpuQuantizeOps implements QuantizeOps {
         QuantStatsAccumulator stats = probe == null ? null : new QuantStatsAccumulator();
         CpuTensor values = allocate(spec, byColumns, rows, cols, scope);
         StochasticBits bits = bits(spec, random, byColumns, 0, 0, rows);
-        CpuOperand operand = quantize(source, rows, cols, byColumns, spec, bits, values, stats);
+        float[] amax = wholeAmax(source, new int[] {0, rows}, cols, byColumns, spec, exchange, scope);
+        CpuOperand operand = quantize(source, rows, cols, byColumns, spec, bits, known(amax, 0), values, stats);
         report(stats, probe);
         return operand;
     }
 
     @Override
     public GroupedOperand stacked(
-            Tensor weights, boolean byColumns, OperandSpec spec, @Nullable QuantProbe probe, TensorScope scope) {
+            Tensor weights,
+            boolean byColumns,
+            OperandSpec spec,
+            @Nullable QuantProbe probe,
+            @Nullable AmaxExchange exchange,
+            TensorScope scope) {
         if (weights.shape().rank() != 3) {
             throw new IllegalArgumentException("stacked weights must be [groups, rows, cols], are " + weights);
         }
@@ -62,13 +72,13 @@ public final class CpuQuantizeOps implements QuantizeOps {
         int cols = weights.dim(2);
         QuantStatsAccumulator stats = probe == null ? null : new QuantStatsAccumulator();
         CpuOperand[] members = new CpuOperand[groups];
-        int[] first = new int[groups];
+        int[] first = IntStream.rangeClosed(0, groups).map(g -> g * rows).toArray();
+        float[] amax = wholeAmax(source, first, cols, byColumns, spec, exchange, scope);
         for (int g = 0; g < groups; g++) {
-            first[g] = g * rows;
             CpuTensor group = source.view((long) g * rows * cols, Shape.of(rows, cols));
             if (spec.quantized()) {
                 CpuTensor values = allocate(spec, byColumns, rows, cols, scope);
-                members[g] = quantize(group, rows, cols, byColumns, spec, null, values, stats);
+                members[g] = quantize(group, rows, cols, byColumns, spec, null, known(amax, g), values, stats);
             } else {
                 members[g] = plain(group, rows, cols, byColumns, spec, scope);
             }
@@ -86,6 +96,7 @@ public final class CpuQuantizeOps implements QuantizeOps {
             int firstGroup,
             @Nullable RandomStream random,
             @Nullable QuantProbe probe,
+            @Nullable AmaxExchange exchange,
             TensorScope scope) {
         CpuTensor source = CpuTensor.of(x);
         int cols = x.shape().cols();
@@ -93,13 +104,14 @@ public final class CpuQuantizeOps implements QuantizeOps {
         int groups = bounds.length - 1;
         QuantStatsAccumulator stats = probe == null ? null : new QuantStatsAccumulator();
         CpuOperand[] members = new CpuOperand[groups];
+        float[] amax = wholeAmax(source, bounds, cols, byColumns, spec, exchange, scope);
         for (int g = 0; g < groups; g++) {
             int rows = bounds[g + 1] - bounds[g];
             CpuTensor group = source.view((long) bounds[g] * cols, Shape.of(rows, cols));
             if (spec.quantized()) {
                 CpuTensor values = allocate(spec, byColumns, rows, cols, scope);
                 StochasticBits bits = bits(spec, random, byColumns, firstGroup + g, bounds[g], rows);
-                members[g] = quantize(group, rows, cols, byColumns, spec, bits, values, stats);
+                members[g] = quantize(group, rows, cols, byColumns, spec, bits, known(amax, g), values, stats);
             } else {
                 members[g] = plain(group, rows, cols, byColumns, spec, scope);
             }
@@ -129,6 +141,33 @@ public final class CpuQuantizeOps implements QuantizeOps {
         Bf16Rounding.roundIfNeeded(target, target.offset(), target.size());
     }
 
+    /** The largest magnitude of each group over all parts; empty when nothing is split or the format needs none. */
+    private float[] wholeAmax(
+            CpuTensor source,
+            int[] bounds,
+            int cols,
+            boolean byColumns,
+            OperandSpec spec,
+            @Nullable AmaxExchange exchange,
+            TensorScope scope) {
+        if (exchange == null || !(spec.format() == Format.NVFP4 || spec.blocks() == Blocks.TENSOR)) {
+            return new float[0];
+        }
+        CpuTensor amax = CpuTensor.of(scope.allocate(DType.FP32, bounds.length - 1));
+        for (int g = 0; g < bounds.length - 1; g++) {
+            int rows = bounds[g + 1] - bounds[g];
+            int from = source.offset() + bounds[g] * cols;
+            amax.floats()[amax.offset() + g] =
+                    rows == 0 ? 0 : quantizer.tensorAmax(source.floats(), from, rows, cols, byColumns, spec);
+        }
+        exchange.largest(amax);
+        return Arrays.copyOfRange(amax.floats(), amax.offset(), amax.offset() + bounds.length - 1);
+    }
+
+    private static @Nullable Float known(float[] amax, int group) {
+        return amax.length == 0 ? null : amax[group];
+    }
+
     private CpuOperand quantize(
             CpuTensor source,
             int rows,
@@ -136,6 +175,7 @@ public final class CpuQuantizeOps implements QuantizeOps {
             boolean byColumns,
             OperandSpec spec,
             @Nullable StochasticBits bits,
+            @Nullable Float knownAmax,
             CpuTensor values,
             @Nullable QuantStatsAccumulator stats) {
         float tensorScale = quantizer.quantize(
@@ -146,6 +186,7 @@ public final class CpuQuantizeOps implements QuantizeOps {
                 byColumns,
                 spec,
                 bits,
+                knownAmax,
                 values.floats(),
                 values.offset(),
                 stats);
@@ -184,6 +225,8 @@ public final class CpuQuantizeOps implements QuantizeOps {
             return null;
         }
         Tensor rowIds = random.rowIds();
+        Tensor columnGroups = random.columnGroups();
+        int[] columns = columnGroups == null ? null : ints(columnGroups);
         int[] ids = null;
         int first = firstRow;
         if (rowIds != null) {
@@ -196,7 +239,12 @@ public final class CpuQuantizeOps implements QuantizeOps {
             first += tensor.offset();
         }
         return new StochasticBits(
-                random.seed(), random.step(), random.tensorId() + group, byColumns ? 1 : 0, ids, first, rows);
+                random.seed(), random.step(), random.tensorId() + group, byColumns ? 1 : 0, ids, first, rows, columns);
+    }
+
+    private static int[] ints(Tensor tensor) {
+        CpuTensor values = CpuTensor.of(tensor);
+        return Arrays.copyOfRange(values.ints(), values.offset(), values.offset() + values.size());
     }
 
     private static int[] bounds(CpuTensor offsets, int rows) {

@@ -1,5 +1,6 @@
 package io.fourfold.kernels.cuda;
 
+import io.fourfold.kernels.op.AmaxExchange;
 import io.fourfold.kernels.op.GemmOperand;
 import io.fourfold.kernels.op.GroupedOperand;
 import io.fourfold.kernels.op.GroupedOperand.Layout;
@@ -39,6 +40,7 @@ public final class CudaQuantizeOps implements QuantizeOps {
             OperandSpec spec,
             @Nullable RandomStream random,
             @Nullable QuantProbe probe,
+            @Nullable AmaxExchange exchange,
             TensorScope scope) {
         CudaTensor source = floats(x);
         int rows = x.shape().rows();
@@ -54,8 +56,8 @@ public final class CudaQuantizeOps implements QuantizeOps {
         }
         check(spec, random);
         int id = random == null ? 0 : random.tensorId();
-        Nvfp4Emulation.Result result =
-                nvfp4.quantize(source, cols, RowGroups.equal(1, rows), byColumns, spec, random, id, probe, scope);
+        Nvfp4Emulation.Result result = nvfp4.quantize(
+                source, cols, RowGroups.equal(1, rows), byColumns, spec, random, id, probe, exchange, scope);
         int storedRows = result.values().dim(0);
         return new CudaOperand(
                 spec,
@@ -68,7 +70,12 @@ public final class CudaQuantizeOps implements QuantizeOps {
 
     @Override
     public GroupedOperand stacked(
-            Tensor weights, boolean byColumns, OperandSpec spec, @Nullable QuantProbe probe, TensorScope scope) {
+            Tensor weights,
+            boolean byColumns,
+            OperandSpec spec,
+            @Nullable QuantProbe probe,
+            @Nullable AmaxExchange exchange,
+            TensorScope scope) {
         if (weights.shape().rank() != 3) {
             throw new IllegalArgumentException("stacked weights must be [groups, rows, cols], are " + weights);
         }
@@ -81,8 +88,8 @@ public final class CudaQuantizeOps implements QuantizeOps {
         int storedRows = rows;
         if (spec.quantized()) {
             check(spec, null);
-            Nvfp4Emulation.Result result =
-                    nvfp4.quantize(source, cols, RowGroups.equal(groups, rows), byColumns, spec, null, 0, probe, scope);
+            Nvfp4Emulation.Result result = nvfp4.quantize(
+                    source, cols, RowGroups.equal(groups, rows), byColumns, spec, null, 0, probe, exchange, scope);
             values = result.values();
             scale = result.scale();
             storedRows = spec.hadamard() ? (rows + 15) / 16 * 16 : rows;
@@ -111,6 +118,7 @@ public final class CudaQuantizeOps implements QuantizeOps {
             int firstGroup,
             @Nullable RandomStream random,
             @Nullable QuantProbe probe,
+            @Nullable AmaxExchange exchange,
             TensorScope scope) {
         CudaTensor source = floats(x);
         int cols = x.shape().cols();
@@ -126,7 +134,7 @@ public final class CudaQuantizeOps implements QuantizeOps {
             RowGroups split =
                     split(starts, groups, x.shape().rows(), byColumns || spec.blocks() == Blocks.B16X16, scope);
             Nvfp4Emulation.Result result =
-                    nvfp4.quantize(source, cols, split, byColumns, spec, random, id, probe, scope);
+                    nvfp4.quantize(source, cols, split, byColumns, spec, random, id, probe, exchange, scope);
             values = result.values();
             scale = result.scale();
             if (padded && split.paddedOffsets() != null) {
@@ -200,6 +208,10 @@ public final class CudaQuantizeOps implements QuantizeOps {
                 random == null
                         ? null
                         : new StochasticBits(random.seed(), random.step(), random.tensorId(), 0, null, 0, 0));
+        if (random != null && random.columnGroups() != null) {
+            throw new UnsupportedOperationException(
+                    "the CUDA backend does not round parts of split rows stochastically yet");
+        }
         if (spec.format() != Format.NVFP4) {
             throw new UnsupportedOperationException("the CUDA backend has no " + spec.format()
                     + " operands yet, asked for " + spec + "; use recipe bf16 or nvfp4, or run.backend=cpu");

@@ -1,5 +1,6 @@
 package io.fourfold.kernels.cuda;
 
+import io.fourfold.kernels.op.AmaxExchange;
 import io.fourfold.kernels.op.OperandSpec;
 import io.fourfold.kernels.op.OperandSpec.Blocks;
 import io.fourfold.kernels.op.OperandSpec.Rounding;
@@ -68,6 +69,7 @@ final class Nvfp4Emulation {
             @Nullable RandomStream random,
             int firstTensorId,
             @Nullable QuantProbe probe,
+            @Nullable AmaxExchange exchange,
             TensorScope scope) {
         if (spec.hadamard() && !byColumns) {
             throw new UnsupportedOperationException("the CUDA backend transforms operands by columns only (the wgrad"
@@ -80,6 +82,9 @@ final class Nvfp4Emulation {
             CudaTensor amax = work.zeros(DType.FP32, groups.count());
             Job job = new Job(x, cols, groups, byColumns, spec, random, firstTensorId, amax, scale, values);
             findAmax(job);
+            if (exchange != null) {
+                exchange.largest(amax);
+            }
             if (probe == null) {
                 emulate(job, spec.rounding() == Rounding.STOCHASTIC ? "_sr" : "", CudaFunction.NULL);
             } else {

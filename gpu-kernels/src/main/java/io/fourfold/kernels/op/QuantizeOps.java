@@ -16,6 +16,7 @@ public interface QuantizeOps {
      * @param byColumns false: operand [rows, cols], K = cols; true: operand [cols, rows], K = rows
      * @param random needed when spec rounds stochastically
      * @param probe receives telemetry when not null
+     * @param exchange for a part of a split tensor, where the format has a scale for the whole tensor; null = x is whole
      */
     GemmOperand operand(
             Tensor x,
@@ -23,13 +24,38 @@ public interface QuantizeOps {
             OperandSpec spec,
             @Nullable RandomStream random,
             @Nullable QuantProbe probe,
+            @Nullable AmaxExchange exchange,
             TensorScope scope);
+
+    /** {@link #operand} of a whole tensor. */
+    default GemmOperand operand(
+            Tensor x,
+            boolean byColumns,
+            OperandSpec spec,
+            @Nullable RandomStream random,
+            @Nullable QuantProbe probe,
+            TensorScope scope) {
+        return operand(x, byColumns, spec, random, probe, null, scope);
+    }
 
     /**
      * Stacked weights [G, rows, cols]; each group by rows or by columns as above.
+     *
+     * @param exchange as above, of all groups' amax at once
      */
     GroupedOperand stacked(
-            Tensor weights, boolean byColumns, OperandSpec spec, @Nullable QuantProbe probe, TensorScope scope);
+            Tensor weights,
+            boolean byColumns,
+            OperandSpec spec,
+            @Nullable QuantProbe probe,
+            @Nullable AmaxExchange exchange,
+            TensorScope scope);
+
+    /** {@link #stacked} of whole tensors. */
+    default GroupedOperand stacked(
+            Tensor weights, boolean byColumns, OperandSpec spec, @Nullable QuantProbe probe, TensorScope scope) {
+        return stacked(weights, byColumns, spec, probe, null, scope);
+    }
 
     /**
      * Tokens [R, cols] split by offsets. By rows gives RAGGED_ROWS, by columns RAGGED_DEPTH; blocks along the tokens
@@ -37,6 +63,7 @@ public interface QuantizeOps {
      *
      * @param offsets INT32 [G+1]
      * @param firstGroup global index of group 0 (expert parallelism), for the random stream
+     * @param exchange as above, of all groups' amax at once
      */
     GroupedOperand ragged(
             Tensor x,
@@ -46,7 +73,21 @@ public interface QuantizeOps {
             int firstGroup,
             @Nullable RandomStream random,
             @Nullable QuantProbe probe,
+            @Nullable AmaxExchange exchange,
             TensorScope scope);
+
+    /** {@link #ragged} of whole tensors. */
+    default GroupedOperand ragged(
+            Tensor x,
+            Tensor offsets,
+            boolean byColumns,
+            OperandSpec spec,
+            int firstGroup,
+            @Nullable RandomStream random,
+            @Nullable QuantProbe probe,
+            TensorScope scope) {
+        return ragged(x, offsets, byColumns, spec, firstGroup, random, probe, null, scope);
+    }
 
     /** Writes the values the GEMM will see, in the operand's own orientation [rows, depth]; for tests and telemetry. */
     void dequantize(GemmOperand operand, Tensor out);

@@ -18,6 +18,17 @@ import org.jspecify.annotations.Nullable;
  * @param tensorId unique per (layer, linear, expert) within the model, below 2^30; grouped operands add the global
  *     expert index of each group
  * @param rowIds INT32 [T] global row numbers (token position in the global batch); null = 0, 1, 2, ...
+ * @param columnGroups INT32 [C / 16] for a matrix that holds some columns of a wider one: what stands for c / 16 in the
+ *     counter; null = 0, 1, 2, ...
  */
 public record RandomStream(
-        long seed, int step, int tensorId, @Nullable Tensor rowIds) {}
+        long seed,
+        int step,
+        int tensorId,
+        @Nullable Tensor rowIds,
+        @Nullable Tensor columnGroups) {
+    /** A stream of whole rows. */
+    public RandomStream(long seed, int step, int tensorId, @Nullable Tensor rowIds) {
+        this(seed, step, tensorId, rowIds, null);
+    }
+}

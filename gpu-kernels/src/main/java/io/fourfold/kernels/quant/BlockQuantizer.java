@@ -57,10 +57,30 @@ public final class BlockQuantizer {
     }
 
     /**
+     * Largest magnitude of what {@link #quantize} quantizes: of {@code x}, or of its transform where the spec has one.
+     * NaN if there is one.
+     */
+    public float tensorAmax(float[] x, int offset, int rows, int cols, boolean byColumns, OperandSpec spec) {
+        float[] from = x;
+        int at = offset;
+        int storedRows = storedRows(spec, byColumns, rows);
+        int storedCols = storedCols(spec, byColumns, cols);
+        if (spec.hadamard()) {
+            from = new float[storedRows * storedCols];
+            at = 0;
+            transform(x, offset, rows, cols, byColumns, from, at);
+        }
+        BlockTile tile = BlockTile.ofSource(spec, byColumns);
+        reserve(tile.rowCount(storedRows) * tile.colCount(storedCols), tile.colCount(storedCols), storedCols);
+        return amaxFinder.find(from, at, storedRows, storedCols, tile, blockAmax);
+    }
+
+    /**
      * Quantizes {@code x} [rows, cols] into {@code out} [storedRows, storedCols].
      *
      * @param byColumns blocks run along the rows (K = rows) instead of the columns
      * @param random needed when the spec rounds stochastically
+     * @param knownAmax the largest magnitude of the tensor that x is a part of; null = x is the tensor
      * @param stats receives telemetry when not null
      * @return the tensor scale
      */
@@ -72,24 +92,23 @@ public final class BlockQuantizer {
             boolean byColumns,
             OperandSpec spec,
             @Nullable StochasticBits random,
+            @Nullable Float knownAmax,
             float[] out,
             int outOffset,
             @Nullable QuantStatsAccumulator stats) {
         check(spec, random);
         if (!spec.hadamard()) {
-            return quantizeBlocks(x, offset, rows, cols, byColumns, spec, random, out, outOffset, stats);
+            return quantizeBlocks(x, offset, rows, cols, byColumns, spec, random, knownAmax, out, outOffset, stats);
         }
-        if (byColumns) {
-            Hadamard16.transformColumns(x, offset, rows, cols, out, outOffset);
-        } else {
-            Hadamard16.transformRows(x, offset, rows, cols, out, outOffset);
-        }
+        transform(x, offset, rows, cols, byColumns, out, outOffset);
         int storedRows = storedRows(spec, byColumns, rows);
         int storedCols = storedCols(spec, byColumns, cols);
-        return quantizeBlocks(out, outOffset, storedRows, storedCols, byColumns, spec, random, out, outOffset, stats);
+        return quantizeBlocks(
+                out, outOffset, storedRows, storedCols, byColumns, spec, random, knownAmax, out, outOffset, stats);
     }
 
-    private float quantizeBlocks(
+    /** {@link #quantize} of a whole tensor. */
+    public float quantize(
             float[] x,
             int offset,
             int rows,
@@ -100,11 +119,36 @@ public final class BlockQuantizer {
             float[] out,
             int outOffset,
             @Nullable QuantStatsAccumulator stats) {
+        return quantize(x, offset, rows, cols, byColumns, spec, random, null, out, outOffset, stats);
+    }
+
+    private static void transform(
+            float[] x, int offset, int rows, int cols, boolean byColumns, float[] out, int outOffset) {
+        if (byColumns) {
+            Hadamard16.transformColumns(x, offset, rows, cols, out, outOffset);
+        } else {
+            Hadamard16.transformRows(x, offset, rows, cols, out, outOffset);
+        }
+    }
+
+    private float quantizeBlocks(
+            float[] x,
+            int offset,
+            int rows,
+            int cols,
+            boolean byColumns,
+            OperandSpec spec,
+            @Nullable StochasticBits random,
+            @Nullable Float knownAmax,
+            float[] out,
+            int outOffset,
+            @Nullable QuantStatsAccumulator stats) {
         BlockTile tile = BlockTile.ofSource(spec, byColumns);
         int blockCols = tile.colCount(cols);
         int blocks = tile.rowCount(rows) * blockCols;
         reserve(blocks, blockCols, cols);
-        float tensorAmax = amaxFinder.find(x, offset, rows, cols, tile, blockAmax);
+        float ownAmax = amaxFinder.find(x, offset, rows, cols, tile, blockAmax);
+        float tensorAmax = knownAmax == null ? ownAmax : knownAmax;
         BlockScaling scaling = BlockScaling.of(spec, tensorAmax);
         if (stats != null) {
             stats.addBlocks(spec, scaling, blockAmax, blocks, tensorAmax);
