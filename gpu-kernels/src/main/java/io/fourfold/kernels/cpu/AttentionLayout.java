@@ -1,7 +1,10 @@
 package io.fourfold.kernels.cpu;
 
 import io.fourfold.kernels.op.AttentionShape;
+import io.fourfold.kernels.op.QueryChunks;
 import io.fourfold.kernels.tensor.Tensor;
+import java.util.ArrayList;
+import java.util.List;
 
 /** Where the tensors of one attention call keep each head and row, and how query rows group into blocks. */
 final class AttentionLayout {
@@ -12,22 +15,43 @@ final class AttentionLayout {
     private static final int SMALLEST_BLOCK = 16;
 
     private final AttentionShape shape;
+    private final QueryChunks queries;
     private final CpuTensor qkv;
+    private final CpuTensor keyValues;
+    private final int keyWidth;
+    private final int keyColumn;
     private final CpuTensor documentStart;
     private final CpuTensor out;
     private final CpuTensor logSumExp;
     private final int headsPerKey;
     private final int blockRows;
 
-    AttentionLayout(AttentionShape shape, Tensor qkv, Tensor documentStart, Tensor out, Tensor logSumExp) {
+    AttentionLayout(
+            AttentionShape shape,
+            QueryChunks queries,
+            Tensor qkv,
+            Tensor keyValues,
+            Tensor documentStart,
+            Tensor out,
+            Tensor logSumExp) {
         this.shape = shape;
-        this.qkv = Arguments.floats(qkv, "qkv", (long) shape.tokens() * shape.qkvWidth());
+        this.queries = queries;
+        long queryTokens = (long) shape.batch() * queries.tokens();
+        this.qkv = Arguments.floats(qkv, "qkv", queryTokens * shape.qkvWidth());
+        // Keys and values of a plain call are the last columns of the packed rows.
+        boolean packed = keyValues == qkv;
+        this.keyWidth = packed ? shape.qkvWidth() : 2 * shape.kvHeads() * shape.headDim();
+        this.keyColumn = packed ? shape.heads() * shape.headDim() : 0;
+        this.keyValues = Arguments.floats(keyValues, "keyValues", (long) shape.tokens() * keyWidth);
         this.documentStart = Arguments.int32(documentStart, "documentStart", shape.tokens());
-        this.out = Arguments.floats(out, "out", (long) shape.tokens() * shape.outputWidth());
-        this.logSumExp = Arguments.fp32(logSumExp, "logSumExp", (long) shape.tokens() * shape.heads());
+        this.out = Arguments.floats(out, "out", queryTokens * shape.outputWidth());
+        this.logSumExp = Arguments.fp32(logSumExp, "logSumExp", queryTokens * shape.heads());
         this.headsPerKey = shape.heads() / shape.kvHeads();
         int rows = Math.max(SMALLEST_BLOCK, Math.min(LARGEST_BLOCK, STACKED_ROWS / headsPerKey));
-        this.blockRows = Math.max(1, Math.min(rows, shape.sequence()));
+        this.blockRows = Math.max(1, Math.min(rows, queries.length()));
+        for (int start : queries.starts()) {
+            Arguments.require(start + queries.length() <= shape.sequence(), queries + " leave " + shape);
+        }
         for (int token = 0; token < shape.tokens(); token++) {
             int start = this.documentStart.ints()[this.documentStart.offset() + token];
             Arguments.require(
@@ -39,8 +63,10 @@ final class AttentionLayout {
     /**
      * Query rows {@code fromToken .. fromToken + rows} of the heads that share one key head, and the keys they can see.
      * Stacked row r is token r % rows of head r / rows.
+     *
+     * @param fromRow row of fromToken among the queries of its sequence
      */
-    record Block(int batch, int kvHead, int fromToken, int rows, int stackedRows, int firstKey) {
+    record Block(int batch, int kvHead, int fromToken, int fromRow, int rows, int stackedRows, int firstKey) {
         int keyCount() {
             return fromToken + rows - firstKey;
         }
@@ -48,15 +74,31 @@ final class AttentionLayout {
         int token(int stackedRow) {
             return fromToken + stackedRow % rows;
         }
+
+        int row(int stackedRow) {
+            return fromRow + stackedRow % rows;
+        }
     }
 
-    Block block(int batch, int kvHead, int fromToken) {
-        int rows = Math.min(blockRows, shape.sequence() - fromToken);
+    /** The blocks of a sequence and key head, in ascending order of their tokens. */
+    List<Block> blocks(int batch, int kvHead) {
+        List<Block> blocks = new ArrayList<>();
+        for (int chunk = 0; chunk < queries.starts().size(); chunk++) {
+            int start = queries.starts().get(chunk);
+            for (int from = 0; from < queries.length(); from += blockRows) {
+                int rows = Math.min(blockRows, queries.length() - from);
+                blocks.add(block(batch, kvHead, start + from, chunk * queries.length() + from, rows));
+            }
+        }
+        return blocks;
+    }
+
+    private Block block(int batch, int kvHead, int fromToken, int fromRow, int rows) {
         int first = fromToken;
         for (int token = fromToken; token < fromToken + rows; token++) {
             first = Math.min(first, start(batch, token));
         }
-        return new Block(batch, kvHead, fromToken, rows, rows * headsPerKey, first);
+        return new Block(batch, kvHead, fromToken, fromRow, rows, rows * headsPerKey, first);
     }
 
     AttentionShape shape() {
@@ -67,16 +109,20 @@ final class AttentionLayout {
         return qkv;
     }
 
+    CpuTensor keyValues() {
+        return keyValues;
+    }
+
+    int keyWidth() {
+        return keyWidth;
+    }
+
     CpuTensor out() {
         return out;
     }
 
     CpuTensor logSumExp() {
         return logSumExp;
-    }
-
-    int blockRows() {
-        return blockRows;
     }
 
     int stackedRows() {
@@ -95,16 +141,17 @@ final class AttentionLayout {
         return block.kvHead() * headsPerKey + stackedRow / block.rows();
     }
 
-    private int rowAt(int batch, int token) {
-        return qkv.offset() + (batch * shape.sequence() + token) * shape.qkvWidth();
+    /** Row of a query among those of all sequences. */
+    private int rowOf(Block block, int stackedRow) {
+        return block.batch() * queries.tokens() + block.row(stackedRow);
     }
 
     int queryAt(Block block, int stackedRow) {
-        return rowAt(block.batch(), block.token(stackedRow)) + head(block, stackedRow) * shape.headDim();
+        return qkv.offset() + rowOf(block, stackedRow) * shape.qkvWidth() + head(block, stackedRow) * shape.headDim();
     }
 
     int keyAt(int batch, int kvHead) {
-        return rowAt(batch, 0) + (shape.heads() + kvHead) * shape.headDim();
+        return keyValues.offset() + batch * shape.sequence() * keyWidth + keyColumn + kvHead * shape.headDim();
     }
 
     int valueAt(int batch, int kvHead) {
@@ -112,12 +159,13 @@ final class AttentionLayout {
     }
 
     int outAt(Block block, int stackedRow) {
-        int token = block.batch() * shape.sequence() + block.token(stackedRow);
-        return out.offset() + token * shape.outputWidth() + head(block, stackedRow) * shape.headDim();
+        return out.offset()
+                + rowOf(block, stackedRow) * shape.outputWidth()
+                + head(block, stackedRow) * shape.headDim();
     }
 
     int logSumExpAt(Block block, int stackedRow) {
         int head = block.batch() * shape.heads() + head(block, stackedRow);
-        return logSumExp.offset() + head * shape.sequence() + block.token(stackedRow);
+        return logSumExp.offset() + head * queries.tokens() + block.row(stackedRow);
     }
 }

@@ -4,6 +4,7 @@ import io.fourfold.kernels.cpu.Sgemm.Matrix;
 import io.fourfold.kernels.cpu.Sgemm.Order;
 import io.fourfold.kernels.op.AttentionOps;
 import io.fourfold.kernels.op.AttentionShape;
+import io.fourfold.kernels.op.QueryChunks;
 import io.fourfold.kernels.tensor.Tensor;
 import java.util.Arrays;
 
@@ -34,14 +35,24 @@ final class CpuAttention implements AttentionOps, AutoCloseable {
 
     @Override
     public void forward(AttentionShape shape, Tensor qkv, Tensor documentStart, Tensor out, Tensor logSumExp) {
-        AttentionLayout layout = new AttentionLayout(shape, qkv, documentStart, out, logSumExp);
+        forward(shape, QueryChunks.whole(shape.sequence()), qkv, qkv, documentStart, out, logSumExp);
+    }
+
+    @Override
+    public void forward(
+            AttentionShape shape,
+            QueryChunks queries,
+            Tensor qkv,
+            Tensor keyValues,
+            Tensor documentStart,
+            Tensor out,
+            Tensor logSumExp) {
+        AttentionLayout layout = new AttentionLayout(shape, queries, qkv, keyValues, documentStart, out, logSumExp);
         reserve(layout);
         for (int batch = 0; batch < shape.batch(); batch++) {
             for (int kvHead = 0; kvHead < shape.kvHeads(); kvHead++) {
                 loadKeysAndValues(layout, batch, kvHead);
-                for (int from = 0; from < shape.sequence(); from += layout.blockRows()) {
-                    forwardBlock(layout, layout.block(batch, kvHead, from));
-                }
+                layout.blocks(batch, kvHead).forEach(block -> forwardBlock(layout, block));
             }
         }
         Bf16Rounding.roundIfNeeded(
@@ -57,9 +68,27 @@ final class CpuAttention implements AttentionOps, AutoCloseable {
             Tensor out,
             Tensor logSumExp,
             Tensor dqkv) {
-        AttentionLayout layout = new AttentionLayout(shape, qkv, documentStart, out, logSumExp);
+        QueryChunks whole = QueryChunks.whole(shape.sequence());
+        backward(shape, whole, dout, qkv, qkv, documentStart, out, logSumExp, dqkv, dqkv);
+    }
+
+    @Override
+    public void backward(
+            AttentionShape shape,
+            QueryChunks queries,
+            Tensor dout,
+            Tensor qkv,
+            Tensor keyValues,
+            Tensor documentStart,
+            Tensor out,
+            Tensor logSumExp,
+            Tensor dqkv,
+            Tensor dkeyValues) {
+        AttentionLayout layout = new AttentionLayout(shape, queries, qkv, keyValues, documentStart, out, logSumExp);
         CpuTensor dOut = Arguments.floats(dout, "dout", layout.out().elements());
-        CpuTensor gradient = Arguments.floats(dqkv, "dqkv", layout.qkv().elements());
+        CpuTensor dQueries = Arguments.floats(dqkv, "dqkv", layout.qkv().elements());
+        CpuTensor dKeyValues =
+                Arguments.floats(dkeyValues, "dkeyValues", layout.keyValues().elements());
         reserve(layout);
         int keyFloats = shape.sequence() * shape.headDim();
         scoreGradients.reserve(layout.stackedRows() * shape.sequence());
@@ -70,13 +99,14 @@ final class CpuAttention implements AttentionOps, AutoCloseable {
                 loadKeysAndValues(layout, batch, kvHead);
                 keyGradients.zero(0, keyFloats);
                 valueGradients.zero(0, keyFloats);
-                for (int from = 0; from < shape.sequence(); from += layout.blockRows()) {
-                    backwardBlock(layout, layout.block(batch, kvHead, from), dOut, gradient);
+                for (AttentionLayout.Block block : layout.blocks(batch, kvHead)) {
+                    backwardBlock(layout, block, dOut, dQueries);
                 }
-                storeKeyAndValueGradients(layout, batch, kvHead, gradient);
+                storeKeyAndValueGradients(layout, batch, kvHead, dKeyValues);
             }
         }
-        Bf16Rounding.roundIfNeeded(gradient, gradient.offset(), gradient.size());
+        Bf16Rounding.roundIfNeeded(dQueries, dQueries.offset(), dQueries.size());
+        Bf16Rounding.roundIfNeeded(dKeyValues, dKeyValues.offset(), dKeyValues.size());
     }
 
     private void reserve(AttentionLayout layout) {
@@ -94,12 +124,12 @@ final class CpuAttention implements AttentionOps, AutoCloseable {
     }
 
     private void loadKeysAndValues(AttentionLayout layout, int batch, int kvHead) {
-        CpuTensor qkv = layout.qkv();
+        CpuTensor keyValues = layout.keyValues();
         int rows = layout.shape().sequence();
         int dim = layout.shape().headDim();
-        int width = layout.shape().qkvWidth();
-        keys.putMatrix(0, qkv.floats(), layout.keyAt(batch, kvHead), width, rows, dim);
-        values.putMatrix(0, qkv.floats(), layout.valueAt(batch, kvHead), width, rows, dim);
+        int width = layout.keyWidth();
+        keys.putMatrix(0, keyValues.floats(), layout.keyAt(batch, kvHead), width, rows, dim);
+        values.putMatrix(0, keyValues.floats(), layout.valueAt(batch, kvHead), width, rows, dim);
     }
 
     private void forwardBlock(AttentionLayout layout, AttentionLayout.Block block) {
@@ -246,8 +276,8 @@ final class CpuAttention implements AttentionOps, AutoCloseable {
     private void storeKeyAndValueGradients(AttentionLayout layout, int batch, int kvHead, CpuTensor gradient) {
         int rows = layout.shape().sequence();
         int dim = layout.shape().headDim();
-        int width = layout.shape().qkvWidth();
-        int shift = gradient.offset() - layout.qkv().offset();
+        int width = layout.keyWidth();
+        int shift = gradient.offset() - layout.keyValues().offset();
         keyGradients.getMatrix(0, gradient.floats(), layout.keyAt(batch, kvHead) + shift, width, rows, dim);
         valueGradients.getMatrix(0, gradient.floats(), layout.valueAt(batch, kvHead) + shift, width, rows, dim);
     }

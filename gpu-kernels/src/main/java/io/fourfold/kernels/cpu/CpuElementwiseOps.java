@@ -53,6 +53,29 @@ final class CpuElementwiseOps implements ElementwiseOps {
     }
 
     @Override
+    public void copyColumns(Tensor in, int from, Tensor out, int to, int count) {
+        CpuTensor source = CpuTensor.of(in);
+        CpuTensor destination = CpuTensor.of(out);
+        int rows = source.shape().rows();
+        int sourceCols = source.shape().cols();
+        int cols = destination.shape().cols();
+        Arguments.require(
+                source.dtype() == destination.dtype() && destination.shape().rows() == rows,
+                "copying columns of " + in + " into " + out);
+        Arguments.require(
+                from >= 0 && from + count <= sourceCols && to >= 0 && to + count <= cols,
+                "columns " + from + " and " + to + ", " + count + " each, leave " + in + " or " + out);
+        for (int r = 0; r < rows; r++) {
+            System.arraycopy(
+                    source.floats(),
+                    source.offset() + r * sourceCols + from,
+                    destination.floats(),
+                    destination.offset() + r * cols + to,
+                    count);
+        }
+    }
+
+    @Override
     public void add(Tensor a, Tensor b, Tensor out) {
         CpuTensor left = CpuTensor.of(a);
         CpuTensor right = Arguments.floats(b, "b", left.elements());

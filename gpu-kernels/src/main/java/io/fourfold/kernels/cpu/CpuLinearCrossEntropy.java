@@ -1,9 +1,12 @@
 package io.fourfold.kernels.cpu;
 
+import io.fourfold.kernels.comm.ReduceOp;
 import io.fourfold.kernels.cpu.Sgemm.Matrix;
 import io.fourfold.kernels.cpu.Sgemm.Order;
 import io.fourfold.kernels.op.LossOps;
+import io.fourfold.kernels.op.VocabularyShard;
 import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
 import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
@@ -39,7 +42,23 @@ final class CpuLinearCrossEntropy implements LossOps, AutoCloseable {
             Tensor lossPerToken,
             @Nullable Tensor dhidden,
             @Nullable Tensor dweight) {
-        Call call = new Call(hidden, weight, labels, gradScale, lossPerToken, dhidden, dweight);
+        run(new Call(hidden, weight, null, labels, gradScale, lossPerToken, dhidden, dweight));
+    }
+
+    @Override
+    public void linearCrossEntropy(
+            Tensor hidden,
+            Tensor weight,
+            VocabularyShard shard,
+            Tensor labels,
+            float gradScale,
+            Tensor lossPerToken,
+            @Nullable Tensor dhidden,
+            @Nullable Tensor dweight) {
+        run(new Call(hidden, weight, shard, labels, gradScale, lossPerToken, dhidden, dweight));
+    }
+
+    private void run(Call call) {
         Arrays.fill(call.loss.floats(), call.loss.offset(), call.loss.offset() + call.loss.size(), 0f);
         if (call.dHidden != null) {
             CpuTensor gradient = call.dHidden;
@@ -98,8 +117,12 @@ final class CpuLinearCrossEntropy implements LossOps, AutoCloseable {
         Matrix head = new Matrix(weights, 0, h);
         Matrix chunkLogits = new Matrix(logits, 0, v);
         Sgemm.multiply(Order.PLAIN, Order.TRANSPOSED, m, v, h, 1f, hiddenRows, head, 0f, chunkLogits);
-        for (int r = 0; r < m; r++) {
-            lossAndGradient(call, r, tokens[r]);
+        if (call.shard == null) {
+            for (int r = 0; r < m; r++) {
+                lossAndGradient(call, r, tokens[r]);
+            }
+        } else {
+            shardedLossAndGradient(call, call.shard, tokens);
         }
         if (call.dWeight != null) {
             Sgemm.multiply(
@@ -150,6 +173,55 @@ final class CpuLinearCrossEntropy implements LossOps, AutoCloseable {
         logits.put(r * v, scratch, 0, v);
     }
 
+    /**
+     * The same for a chunk of a vocabulary split over ranks. Exchanged are the largest logits, then the sums of
+     * exponentials and the labels' logits, which all ranks but one leave at zero.
+     */
+    private void shardedLossAndGradient(Call call, VocabularyShard shard, int[] tokens) {
+        int m = tokens.length;
+        int v = call.vocabulary;
+        float[] max = new float[m];
+        float[] sums = new float[2 * m];
+        for (int r = 0; r < m; r++) {
+            logits.get(r * v, scratch, 0, v);
+            max[r] = Sums.max(scratch, 0, v);
+            int label = call.label(tokens[r]) - shard.first();
+            sums[m + r] = label >= 0 && label < v ? scratch[label] : 0f;
+        }
+        shard.group().allReduce(CpuTensor.ofFloats(DType.FP32, max, Shape.of(m)), ReduceOp.MAX);
+        for (int r = 0; r < m; r++) {
+            logits.get(r * v, scratch, 0, v);
+            sums[r] = SoftmaxRow.exponentiate(scratch, 0, v, max[r]);
+            logits.put(r * v, scratch, 0, v);
+        }
+        shard.group().allReduce(CpuTensor.ofFloats(DType.FP32, sums, Shape.of(2 * m)), ReduceOp.SUM);
+        for (int r = 0; r < m; r++) {
+            call.loss.floats()[call.loss.offset() + tokens[r]] = (max[r] - sums[m + r]) + (float) Math.log(sums[r]);
+            if (call.dHidden != null || call.dWeight != null) {
+                logits.get(r * v, scratch, 0, v);
+                shardGradient(call, sums[r], call.label(tokens[r]) - shard.first());
+                logits.put(r * v, scratch, 0, v);
+            }
+        }
+    }
+
+    /** From exponentials to the gradient of the logits, in {@link #scratch}. */
+    private void shardGradient(Call call, float sum, int label) {
+        int v = call.vocabulary;
+        float factor = call.gradScale / sum;
+        boolean here = label >= 0 && label < v;
+        float labelProbability = here ? scratch[label] / sum : 0f;
+        for (int i = 0; i < v; i++) {
+            scratch[i] *= factor;
+        }
+        if (here) {
+            scratch[label] = call.gradScale * (labelProbability - 1f);
+        }
+        if (call.bf16) {
+            Bf16Rounding.round(scratch, 0, v);
+        }
+    }
+
     private void addWeightGradients(Call call, CpuTensor dWeight) {
         float[] sums = dWeight.floats();
         for (int v = 0; v < call.vocabulary; v++) {
@@ -173,6 +245,7 @@ final class CpuLinearCrossEntropy implements LossOps, AutoCloseable {
     private static final class Call {
         private final CpuTensor hidden;
         private final CpuTensor weight;
+        private final @Nullable VocabularyShard shard;
         private final CpuTensor labels;
         private final float gradScale;
         private final CpuTensor loss;
@@ -185,6 +258,7 @@ final class CpuLinearCrossEntropy implements LossOps, AutoCloseable {
         Call(
                 Tensor hidden,
                 Tensor weight,
+                @Nullable VocabularyShard shard,
                 Tensor labels,
                 float gradScale,
                 Tensor loss,
@@ -194,6 +268,7 @@ final class CpuLinearCrossEntropy implements LossOps, AutoCloseable {
             this.weight = Arguments.floats(weight, "weight", weight.elements());
             this.width = weight.shape().cols();
             this.vocabulary = weight.shape().rows();
+            this.shard = shard;
             this.hidden = Arguments.floats(hidden, "hidden", (long) tokens * width);
             this.labels = Arguments.int32(labels, "labels", tokens);
             this.gradScale = gradScale;
@@ -208,13 +283,14 @@ final class CpuLinearCrossEntropy implements LossOps, AutoCloseable {
         }
 
         int[] countedTokens() {
+            int size = shard == null ? vocabulary : shard.total();
             int[] counted = new int[labels.size()];
             int n = 0;
             for (int token = 0; token < labels.size(); token++) {
                 int label = label(token);
-                if (label < -1 || label >= vocabulary) {
+                if (label < -1 || label >= size) {
                     throw new IllegalArgumentException("label " + label + " at position " + token
-                            + " is outside the vocabulary of " + vocabulary + " and not -1 (ignored)");
+                            + " is outside the vocabulary of " + size + " and not -1 (ignored)");
                 }
                 if (label >= 0) {
                     counted[n++] = token;

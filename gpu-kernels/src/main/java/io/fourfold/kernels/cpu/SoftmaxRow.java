@@ -10,11 +10,16 @@ final class SoftmaxRow {
      */
     static void exponentiate(float[] row, int offset, int length, float[] sumAndMax) {
         float max = Sums.max(row, offset, length);
+        sumAndMax[0] = exponentiate(row, offset, length, max);
+        sumAndMax[1] = max;
+    }
+
+    /** Replaces values by exp(x - max) and returns their sum. */
+    static float exponentiate(float[] row, int offset, int length, float max) {
         for (int i = offset; i < offset + length; i++) {
             row[i] = FloatExp.exp(row[i] - max);
         }
-        sumAndMax[0] = Sums.sum(row, offset, length);
-        sumAndMax[1] = max;
+        return Sums.sum(row, offset, length);
     }
 
     /** Replaces values by their softmax; a row that holds NaN or only infinities becomes NaN. */

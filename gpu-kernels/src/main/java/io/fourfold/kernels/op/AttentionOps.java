@@ -24,4 +24,48 @@ public interface AttentionOps {
             Tensor out,
             Tensor logSumExp,
             Tensor dqkv);
+
+    /**
+     * Attention of some queries to the keys of their whole sequences (context parallelism).
+     *
+     * @param shape of whole sequences
+     * @param queries which tokens are queries, Q of each sequence
+     * @param qkv [B*Q, (heads + 2*kvHeads) * headDim]; only the queries are read
+     * @param keyValues [B*S, 2*kvHeads*headDim], keys and values of all tokens
+     * @param documentStart INT32 [B*S]
+     * @param out [B*Q, heads*headDim]
+     * @param logSumExp FP32 [B, heads, Q]
+     * @throws UnsupportedOperationException when the backend has no kernel for it
+     */
+    default void forward(
+            AttentionShape shape,
+            QueryChunks queries,
+            Tensor qkv,
+            Tensor keyValues,
+            Tensor documentStart,
+            Tensor out,
+            Tensor logSumExp) {
+        throw new UnsupportedOperationException("this backend has no attention of chunks (context parallelism) yet");
+    }
+
+    /**
+     * The backward of chunks. Writes the query columns of dqkv, and what these queries add to the gradient of all keys and
+     * values.
+     *
+     * @param dqkv as qkv; columns of keys and values stay untouched
+     * @param dkeyValues [B*S, 2*kvHeads*headDim], written; to be summed over the ranks of the context
+     */
+    default void backward(
+            AttentionShape shape,
+            QueryChunks queries,
+            Tensor dout,
+            Tensor qkv,
+            Tensor keyValues,
+            Tensor documentStart,
+            Tensor out,
+            Tensor logSumExp,
+            Tensor dqkv,
+            Tensor dkeyValues) {
+        throw new UnsupportedOperationException("this backend has no attention of chunks (context parallelism) yet");
+    }
 }

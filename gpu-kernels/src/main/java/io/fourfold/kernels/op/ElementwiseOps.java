@@ -12,6 +12,16 @@ public interface ElementwiseOps {
     /** Copies with conversion: FP32 and BF16 into each other, INT32 into FP32 or INT32. */
     void copy(Tensor in, Tensor out);
 
+    /**
+     * out[:, to .. to + count) = in[:, from .. from + count), without conversion.
+     *
+     * @param in [T, C]
+     * @param out [T, D]; the other columns stay untouched
+     */
+    default void copyColumns(Tensor in, int from, Tensor out, int to, int count) {
+        throw new UnsupportedOperationException("this backend cannot copy columns yet");
+    }
+
     /** out = a + b. */
     void add(Tensor a, Tensor b, Tensor out);
 

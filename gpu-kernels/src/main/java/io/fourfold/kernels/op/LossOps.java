@@ -24,4 +24,26 @@ public interface LossOps {
             Tensor lossPerToken,
             @Nullable Tensor dhidden,
             @Nullable Tensor dweight);
+
+    /**
+     * The same with a weight split by rows over ranks (vocabulary parallelism); collective. No rank ever holds whole
+     * logits: the ranks exchange the largest logit, the sum of exponentials and the label's logit of each token, summed in
+     * rank order.
+     *
+     * @param weight [V / ranks, H]
+     * @param lossPerToken written, the same on every rank
+     * @param dhidden written: this rank's part of a sum over the group
+     * @throws UnsupportedOperationException when the backend cannot
+     */
+    default void linearCrossEntropy(
+            Tensor hidden,
+            Tensor weight,
+            VocabularyShard shard,
+            Tensor labels,
+            float gradScale,
+            Tensor lossPerToken,
+            @Nullable Tensor dhidden,
+            @Nullable Tensor dweight) {
+        throw new UnsupportedOperationException("this backend has no vocabulary-parallel cross-entropy yet");
+    }
 }
