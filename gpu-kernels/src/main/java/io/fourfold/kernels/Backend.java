@@ -32,6 +32,12 @@ public interface Backend extends AutoCloseable {
     /** Copies a float tensor (FP32 or BF16) to the host, waiting for all work that writes it. */
     float[] download(Tensor source);
 
+    /** As {@link #download(Tensor)}, into the first elements of an array that the caller keeps for the next time. */
+    default void download(Tensor source, float[] destination) {
+        float[] values = download(source);
+        System.arraycopy(values, 0, destination, 0, values.length);
+    }
+
     int[] downloadInts(Tensor source);
 
     ElementwiseOps elementwise();

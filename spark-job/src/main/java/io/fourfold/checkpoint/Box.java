@@ -1,6 +1,8 @@
 package io.fourfold.checkpoint;
 
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -42,6 +44,53 @@ public record Box(long[] offset, long[] extent) {
             }
         }
         return new Box(start, size);
+    }
+
+    /** What this box holds and the other does not, as disjoint boxes. */
+    public List<Box> minus(Box other) {
+        Box common = intersect(other);
+        if (common == null) {
+            return List.of(this);
+        }
+        List<Box> rest = new ArrayList<>();
+        long[] start = offset.clone();
+        long[] size = extent.clone();
+        for (int i = 0; i < offset.length; i++) {
+            // Slabs before and after the common part; what remains is as narrow as that part in dimension i.
+            long end = start[i] + size[i];
+            long commonEnd = common.offset[i] + common.extent[i];
+            addSlab(rest, start, size, i, start[i], common.offset[i]);
+            addSlab(rest, start, size, i, commonEnd, end);
+            start[i] = common.offset[i];
+            size[i] = common.extent[i];
+        }
+        return rest;
+    }
+
+    /** True when the others together hold every element of this box. */
+    public boolean isCoveredBy(List<Box> others) {
+        return minus(List.of(this), others).isEmpty();
+    }
+
+    private static void addSlab(List<Box> rest, long[] start, long[] size, int dim, long from, long to) {
+        if (from < to) {
+            long[] slabStart = start.clone();
+            long[] slabSize = size.clone();
+            slabStart[dim] = from;
+            slabSize[dim] = to - from;
+            rest.add(new Box(slabStart, slabSize));
+        }
+    }
+
+    /** What none of {@code others} holds of {@code boxes}. */
+    static List<Box> minus(List<Box> boxes, List<Box> others) {
+        List<Box> rest = boxes;
+        for (Box other : others) {
+            List<Box> next = new ArrayList<>();
+            rest.forEach(box -> next.addAll(box.minus(other)));
+            rest = next;
+        }
+        return rest;
     }
 
     /** Row-major position of a global index within this box. */

@@ -1,10 +1,11 @@
 package io.fourfold.checkpoint;
 
 import java.io.IOException;
-import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
+import java.io.UncheckedIOException;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
+import java.util.EnumMap;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
@@ -19,8 +20,6 @@ import java.util.TreeSet;
  * moments are read by quantity. Not thread-safe.
  */
 public final class Checkpoint implements GlobalTensorSource {
-    private static final int BUFFER_BYTES = 1 << 20;
-
     /** A stored run: its elements start at byte {@code position} of {@code file}. */
     private record Segment(PieceRange range, String file, long position) {}
 
@@ -28,7 +27,7 @@ public final class Checkpoint implements GlobalTensorSource {
     private final String folder;
     private final CheckpointManifest manifest;
     private final List<RankIndex> ranks;
-    private final Map<Quantity, Map<String, Map<String, Segment>>> segments = new HashMap<>();
+    private final Map<Quantity, Map<String, List<Segment>>> segments = new HashMap<>();
     private final Map<String, StorageInput> inputs = new HashMap<>();
 
     Checkpoint(RunStorage storage, String folder, CheckpointManifest manifest, List<RankIndex> ranks) {
@@ -38,16 +37,11 @@ public final class Checkpoint implements GlobalTensorSource {
         this.ranks = List.copyOf(ranks);
         for (RankIndex rank : ranks) {
             for (RankIndex.Section section : rank.sections()) {
-                Map<String, Map<String, Segment>> tensors =
+                Map<String, List<Segment>> tensors =
                         segments.computeIfAbsent(section.quantity(), key -> new TreeMap<>());
                 for (RankIndex.StoredRun run : rank.layouts().get(section.layout())) {
-                    // Replicas that hold the same run are stored once each; the first one serves.
-                    String key = Arrays.toString(run.o()) + Arrays.toString(run.e()) + run.f() + ":" + run.l();
-                    tensors.computeIfAbsent(run.t(), name -> new TreeMap<>())
-                            .putIfAbsent(
-                                    key,
-                                    new Segment(
-                                            run.range(), rank.dataFile(), section.position() + run.a() * Float.BYTES));
+                    tensors.computeIfAbsent(run.t(), name -> new ArrayList<>())
+                            .add(new Segment(run.range(), rank.dataFile(), section.position() + run.a() * Float.BYTES));
                 }
             }
         }
@@ -113,58 +107,48 @@ public final class Checkpoint implements GlobalTensorSource {
             throw new IllegalArgumentException(box + " leaves " + name + " " + Arrays.toString(shape));
         }
         float[] values = new float[Math.toIntExact(box.elements())];
-        long covered = 0;
-        for (Segment segment : segments.getOrDefault(quantity, Map.of())
-                .getOrDefault(name, Map.of())
-                .values()) {
-            covered += copy(segment, box, values);
+        List<Box> missing = List.of(box);
+        for (Segment segment : segments.getOrDefault(quantity, Map.of()).getOrDefault(name, List.of())) {
+            if (missing.isEmpty()) {
+                break;
+            }
+            missing = read(segment, box, missing, values);
         }
-        if (covered != values.length) {
-            throw new CheckpointException(location() + " holds " + covered + " of the " + values.length
-                    + " elements asked for of " + name + " (" + quantity + ", " + box
-                    + "). A rank's part is missing; use an older checkpoint.");
+        if (!missing.isEmpty()) {
+            throw new CheckpointException(location() + " lacks " + missing.get(0) + " of " + name + " (" + quantity
+                    + ", asked for " + box + "). A rank's part is missing; use an older checkpoint.");
         }
         return values;
     }
 
-    private long copy(Segment segment, Box wanted, float[] values) {
+    /** Reads what the segment holds of the missing boxes and returns what is missing then: parts may overlap. */
+    private List<Box> read(Segment segment, Box wanted, List<Box> missing, float[] values) {
         PieceRange range = segment.range();
         Box holder = new Box(range.offset(), range.extent());
         if (holder.intersect(wanted) == null) {
-            return 0;
+            return missing;
         }
-        long copied = 0;
-        for (Box part : range.boxes()) {
-            Box common = part.intersect(wanted);
-            if (common != null) {
-                common.forEachRun(
-                        holder,
-                        wanted,
-                        (from, to, length) -> readRun(
-                                segment.file(),
-                                segment.position() + (from - range.from()) * Float.BYTES,
-                                values,
-                                (int) to,
-                                (int) length));
-                copied += common.elements();
-            }
-        }
-        return copied;
-    }
-
-    private void readRun(String file, long position, float[] target, int at, int count) {
-        byte[] bytes = new byte[(int) Math.min(BUFFER_BYTES, (long) count * Float.BYTES)];
-        ByteBuffer buffer = ByteBuffer.wrap(bytes).order(ByteOrder.LITTLE_ENDIAN);
         try {
-            StorageInput input = input(file);
-            for (int done = 0; done < count; ) {
-                int part = Math.min(count - done, bytes.length / Float.BYTES);
-                input.readFully(position + (long) done * Float.BYTES, bytes, 0, part * Float.BYTES);
-                buffer.clear().asFloatBuffer().get(target, at + done, part);
-                done += part;
+            WindowedReader reader = new WindowedReader(input(segment.file()), values);
+            List<Box> parts = range.boxes();
+            for (Box part : parts) {
+                for (Box gap : missing) {
+                    Box common = part.intersect(gap);
+                    if (common != null) {
+                        common.forEachRun(
+                                holder,
+                                wanted,
+                                (from, to, length) -> reader.read(
+                                        segment.position() + (from - range.from()) * Float.BYTES, (int) to, (int)
+                                                length));
+                    }
+                }
             }
-        } catch (IOException e) {
-            throw new CheckpointException("cannot read " + location() + "/" + file + ": " + e.getMessage(), e);
+            reader.finish();
+            return Box.minus(missing, parts);
+        } catch (IOException | UncheckedIOException e) {
+            throw new CheckpointException(
+                    "cannot read " + location() + "/" + segment.file() + ": " + e.getMessage(), e);
         }
     }
 
@@ -177,6 +161,27 @@ public final class Checkpoint implements GlobalTensorSource {
         return input;
     }
 
+    /** What is inside, for people. */
+    CheckpointContents contents(boolean verify) {
+        return CheckpointContents.of(this, ranks, verify);
+    }
+
+    /** Elements stored of a tensor by quantity. */
+    Map<Quantity, Long> storedElements(String name) {
+        Map<Quantity, Long> stored = new EnumMap<>(Quantity.class);
+        segments.forEach((quantity, tensors) -> {
+            List<Segment> parts = tensors.getOrDefault(name, List.of());
+            if (!parts.isEmpty()) {
+                stored.put(
+                        quantity,
+                        parts.stream()
+                                .mapToLong(part -> part.range().elements())
+                                .sum());
+            }
+        });
+        return stored;
+    }
+
     /**
      * Compares data files with their hashes; reads them whole. Rank {@code part} of {@code parts} takes every parts-th file.
      *
@@ -184,17 +189,20 @@ public final class Checkpoint implements GlobalTensorSource {
      */
     public void verify(int part, int parts) {
         for (int i = part; i < ranks.size(); i += parts) {
-            RankIndex rank = ranks.get(i);
-            String file = folder + "/" + rank.dataFile();
-            try {
-                String hash = Sha256.ofFile(input(rank.dataFile()));
-                if (!hash.equals(rank.dataSha256())) {
-                    throw CheckpointFiles.corrupt(
-                            storage, file, "its SHA-256 is " + hash + ", the index says " + rank.dataSha256());
-                }
-            } catch (IOException e) {
-                throw new CheckpointException("cannot read " + location() + "/" + rank.dataFile() + ": " + e, e);
+            verify(ranks.get(i));
+        }
+    }
+
+    void verify(RankIndex rank) {
+        String file = folder + "/" + rank.dataFile();
+        try {
+            String hash = Sha256.ofFile(input(rank.dataFile()));
+            if (!hash.equals(rank.dataSha256())) {
+                throw CheckpointFiles.corrupt(
+                        storage, file, "its SHA-256 is " + hash + ", the index says " + rank.dataSha256());
             }
+        } catch (IOException e) {
+            throw new CheckpointException("cannot read " + location() + "/" + rank.dataFile() + ": " + e, e);
         }
     }
 

@@ -14,12 +14,13 @@ import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Names and small files of a checkpoint folder. The chain of trust: COMMIT holds the manifest's hash, the manifest the
+ * Names and small files of a checkpoint folder. The chain of trust: COMMIT holds the manifest's name and hash, the manifest the
  * indexes' hashes, an index its data file's hash.
  */
 final class CheckpointFiles {
-    static final String MANIFEST = "manifest.json";
+    private static final String MANIFEST = "manifest.json";
     static final String COMMIT = "COMMIT";
+    static final String NEXT_COMMIT = "COMMIT.next";
     static final String TEMPORARY = ".tmp";
 
     static final ObjectMapper MAPPER = JsonMapper.builder()
@@ -50,10 +51,6 @@ final class CheckpointFiles {
         return name.startsWith(PREFIX) && name.endsWith(TEMPORARY);
     }
 
-    static String indexName(int rank) {
-        return "rank-%05d.json".formatted(rank);
-    }
-
     static CheckpointException corrupt(RunStorage storage, String file, String why) {
         return corrupt(storage, file, why, null);
     }
@@ -68,10 +65,11 @@ final class CheckpointFiles {
     /** Opens a checkpoint and checks everything but the contents of the data files. */
     static Checkpoint open(RunStorage storage, String folder) {
         byte[] commit = read(storage, folder + "/" + COMMIT, "the checkpoint was not completed");
-        byte[] manifestBytes = read(storage, folder + "/" + MANIFEST, "it is missing");
-        requireHash(
-                storage, folder + "/" + MANIFEST, manifestBytes, new String(commit, StandardCharsets.UTF_8).strip());
-        CheckpointManifest manifest = parse(storage, folder + "/" + MANIFEST, manifestBytes, CheckpointManifest.class);
+        String[] marker = new String(commit, StandardCharsets.UTF_8).strip().split("\\s+", -1);
+        String manifestFile = folder + "/" + (marker.length > 1 ? marker[1] : MANIFEST);
+        byte[] manifestBytes = read(storage, manifestFile, "it is missing");
+        requireHash(storage, manifestFile, manifestBytes, marker[0]);
+        CheckpointManifest manifest = parse(storage, manifestFile, manifestBytes, CheckpointManifest.class);
         if (manifest.formatVersion() != CheckpointManifest.FORMAT_VERSION) {
             throw new CheckpointException(storage.location() + "/" + folder + " has format version "
                     + manifest.formatVersion() + "; this program reads version " + CheckpointManifest.FORMAT_VERSION

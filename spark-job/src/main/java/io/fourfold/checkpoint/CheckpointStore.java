@@ -3,17 +3,14 @@ package io.fourfold.checkpoint;
 import io.fourfold.kernels.Backend;
 import java.io.IOException;
 import java.io.UncheckedIOException;
-import java.util.ArrayList;
 import java.util.List;
-import java.util.Map;
-import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The checkpoints of a run: {@code checkpoints/step-00000120/{manifest.json, rank-*.bin, rank-*.json, COMMIT}}.
+ * The checkpoints of a run: {@code checkpoints/step-00000120/{COMMIT, manifest.*.json, rank-*.bin, rank-*.json}}.
  *
- * <p>A save is written aside into {@code step-00000120.tmp}, renamed, and only then marked with COMMIT; a folder without
- * that marker does not count, also on object stores where a rename is not atomic. Loading verifies every file's hash.
+ * <p>The COMMIT marker is written last and names the manifest; a folder without it does not count. Loading verifies every
+ * file's hash.
  */
 public final class CheckpointStore {
     private final RunStorage storage;
@@ -72,6 +69,13 @@ public final class CheckpointStore {
         return steps().stream().map(step -> summary(step, verifyData)).toList();
     }
 
+    /** What is in one checkpoint; with {@code verify} its data files are read and compared with their hashes. */
+    public CheckpointContents contents(int step, boolean verify) {
+        try (Checkpoint checkpoint = open(step)) {
+            return checkpoint.contents(verify);
+        }
+    }
+
     private CheckpointSummary summary(int step, boolean verifyData) {
         try (Checkpoint checkpoint = open(step)) {
             if (verifyData) {
@@ -84,106 +88,64 @@ public final class CheckpointStore {
         }
     }
 
+    /** A checkpoint to be written; every rank gives the same name. */
+    public CheckpointSave begin(SaveName name) {
+        return new CheckpointSave(storage, folder, name);
+    }
+
     /**
-     * Saves collectively: every rank gives its sections. I/O failures are reported, not thrown; what was written aside is
-     * then removed and older checkpoints stay.
-     *
-     * @param keepLast newest checkpoints to keep, this one included
+     * Saves collectively: every rank gives its sections and waits for all. I/O failures are reported, not thrown; what was
+     * written is then removed and older checkpoints stay.
      */
     public SaveOutcome save(
             CheckpointManifest.Identity identity,
             List<TensorSection> sections,
             Backend backend,
             Agreement agreement,
-            int keepLast) {
-        String target = folder + "/" + CheckpointFiles.folderName(identity.step());
-        String aside = target + CheckpointFiles.TEMPORARY;
+            Retention retention) {
+        String attempt = agreement.fromFirstRank(SaveName.newAttempt());
+        CheckpointSave save = begin(SaveName.of(identity.step(), attempt, 0));
         boolean first = agreement.rank() == 0;
-        String failure = agreement.firstFailure(attempt(agreement, first, () -> removeTemporary()));
+        String failure = agreement.firstFailure(
+                attempt(agreement, true, () -> save.writeRank(agreement.rank(), sections, SectionReader.of(backend))));
         if (failure == null) {
-            failure = agreement.firstFailure(
-                    attempt(agreement, true, () -> writeRank(aside, agreement.rank(), sections, backend)));
+            failure = agreement.firstFailure(attempt(agreement, first, () -> save.commit(identity, agreement.size())));
         }
-        if (failure == null) {
-            failure = agreement.firstFailure(
-                    attempt(agreement, first, () -> commit(identity, aside, target, agreement.size())));
-        }
-        String cleanUp = failure == null
-                ? attempt(agreement, first, () -> prune(identity.step(), keepLast))
-                : attempt(agreement, first, () -> storage.delete(aside));
-        cleanUp = agreement.firstFailure(cleanUp);
+        String cleanUp = agreement.firstFailure(
+                failure == null
+                        ? attempt(agreement, first, () -> prune(save, retention))
+                        : attempt(agreement, first, save::discard));
         String problem = failure == null ? cleanUp : cleanUp == null ? failure : failure + "; then " + cleanUp;
-        return new SaveOutcome(failure == null ? storage.location() + "/" + target : null, problem);
+        return new SaveOutcome(failure == null ? save.location() : null, problem);
     }
 
-    private void writeRank(String aside, int rank, List<TensorSection> sections, Backend backend) throws IOException {
-        RankIndex index = new RankFileWriter(backend, storage).write(aside, rank, sections);
-        storage.writeText(
-                aside + "/" + CheckpointFiles.indexName(rank), CheckpointFiles.MAPPER.writeValueAsString(index));
-    }
-
-    private void commit(CheckpointManifest.Identity identity, String aside, String target, int ranks)
-            throws IOException {
-        Map<String, long[]> tensors = new TreeMap<>();
-        List<CheckpointManifest.IndexFile> files = new ArrayList<>();
-        for (int rank = 0; rank < ranks; rank++) {
-            String name = CheckpointFiles.indexName(rank);
-            byte[] bytes = storage.readAll(aside + "/" + name);
-            tensors.putAll(
-                    CheckpointFiles.MAPPER.readValue(bytes, RankIndex.class).shapes());
-            files.add(new CheckpointManifest.IndexFile(name, bytes.length, Sha256.hex(bytes)));
-        }
-        String manifest = CheckpointFiles.MAPPER
-                .writerWithDefaultPrettyPrinter()
-                .writeValueAsString(
-                        new CheckpointManifest(CheckpointManifest.FORMAT_VERSION, identity, tensors, files));
-        storage.writeText(aside + "/" + CheckpointFiles.MANIFEST, manifest);
-        publish(aside, target, Sha256.hex(manifest) + "\n");
-    }
-
-    /** Renames and marks. A folder of that name, unusable or the run would not be here, goes only after that. */
-    private void publish(String aside, String target, String marker) throws IOException {
-        String replaced = target + ".replaced" + CheckpointFiles.TEMPORARY;
-        boolean replaces = storage.exists(target);
-        if (replaces) {
-            storage.rename(target, replaced);
-        }
-        try {
-            storage.rename(aside, target);
-            storage.writeText(target + "/" + CheckpointFiles.COMMIT, marker);
-        } catch (IOException e) {
-            try {
-                storage.delete(target);
-                if (replaces) {
-                    storage.rename(replaced, target);
-                }
-            } catch (IOException second) {
-                e.addSuppressed(second);
-            }
-            throw e;
-        }
-    }
-
-    /** Keeps the newest {@code keepLast} up to {@code step}. Later ones, that the run fell back from, are not touched. */
-    private void prune(int step, int keepLast) throws IOException {
+    /**
+     * After a commit: removes the checkpoints up to its step that need not stay. Later ones, that the run fell back from,
+     * are not touched.
+     */
+    public void prune(CheckpointSave committed, Retention retention) throws IOException {
+        int step = committed.step();
+        committed.removeForeignFiles();
         List<Integer> past = CheckpointFiles.committedSteps(storage, folder).stream()
                 .filter(s -> s <= step)
                 .toList();
-        List<Integer> kept = past.subList(Math.max(0, past.size() - keepLast), past.size());
+        List<Integer> kept = past.subList(Math.max(0, past.size() - retention.keepLast()), past.size());
         for (String name : storage.list(folder)) {
             int found = CheckpointFiles.stepOf(name);
-            if (found >= 0 && found <= step && !kept.contains(found)) {
+            if (found >= 0 && found <= step && !kept.contains(found) && !retention.forEver(found)) {
                 // Without its marker a half-deleted folder is no checkpoint.
                 storage.delete(folder + "/" + name + "/" + CheckpointFiles.COMMIT);
                 storage.delete(folder + "/" + name);
             }
         }
-        removeTemporary();
     }
 
-    private void removeTemporary() throws IOException {
+    /** Removes what saves that were never committed have left. No rank may be saving. */
+    public void removeUncommitted() throws IOException {
         for (String name : storage.list(folder)) {
-            if (CheckpointFiles.isTemporary(name)) {
+            if (CheckpointFiles.isTemporary(name)
+                    || (CheckpointFiles.stepOf(name) >= 0
+                            && !storage.exists(folder + "/" + name + "/" + CheckpointFiles.COMMIT))) {
                 storage.delete(folder + "/" + name);
             }
         }

@@ -1,77 +1,91 @@
 package io.fourfold.checkpoint;
 
-import io.fourfold.kernels.Backend;
-import io.fourfold.kernels.tensor.Shape;
-import io.fourfold.kernels.tensor.Tensor;
 import java.io.IOException;
+import java.io.InterruptedIOException;
 import java.io.OutputStream;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.security.DigestOutputStream;
 import java.security.MessageDigest;
 import java.util.ArrayList;
+import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 
-/** Writes one rank's sections as a data file, in slices, and describes them. */
+/**
+ * Writes one rank's sections as a data file, in slices, and describes them. Only elements that a layout names are stored,
+ * in the order of the memory; padding and what another rank stores are left out.
+ */
 final class RankFileWriter {
     private static final int SLICE_ELEMENTS = 1 << 20;
 
-    private final Backend backend;
+    /** Elements {@code [from, to)} of a section. */
+    private record Stretch(long from, long to) {}
+
+    /** A layout as it is stored: positions count stored elements. */
+    private record StoredLayout(int index, List<Stretch> stretches, List<RankIndex.StoredRun> runs, long elements) {}
+
+    private final SectionReader reader;
     private final RunStorage storage;
-    private final List<ShardLayout> layouts = new ArrayList<>();
+    private final Map<ShardLayout, StoredLayout> byLayout = new IdentityHashMap<>();
+    private final List<List<RankIndex.StoredRun>> layouts = new ArrayList<>();
     private final List<RankIndex.Section> sections = new ArrayList<>();
     private final Map<String, long[]> shapes = new TreeMap<>();
     private final ByteBuffer buffer =
             ByteBuffer.allocate(SLICE_ELEMENTS * Float.BYTES).order(ByteOrder.LITTLE_ENDIAN);
     private long position;
 
-    RankFileWriter(Backend backend, RunStorage storage) {
-        this.backend = backend;
+    RankFileWriter(SectionReader reader, RunStorage storage) {
+        this.reader = reader;
         this.storage = storage;
     }
 
-    RankIndex write(String folder, int rank, List<TensorSection> tensors) throws IOException {
-        String name = "rank-%05d.bin".formatted(rank);
+    /** An interrupt ends it with an {@link InterruptedIOException}. */
+    RankIndex write(String folder, String name, int rank, List<TensorSection> tensors) throws IOException {
         MessageDigest digest = Sha256.digest();
         try (OutputStream file = storage.create(folder + "/" + name)) {
             DigestOutputStream out = new DigestOutputStream(file, digest);
             for (TensorSection section : tensors) {
-                sections.add(new RankIndex.Section(
-                        section.quantity(),
-                        indexOf(section.layout()),
-                        position,
-                        section.values().elements()));
-                copy(section.values(), out);
+                StoredLayout layout = byLayout.computeIfAbsent(section.layout(), this::stored);
+                sections.add(new RankIndex.Section(section.quantity(), layout.index(), position, layout.elements()));
+                for (Stretch stretch : layout.stretches()) {
+                    copy(section, stretch, out);
+                }
             }
             out.flush();
         }
-        List<List<RankIndex.StoredRun>> runs = layouts.stream()
-                .map(layout ->
-                        layout.runs().stream().map(RankIndex.StoredRun::of).toList())
-                .toList();
-        return new RankIndex(rank, name, position, Sha256.hex(digest), shapes, runs, sections);
+        return new RankIndex(rank, name, position, Sha256.hex(digest), shapes, layouts, sections);
     }
 
-    @SuppressWarnings("ReferenceEquality") // sections that are cut alike share one layout object
-    private int indexOf(ShardLayout layout) {
-        for (int i = 0; i < layouts.size(); i++) {
-            if (layouts.get(i) == layout) {
-                return i;
+    private StoredLayout stored(ShardLayout layout) {
+        List<Stretch> stretches = new ArrayList<>();
+        List<RankIndex.StoredRun> runs = new ArrayList<>();
+        long elements = 0;
+        for (ShardLayout.Run run : layout.runs()) {
+            long end = run.at() + run.range().elements();
+            int last = stretches.size() - 1;
+            if (last >= 0 && stretches.get(last).to() == run.at()) {
+                stretches.set(last, new Stretch(stretches.get(last).from(), end));
+            } else {
+                stretches.add(new Stretch(run.at(), end));
             }
+            runs.add(RankIndex.StoredRun.of(run.range(), elements));
+            elements += run.range().elements();
         }
-        layouts.add(layout);
         shapes.putAll(layout.shapes());
-        return layouts.size() - 1;
+        layouts.add(runs);
+        return new StoredLayout(layouts.size() - 1, stretches, runs, elements);
     }
 
-    private void copy(Tensor values, OutputStream out) throws IOException {
-        for (long from = 0; from < values.elements(); from += SLICE_ELEMENTS) {
-            int count = (int) Math.min(SLICE_ELEMENTS, values.elements() - from);
-            float[] slice = backend.download(values.view(from, Shape.of(count)));
+    private void copy(TensorSection section, Stretch stretch, OutputStream out) throws IOException {
+        for (long from = stretch.from(); from < stretch.to(); from += SLICE_ELEMENTS) {
+            if (Thread.currentThread().isInterrupted()) {
+                throw new InterruptedIOException("the save was cancelled");
+            }
+            int count = (int) Math.min(SLICE_ELEMENTS, stretch.to() - from);
             buffer.clear();
-            buffer.asFloatBuffer().put(slice, 0, count);
+            reader.read(section, from, buffer.asFloatBuffer().limit(count));
             out.write(buffer.array(), 0, count * Float.BYTES);
             position += (long) count * Float.BYTES;
         }

@@ -27,15 +27,14 @@ record RankIndex(
      *
      * @param layout index into the layouts
      * @param position first byte
-     * @param elements values in the block, padding included
+     * @param elements values in the block
      */
     record Section(Quantity quantity, int layout, long position, long elements) {}
 
-    /** {@link ShardLayout.Run} with short keys, for there are many: tensor, offset, extent, from, to, at. */
+    /** {@link PieceRange} at element {@code a} of a section, with short keys, for there are many. */
     record StoredRun(String t, long[] o, long[] e, long f, long l, long a) {
-        static StoredRun of(ShardLayout.Run run) {
-            PieceRange range = run.range();
-            return new StoredRun(range.tensor(), range.offset(), range.extent(), range.from(), range.to(), run.at());
+        static StoredRun of(PieceRange range, long at) {
+            return new StoredRun(range.tensor(), range.offset(), range.extent(), range.from(), range.to(), at);
         }
 
         PieceRange range() {

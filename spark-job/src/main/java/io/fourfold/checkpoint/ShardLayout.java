@@ -6,6 +6,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.function.Predicate;
 
 /**
  * Which elements of which global tensors lie where in a contiguous part (a shard) of a flat buffer. A run is contiguous in
@@ -28,11 +29,19 @@ public record ShardLayout(Map<String, long[]> shapes, List<Run> runs) {
 
     /** Layout of elements {@code [first, last)} of the flat buffer that holds {@code parameters}. */
     public static ShardLayout of(List<Parameter> parameters, long first, long last) {
+        return of(parameters, first, last, piece -> true);
+    }
+
+    /** As {@link #of(List, long, long)}, of the chosen pieces only. */
+    public static ShardLayout of(List<Parameter> parameters, long first, long last, Predicate<Piece> chosen) {
         Map<String, long[]> shapes = new TreeMap<>();
         List<Run> runs = new ArrayList<>();
         for (Parameter parameter : parameters) {
             if (parameter.offset() < last && parameter.offset() + parameter.elements() > first) {
                 for (Piece piece : parameter.pieces()) {
+                    if (!chosen.test(piece)) {
+                        continue;
+                    }
                     addBlocks(piece, parameter.offset(), first, last, runs);
                     shapes.put(piece.name(), piece.globalShape());
                 }

@@ -12,7 +12,8 @@ public enum ExitCode {
     TRAINING(4, "training could not start or failed; complete checkpoints remain"),
     CHECKPOINT(5, "checkpoint or run folder missing, damaged or of another model"),
     CONVERSION(6, "import or export failed"),
-    STOPPED(7, "training was asked to stop before its last step; run it again to continue");
+    STOPPED(7, "training was asked to stop before its last step; run it again to continue"),
+    UNSAVED(8, "training ended, but its last checkpoint could not be written: the steps since the one before are lost");
 
     private final int number;
     private final String meaning;

@@ -53,16 +53,15 @@ final class InspectCommand implements Callable<Integer> {
             return huggingFace();
         }
         Path parent = path.toAbsolutePath().normalize().getParent();
-        if (parent != null && parent.endsWith(CHECKPOINTS) && Files.exists(path.resolve(MANIFEST))) {
+        if (parent != null && parent.endsWith(CHECKPOINTS) && Files.exists(path.resolve("COMMIT"))) {
             return oneCheckpoint(parent);
         }
         List<Path> splits = preparedSplits();
         if (!splits.isEmpty()) {
             return prepared(splits.stream().map(ManifestFile::read).toList());
         }
-        throw new UsageException(
-                path + " is none of: a run folder (has checkpoints/), a checkpoint (step-*/manifest.json"
-                        + " in checkpoints/), prepared data (*/train/manifest.json), a Hugging Face folder (config.json)");
+        throw new UsageException(path + " is none of: a run folder (has checkpoints/), a checkpoint (step-*/COMMIT"
+                + " in checkpoints/), prepared data (*/train/manifest.json), a Hugging Face folder (config.json)");
     }
 
     private int checkpoints(List<CheckpointSummary> summaries) {

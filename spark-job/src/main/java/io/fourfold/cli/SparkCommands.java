@@ -64,6 +64,15 @@ final class SparkCommands {
             TrainResult result = TrainJob.run(config, spark);
             report(config, common);
             print(config, result, common);
+            if (!result.saved()) {
+                common.err()
+                        .println("fourfold: the last checkpoint could not be written (see the checkpoint_failed event"
+                                + " above). Free space in " + result.runFolder()
+                                + " or fix its permissions, then run the same command to repeat the steps after "
+                                + Math.max(result.checkpointStep(), 0) + ".");
+                common.err().flush();
+                return ExitCode.UNSAVED;
+            }
             return result.stopped() ? ExitCode.STOPPED : ExitCode.OK;
         } catch (RuntimeException e) {
             // What there is of the run helps to find out what went wrong.

@@ -35,6 +35,17 @@ public record RunConfig(
             @Setting(doc = "Newest checkpoints to keep.", value = "2", min = 1)
             int keepLast,
 
+            @Setting(
+                    doc = "Every n-th checkpoint (of steps divisible by n times every) stays for ever; 0 = none.",
+                    value = "0",
+                    min = 0)
+            int keepEvery,
+
+            @Setting(
+                    doc = "Training waits only for a copy to host memory; files are written behind it.",
+                    value = "true")
+            boolean async,
+
             @Setting(doc = "Continue from the newest complete checkpoint of the run folder.", value = "true")
             boolean resume) {}
 }

@@ -5,6 +5,7 @@ import io.fourfold.checkpoint.CheckpointManifest;
 import io.fourfold.checkpoint.CheckpointStore;
 import io.fourfold.checkpoint.GlobalTensorSource;
 import io.fourfold.checkpoint.ModelFingerprint;
+import io.fourfold.checkpoint.Retention;
 import io.fourfold.checkpoint.RunStorage;
 import io.fourfold.checkpoint.SaveOutcome;
 import io.fourfold.checkpoint.TrainedRun;
@@ -44,7 +45,8 @@ public final class ImportJob {
             run.writeText(TrainedRun.MODEL, ResolvedConfig.section("model", model.config()));
             SaveOutcome saved;
             try (TensorSections sections = new TensorSections(tensors, backend)) {
-                saved = store.save(identity(model.config(), codeVersion), sections, backend, Agreement.alone(), 1);
+                saved = store.save(
+                        identity(model.config(), codeVersion), sections, backend, Agreement.alone(), Retention.last(1));
             }
             if (saved.location() == null) {
                 throw new HfException("the import into " + run.location() + " failed: " + saved.problem()

@@ -73,6 +73,10 @@ final class OptimizerShard {
         return length;
     }
 
+    Communicator replicas() {
+        return replicas;
+    }
+
     Tensor weights() {
         return weights;
     }

@@ -143,6 +143,11 @@ public final class ShardedAdamW implements AutoCloseable {
         return shard(kind).moment2();
     }
 
+    /** The ranks over which the kind's moments are sharded: they hold the same parameters of that kind. */
+    public Communicator replicas(Parameter.Kind kind) {
+        return shard(kind).replicas();
+    }
+
     @Override
     public void close() {
         gradients.close();

@@ -15,10 +15,12 @@ import java.util.List;
  * @param dropped slots dropped by the capacity limit
  * @param slots slots routed
  * @param stopVotes ranks that saw a request to stop
+ * @param save how the ranks' writing of the checkpoint in flight stands
  */
-record StepTotals(double lossSum, double auxLoss, double zLoss, double dropped, double slots, double stopVotes) {
+record StepTotals(
+        double lossSum, double auxLoss, double zLoss, double dropped, double slots, double stopVotes, SaveVotes save) {
     /** This rank's sums, over its micro-batches in order. */
-    static StepTotals of(List<MicroBatchResult> results, boolean stop) {
+    static StepTotals of(List<MicroBatchResult> results, boolean stop, SaveVotes save) {
         double loss = 0;
         double aux = 0;
         double z = 0;
@@ -31,7 +33,7 @@ record StepTotals(double lossSum, double auxLoss, double zLoss, double dropped, 
             dropped += result.droppedSlots();
             slots += result.slots();
         }
-        return new StepTotals(loss, aux, z, dropped, slots, stop ? 1 : 0);
+        return new StepTotals(loss, aux, z, dropped, slots, stop ? 1 : 0, save);
     }
 
     /**
@@ -40,10 +42,19 @@ record StepTotals(double lossSum, double auxLoss, double zLoss, double dropped, 
      * @param counts false for a rank whose samples another rank reports
      */
     StepTotals reduce(Backend backend, Communicator world, boolean counts) {
-        StepTotals mine = counts ? this : new StepTotals(0, 0, 0, 0, 0, stopVotes);
+        StepTotals mine = counts ? this : new StepTotals(0, 0, 0, 0, 0, stopVotes, save);
         double[] sums = FixedOrderSums.sum(
-                backend, world, mine.lossSum, mine.auxLoss, mine.zLoss, mine.dropped, mine.slots, mine.stopVotes);
-        return new StepTotals(sums[0], sums[1], sums[2], sums[3], sums[4], sums[5]);
+                backend,
+                world,
+                mine.lossSum,
+                mine.auxLoss,
+                mine.zLoss,
+                mine.dropped,
+                mine.slots,
+                mine.stopVotes,
+                mine.save.ended(),
+                mine.save.failed());
+        return new StepTotals(sums[0], sums[1], sums[2], sums[3], sums[4], sums[5], new SaveVotes(sums[6], sums[7]));
     }
 
     boolean isFinite() {

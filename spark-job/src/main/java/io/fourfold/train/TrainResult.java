@@ -14,6 +14,7 @@ import org.jspecify.annotations.Nullable;
  * @param loss training loss of the last step, nats per token; NaN when no step was left to do
  * @param validationLoss last validation loss, nats per token; NaN without validation data
  * @param checkpoint path of the newest checkpoint, or null when none could be written
+ * @param checkpointStep its step; -1 when there is none. Less than lastStep when the last save failed
  * @param stopped true when a stop was asked for before the last step
  * @param seconds wall time of this call
  */
@@ -26,10 +27,16 @@ public record TrainResult(
         double loss,
         double validationLoss,
         @Nullable String checkpoint,
+        int checkpointStep,
         boolean stopped,
         double seconds)
         implements Serializable {
     private static final long serialVersionUID = 1;
+
+    /** False when the run's end is in no checkpoint: the same command then repeats the steps since the last one. */
+    public boolean saved() {
+        return checkpointStep >= lastStep;
+    }
 
     /** exp(validation loss); NaN without validation data. */
     public double validationPerplexity() {

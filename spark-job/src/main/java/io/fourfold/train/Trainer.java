@@ -70,12 +70,13 @@ public final class Trainer {
                         inputs.backend(), model.parameters(), config.train().optimizer(), groups)) {
             WorldAgreement agreement = new WorldAgreement(inputs.backend(), groups.world());
             CheckpointStore store = new CheckpointStore(inputs.run());
-            TrainingState state = new TrainingState(inputs.backend(), model.parameters(), optimizer, groups);
-            Saver saver = new Saver(inputs, store, agreement, state, mapping);
-            List<Notice> notices = new ArrayList<>();
-            Progress start = start(
-                    model, state, saver, new Resume(store, agreement, config, inputs.identity(), notices), notices);
-            return new TrainingLoop(inputs, groups, model, optimizer, agreement, saver).run(start, notices);
+            TrainingState state = new TrainingState(inputs.backend(), model.parameters(), optimizer, agreement);
+            try (Saver saver = new Saver(inputs, store, agreement, state, mapping)) {
+                List<Notice> notices = new ArrayList<>();
+                Resume resume = new Resume(store, agreement, config, inputs.identity(), notices);
+                Progress start = start(model, state, saver, resume, notices);
+                return new TrainingLoop(inputs, groups, model, optimizer, agreement, saver).run(start, notices);
+            }
         }
     }
 
@@ -83,6 +84,7 @@ public final class Trainer {
     private Progress start(
             TrainableModel model, TrainingState state, Saver saver, Resume resume, List<Notice> notices) {
         try (Checkpoint checkpoint = resume.choose()) {
+            saver.removeUncommitted(notices);
             if (checkpoint == null) {
                 model.initialize(inputs.config().train().seed());
                 return Progress.START;

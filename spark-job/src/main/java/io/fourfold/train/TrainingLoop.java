@@ -110,7 +110,7 @@ final class TrainingLoop {
         if (!stopped) {
             validate(progress.step());
         }
-        saver.save(progress);
+        saver.finish(progress);
         if (stopped) {
             String message = "stopped on request after step " + progress.step() + "; the same command continues";
             inputs.sink().event(progress.step(), "stop", message);
@@ -129,6 +129,7 @@ final class TrainingLoop {
                 lastLoss,
                 lastValidation,
                 saver.newest(),
+                saver.newestStep(),
                 stopped,
                 (System.nanoTime() - begun) * 1e-9);
     }
@@ -148,7 +149,9 @@ final class TrainingLoop {
                 new StepContext(step, config.train().seed(), 1 / labels, globalBatch.samples(), telemetry);
         StepTotals totals = accumulate(batches, context);
         clock.end("forward_backward");
+        saver.observe(totals.save());
         if (!totals.isFinite()) {
+            saver.settle();
             throw nonFinite.locate("loss is " + totals.lossSum() / labels, null, batches, context, saver.newest());
         }
         optimizer.reduceGradients();
@@ -156,6 +159,7 @@ final class TrainingLoop {
         clock.end("gradients");
         if (!norm.isFinite()) {
             String hint = norm.nonFinite() == null ? null : "gradient of " + norm.nonFinite() + " is not finite";
+            saver.settle();
             throw nonFinite.locate("gradient norm is " + norm.value(), hint, batches, context, saver.newest());
         }
         double learningRate = schedule.at(step);
@@ -175,7 +179,8 @@ final class TrainingLoop {
         for (Batch batch : batches) {
             results.add(model.forwardBackward(batch, context));
         }
-        return StepTotals.of(results, stop.seen()).reduce(inputs.backend(), groups.world(), reportsSamples);
+        return StepTotals.of(results, stop.seen(), saver.votes())
+                .reduce(inputs.backend(), groups.world(), reportsSamples);
     }
 
     /** Labels that count in the whole global batch: the loss is a mean over these, however they spread over ranks. */

@@ -13,16 +13,16 @@ import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.model.Parameter;
 import io.fourfold.model.ParameterStore;
 import io.fourfold.optim.ShardedAdamW;
-import io.fourfold.parallel.Axis;
-import io.fourfold.parallel.ProcessGroups;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 
 /**
- * What a checkpoint holds of this rank: weights and moments of its optimizer shards, and state tensors once per replica
- * group. Saving and loading use the same layouts, so a checkpoint of any mapping fills any other.
+ * What a checkpoint holds of this rank: weights and moments of its optimizer shards, and state tensors. What several groups
+ * of ranks hold is written by the first ({@link PieceOwners}) and read by all. Layouts name global elements only, so a
+ * checkpoint of any mapping fills any other.
  */
 final class TrainingState {
     private static final int SLICE_ELEMENTS = 1 << 20;
@@ -31,34 +31,39 @@ final class TrainingState {
     private final ParameterStore store;
     private final ShardedAdamW optimizer;
     private final List<TensorSection> shards = new ArrayList<>();
-    private final boolean ownsState;
+    private final List<TensorSection> written = new ArrayList<>();
 
-    TrainingState(Backend backend, ParameterStore store, ShardedAdamW optimizer, ProcessGroups groups) {
+    /** Collective over {@code world}. */
+    TrainingState(Backend backend, ParameterStore store, ShardedAdamW optimizer, WorldAgreement world) {
         this.backend = backend;
         this.store = store;
         this.optimizer = optimizer;
+        PieceOwners owners = PieceOwners.agree(backend, store, optimizer, world);
         for (Parameter.Kind kind : Parameter.Kind.values()) {
             long first = optimizer.shardStart(kind);
             List<Parameter> parameters = store.parameters().stream()
                     .filter(parameter -> parameter.kind() == kind)
                     .toList();
-            ShardLayout layout = ShardLayout.of(parameters, first, first + optimizer.shardLength(kind));
-            shards.add(new TensorSection(Quantity.WEIGHT, layout, optimizer.weights(kind)));
-            shards.add(new TensorSection(Quantity.MOMENT1, layout, optimizer.moment1(kind)));
-            shards.add(new TensorSection(Quantity.MOMENT2, layout, optimizer.moment2(kind)));
+            long last = first + optimizer.shardLength(kind);
+            add(shards, kind, ShardLayout.of(parameters, first, last));
+            add(written, kind, ShardLayout.of(parameters, first, last, piece -> owners.owns(kind, piece)));
         }
-        ownsState = groups.mapping().coordinate(Axis.STAGE, groups.rank()) == 0;
+        store.state().forEach((name, tensor) -> {
+            if (owners.ownsState(name)) {
+                written.add(new TensorSection(Quantity.STATE, ShardLayout.whole(name, longs(tensor.shape())), tensor));
+            }
+        });
+    }
+
+    private void add(List<TensorSection> sections, Parameter.Kind kind, ShardLayout layout) {
+        sections.add(new TensorSection(Quantity.WEIGHT, layout, optimizer.weights(kind)));
+        sections.add(new TensorSection(Quantity.MOMENT1, layout, optimizer.moment1(kind)));
+        sections.add(new TensorSection(Quantity.MOMENT2, layout, optimizer.moment2(kind)));
     }
 
     /** What this rank writes. */
     List<TensorSection> sections() {
-        List<TensorSection> sections = new ArrayList<>(shards);
-        if (ownsState) {
-            store.state()
-                    .forEach((name, tensor) -> sections.add(
-                            new TensorSection(Quantity.STATE, ShardLayout.whole(name, longs(tensor.shape())), tensor)));
-        }
-        return sections;
+        return Collections.unmodifiableList(written);
     }
 
     /**

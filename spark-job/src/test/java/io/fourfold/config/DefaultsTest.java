@@ -99,6 +99,8 @@ class DefaultsTest {
                           checkpoint:
                             every: 0
                             keep_last: 2
+                            keep_every: 0
+                            async: true
                             resume: true
                           log_every: 10
                           tensorboard: true

@@ -166,7 +166,7 @@ class TrainerTest {
         TinyRun whole = new TinyRun(folder.resolve("whole"));
         whole.train();
         Path copy = copyOf("whole", "copy", 4);
-        flipByte(copy.resolve("checkpoints/step-00000004/rank-00000.bin"));
+        flipByte(copy.resolve("checkpoints/step-00000004"));
         TinyRun run = new TinyRun(copy).set("parallel.world_size", 2);
         TrainResult result = run.train().get(0);
         assertThat(result.firstStep()).isEqualTo(3);
@@ -181,7 +181,7 @@ class TrainerTest {
     void withOnlyCorruptCheckpointsNothingIsOverwritten() throws IOException {
         new TinyRun(folder.resolve("whole")).train();
         Path copy = copyOf("whole", "copy", 1);
-        flipByte(copy.resolve("checkpoints/step-00000001/rank-00000.bin"));
+        flipByte(copy.resolve("checkpoints/step-00000001"));
         assertThatThrownBy(() -> new TinyRun(copy).train())
                 .isInstanceOf(CheckpointException.class)
                 .hasMessageContaining("no checkpoint in")
@@ -243,7 +243,14 @@ class TrainerTest {
         return folder.resolve(to);
     }
 
-    private static void flipByte(Path file) throws IOException {
+    /** Damages the data file of rank 0. */
+    private static void flipByte(Path checkpoint) throws IOException {
+        Path file;
+        try (Stream<Path> files = Files.list(checkpoint)) {
+            file = files.filter(f -> f.getFileName().toString().matches("rank-00000\\..*\\.bin"))
+                    .findFirst()
+                    .orElseThrow();
+        }
         try (RandomAccessFile data = new RandomAccessFile(file.toFile(), "rw")) {
             data.seek(100);
             int value = data.read();

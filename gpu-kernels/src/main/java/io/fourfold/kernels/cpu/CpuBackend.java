@@ -79,6 +79,12 @@ public final class CpuBackend implements Backend {
     }
 
     @Override
+    public void download(Tensor source, float[] destination) {
+        CpuTensor from = CpuTensor.of(source);
+        System.arraycopy(from.floats(), from.offset(), destination, 0, from.size());
+    }
+
+    @Override
     public int[] downloadInts(Tensor source) {
         CpuTensor from = CpuTensor.of(source);
         return Arrays.copyOfRange(from.ints(), from.offset(), from.offset() + from.size());

@@ -86,6 +86,11 @@ public final class CudaBackend implements Backend {
     }
 
     @Override
+    public void download(Tensor source, float[] destination) {
+        memory.download(CudaTensor.of(source), destination);
+    }
+
+    @Override
     public int[] downloadInts(Tensor source) {
         return memory.downloadInts(CudaTensor.of(source));
     }

@@ -99,10 +99,17 @@ public final class CudaMemory implements AutoCloseable {
 
     float[] download(CudaTensor from) {
         float[] values = new float[Math.toIntExact(from.elements())];
+        download(from, values);
+        return values;
+    }
+
+    /** Into the first elements of {@code values}. */
+    void download(CudaTensor from, float[] values) {
+        int count = Math.toIntExact(from.elements());
         boolean half = from.dtype() == DType.BF16;
         int chunk = STAGING_BYTES / from.dtype().bytes();
-        for (int start = 0; start < values.length; start += chunk) {
-            int n = Math.min(chunk, values.length - start);
+        for (int start = 0; start < count; start += chunk) {
+            int n = Math.min(chunk, count - start);
             receive(from, start, n);
             if (half) {
                 for (int i = 0; i < n; i++) {
@@ -112,7 +119,6 @@ public final class CudaMemory implements AutoCloseable {
                 buffer.asFloatBuffer().get(values, start, n);
             }
         }
-        return values;
     }
 
     int[] downloadInts(CudaTensor from) {
