@@ -32,6 +32,16 @@ final class CompositeSink implements MetricsSink {
     }
 
     @Override
+    public void phase(int step, String phase) {
+        sinks.forEach(sink -> sink.phase(step, phase));
+    }
+
+    @Override
+    public void ranks(List<RankBeat> ranks) {
+        sinks.forEach(sink -> sink.ranks(ranks));
+    }
+
+    @Override
     public void close() {
         sinks.forEach(MetricsSink::close);
     }

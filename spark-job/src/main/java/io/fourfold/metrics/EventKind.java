@@ -18,6 +18,8 @@ public final class EventKind {
     public static final String FAILED = "failed";
     /** Loss or gradients were not finite. */
     public static final String NON_FINITE = "non_finite";
+    /** The driver starts the ranks again after a failure. */
+    public static final String RESTART = "restart";
     /** Anything else worth a look. */
     public static final String WARNING = "warning";
 

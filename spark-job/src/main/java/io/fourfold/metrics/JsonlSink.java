@@ -11,6 +11,7 @@ import java.nio.file.StandardOpenOption;
 import java.time.Clock;
 import java.time.Instant;
 import java.time.temporal.ChronoUnit;
+import java.util.List;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
@@ -79,6 +80,11 @@ public final class JsonlSink implements MetricsSink {
     @Override
     public void event(int step, String kind, String message) {
         append(MetricsJson.event(now(), step, kind, message));
+    }
+
+    @Override
+    public void ranks(List<RankBeat> ranks) {
+        append(MetricsJson.ranks(now(), ranks));
     }
 
     @Override

@@ -7,11 +7,14 @@ import io.fourfold.metrics.StepMetrics.LayerLoad;
 import java.io.IOException;
 import java.io.StringWriter;
 import java.time.Instant;
+import java.time.temporal.ChronoUnit;
+import java.util.List;
 import java.util.Map;
 
 /** The lines of metrics.jsonl. JSON has no NaN or infinity: such a number is written as null and read as NaN. */
 final class MetricsJson {
     static final int VERSION = 1;
+    static final String BEAT_START = "{\"kind\":\"beat\"";
 
     private static final JsonFactory FACTORY = new JsonFactory();
 
@@ -50,6 +53,32 @@ final class MetricsJson {
             json.writeStringField("event", kind);
             json.writeStringField("message", message);
         });
+    }
+
+    static String ranks(Instant time, List<RankBeat> ranks) {
+        return line("ranks", time, json -> {
+            json.writeArrayFieldStart("ranks");
+            for (RankBeat rank : ranks) {
+                json.writeStartObject();
+                rank(json, rank);
+                json.writeEndObject();
+            }
+            json.writeEndArray();
+        });
+    }
+
+    static String beat(RankBeat rank) {
+        return line("beat", rank.seen(), json -> rank(json, rank));
+    }
+
+    private static void rank(JsonGenerator json, RankBeat rank) throws IOException {
+        json.writeNumberField("rank", rank.rank());
+        json.writeStringField("host", rank.host());
+        json.writeStringField("executor", rank.executor());
+        json.writeNumberField("step", rank.step());
+        json.writeStringField("phase", rank.phase());
+        number(json, "phase_seconds", rank.phaseSeconds());
+        json.writeStringField("seen", rank.seen().truncatedTo(ChronoUnit.MILLIS).toString());
     }
 
     /** A step; the two bulky parts are optional. */

@@ -1,10 +1,10 @@
 package io.fourfold.metrics;
 
+import static io.fourfold.metrics.MetricsLine.required;
+
 import com.fasterxml.jackson.core.JacksonException;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
-import io.fourfold.kernels.op.QuantStats;
-import io.fourfold.metrics.StepMetrics.LayerLoad;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
@@ -14,7 +14,6 @@ import java.nio.file.Path;
 import java.time.Instant;
 import java.time.format.DateTimeParseException;
 import java.util.ArrayList;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
@@ -30,9 +29,10 @@ public final class MetricsReader {
     private final TreeMap<Integer, StepMetrics> steps = new TreeMap<>();
     private final TreeMap<Integer, EvalMetrics> evaluations = new TreeMap<>();
     private final List<RunEvent> events = new ArrayList<>();
+    private final List<RunStart> starts = new ArrayList<>();
+    private List<RankBeat> ranks = List.of();
     private Map<String, String> facts = Map.of();
     private int totalSteps;
-    private int attempts;
     private int superseded;
     private int damaged;
     private @Nullable Instant started;
@@ -71,7 +71,8 @@ public final class MetricsReader {
                 List.copyOf(steps.values()),
                 List.copyOf(evaluations.values()),
                 List.copyOf(events),
-                attempts,
+                List.copyOf(starts),
+                List.copyOf(ranks),
                 superseded,
                 damaged,
                 started,
@@ -85,30 +86,27 @@ public final class MetricsReader {
             switch (required(json, "kind").asText()) {
                 case "start" -> start(json, time);
                 case "resume" -> resume(required(json, "first_step").asInt());
-                case "step" -> step(json);
-                case "eval" -> evaluation(json);
+                case "step" -> step(MetricsLine.step(json));
+                case "eval" -> evaluation(MetricsLine.evaluation(json));
                 case "event" -> event(json, time);
+                case "ranks" -> ranks = MetricsLine.ranks(json);
                 default -> {
                     // A kind of a later version: nothing this reader knows depends on it.
                     return;
                 }
             }
             updated = time;
-        } catch (JacksonException | DateTimeParseException | MissingFieldException e) {
+        } catch (JacksonException | DateTimeParseException | MetricsLine.MissingFieldException e) {
             damaged++;
         }
     }
 
     private void start(JsonNode json, Instant time) {
-        Map<String, String> read = new LinkedHashMap<>();
-        required(json, "facts")
-                .fields()
-                .forEachRemaining(
-                        fact -> read.put(fact.getKey(), fact.getValue().asText()));
+        Map<String, String> read = MetricsLine.facts(json);
         int total = required(json, "total_steps").asInt();
         facts = read;
         totalSteps = total;
-        attempts++;
+        starts.add(new RunStart(starts.size() + 1, time, json.path("first_step").asInt(1)));
         if (started == null) {
             started = time;
         }
@@ -122,45 +120,14 @@ public final class MetricsReader {
         oldEvaluations.clear();
     }
 
-    private void step(JsonNode json) {
-        int step = required(json, "step").asInt();
-        Map<String, Double> phases = new LinkedHashMap<>();
-        json.path("phases").fields().forEachRemaining(phase -> phases.put(phase.getKey(), value(phase.getValue())));
-        List<LayerLoad> load = new ArrayList<>();
-        json.path("expert_load")
-                .fields()
-                .forEachRemaining(layer -> load.add(layerLoad(layer.getKey(), layer.getValue())));
-        Map<String, QuantStats> quantization = new LinkedHashMap<>();
-        json.path("quantization")
-                .fields()
-                .forEachRemaining(operand -> quantization.put(operand.getKey(), stats(operand.getValue())));
-        StepMetrics metrics = new StepMetrics(
-                step,
-                required(json, "tokens").asLong(),
-                json.path("samples").asLong(),
-                value(required(json, "loss")),
-                value(json.path("aux_loss")),
-                value(json.path("z_loss")),
-                value(json.path("grad_norm")),
-                value(json.path("learning_rate")),
-                value(json.path("step_seconds")),
-                value(json.path("tokens_per_second")),
-                value(json.path("flops_per_second")),
-                value(json.path("mfu")),
-                phases,
-                load,
-                value(json.path("dropped")),
-                quantization);
-        if (steps.put(step, metrics) != null) {
+    private void step(StepMetrics metrics) {
+        if (steps.put(metrics.step(), metrics) != null) {
             superseded++;
         }
     }
 
-    private void evaluation(JsonNode json) {
-        int step = required(json, "step").asInt();
-        EvalMetrics metrics = new EvalMetrics(
-                step, value(required(json, "loss")), json.path("tokens").asLong(), value(json.path("seconds")));
-        if (evaluations.put(step, metrics) != null) {
+    private void evaluation(EvalMetrics metrics) {
+        if (evaluations.put(metrics.step(), metrics) != null) {
             superseded++;
         }
     }
@@ -171,52 +138,6 @@ public final class MetricsReader {
                 required(json, "event").asText(),
                 json.path("message").asText(),
                 time,
-                Math.max(1, attempts)));
-    }
-
-    private static LayerLoad layerLoad(String layer, JsonNode counts) {
-        int[] tokens = new int[counts.size()];
-        for (int expert = 0; expert < tokens.length; expert++) {
-            tokens[expert] = counts.get(expert).asInt();
-        }
-        try {
-            return new LayerLoad(Integer.parseInt(layer), tokens);
-        } catch (NumberFormatException e) {
-            throw new MissingFieldException("expert_load has a layer named " + layer, e);
-        }
-    }
-
-    private static QuantStats stats(JsonNode json) {
-        return new QuantStats(
-                json.path("elements").asLong(),
-                json.path("zero_codes").asLong(),
-                json.path("saturated").asLong(),
-                json.path("blocks").asLong(),
-                json.path("scale_underflows").asLong(),
-                (float) value(json.path("amax")),
-                value(json.path("signal")),
-                value(json.path("noise")));
-    }
-
-    /** Null and absent numbers are NaN. */
-    private static double value(JsonNode number) {
-        return number.isNumber() ? number.asDouble() : Double.NaN;
-    }
-
-    private static JsonNode required(JsonNode json, String name) {
-        JsonNode node = json.get(name);
-        if (node == null) {
-            throw new MissingFieldException("No field " + name, null);
-        }
-        return node;
-    }
-
-    /** A line that is JSON but not one of ours. */
-    private static final class MissingFieldException extends RuntimeException {
-        private static final long serialVersionUID = 1;
-
-        MissingFieldException(String message, @Nullable Throwable cause) {
-            super(message, cause);
-        }
+                Math.max(1, starts.size())));
     }
 }

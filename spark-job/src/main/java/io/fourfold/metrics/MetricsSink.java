@@ -1,8 +1,9 @@
 package io.fourfold.metrics;
 
+import java.util.List;
 import java.util.Map;
 
-/** Receives what rank 0 reports. Sinks never end a run: a sink that cannot write warns once and stays silent. */
+/** Receives what rank 0 reports, and where every rank is. Sinks never end a run: a sink that cannot write warns once and stays silent. */
 public interface MetricsSink extends AutoCloseable {
     /**
      * Once, before the first step of an attempt.
@@ -24,6 +25,17 @@ public interface MetricsSink extends AutoCloseable {
      * @param kind one of {@link EventKind}, or a word of the caller's own (snake_case)
      */
     void event(int step, String kind, String message);
+
+    /**
+     * On every rank, when a part of a step begins; cheap, for it is called in the step loop.
+     *
+     * @param step the step that runs, 1-based
+     * @param phase data, forward_backward, gradients, optimizer, evaluation, checkpoint ...
+     */
+    default void phase(int step, String phase) {}
+
+    /** Where the ranks were when an attempt ended, by rank; told on the driver, once an attempt. */
+    default void ranks(List<RankBeat> ranks) {}
 
     @Override
     void close();

@@ -14,7 +14,8 @@ import org.jspecify.annotations.Nullable;
  * @param steps ascending, one record a step
  * @param evaluations ascending by step
  * @param events in the order they were written, over all attempts
- * @param attempts how often the run was started
+ * @param starts the attempts, the first one first
+ * @param ranks where the ranks were last, by rank; empty when nobody watched them
  * @param supersededLines step and evaluation lines of aborted attempts that a later attempt replaced
  * @param damagedLines lines that are not valid records, for instance one cut off by a kill
  * @param started time of the first start, absent in an empty file
@@ -26,7 +27,8 @@ public record RunHistory(
         List<StepMetrics> steps,
         List<EvalMetrics> evaluations,
         List<RunEvent> events,
-        int attempts,
+        List<RunStart> starts,
+        List<RankBeat> ranks,
         int supersededLines,
         int damagedLines,
         @Nullable Instant started,
@@ -34,7 +36,12 @@ public record RunHistory(
 
     /** A history with nothing in it: the run folder has no metrics yet. */
     public static final RunHistory EMPTY =
-            new RunHistory(Map.of(), 0, List.of(), List.of(), List.of(), 0, 0, 0, null, null);
+            new RunHistory(Map.of(), 0, List.of(), List.of(), List.of(), List.of(), List.of(), 0, 0, null, null);
+
+    /** How often the run was started. */
+    public int attempts() {
+        return starts.size();
+    }
 
     /** Whether every planned step was run. */
     public boolean complete() {

@@ -1,5 +1,6 @@
 package io.fourfold.metrics;
 
+import java.util.List;
 import java.util.Map;
 import java.util.function.Consumer;
 
@@ -43,6 +44,16 @@ public final class SafeSink implements MetricsSink {
     @Override
     public void event(int step, String kind, String message) {
         guard(() -> sink.event(step, kind, message));
+    }
+
+    @Override
+    public void phase(int step, String phase) {
+        guard(() -> sink.phase(step, phase));
+    }
+
+    @Override
+    public void ranks(List<RankBeat> ranks) {
+        guard(() -> sink.ranks(ranks));
     }
 
     @Override

@@ -1,5 +1,6 @@
 package io.fourfold.metrics;
 
+import io.fourfold.config.RunConfig;
 import java.io.PrintStream;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -36,6 +37,11 @@ public final class Sinks {
         }
         sinks.add(new SafeSink(new ConsoleSink(console, logEvery), "the console", LOG::warn));
         return new CompositeSink(sinks);
+    }
+
+    /** As above with what the run's configuration asks for. */
+    public static MetricsSink open(Path runFolder, RunConfig run) {
+        return open(runFolder, run.logEvery(), run.tensorboard(), System.out);
     }
 
     /** A sink that drops everything, for the ranks other than 0. */

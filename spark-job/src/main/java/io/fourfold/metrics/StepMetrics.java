@@ -42,6 +42,48 @@ public record StepMetrics(
         double dropped,
         Map<String, QuantStats> quantization) {
 
+    /** The same without expert loads. */
+    StepMetrics withoutLoad() {
+        return new StepMetrics(
+                step,
+                tokens,
+                samples,
+                loss,
+                auxLoss,
+                zLoss,
+                gradNorm,
+                learningRate,
+                stepSeconds,
+                tokensPerSecond,
+                flopsPerSecond,
+                mfu,
+                phases,
+                List.of(),
+                dropped,
+                quantization);
+    }
+
+    /** The same without quantization statistics. */
+    StepMetrics withoutQuantization() {
+        return new StepMetrics(
+                step,
+                tokens,
+                samples,
+                loss,
+                auxLoss,
+                zLoss,
+                gradNorm,
+                learningRate,
+                stepSeconds,
+                tokensPerSecond,
+                flopsPerSecond,
+                mfu,
+                phases,
+                expertLoad,
+                dropped,
+                Map.of());
+    }
+
     /** Tokens per expert of one MoE layer. */
     public record LayerLoad(int layer, int[] tokens) {
         /** Tokens of the fullest expert over the mean of all experts: 1 = balanced, experts = all to one; NaN without tokens. */

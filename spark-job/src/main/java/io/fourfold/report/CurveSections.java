@@ -94,11 +94,25 @@ final class CurveSections {
     static String speed(RunHistory run) {
         LineChart rate = byStep(LOW).fromZero().values(HumanNumbers::compact);
         rate.addNoisy("tokens per second", 1, curve(run, StepMetrics::tokensPerSecond));
+        Curve mfu = curve(run, StepMetrics::mfu);
+        String utilization = mfu.isEmpty()
+                ? ""
+                : Page.chart(
+                        "MFU",
+                        "model FLOP/s over the devices' dense BF16 peak",
+                        byStep(WIDE, LOW)
+                                .fromZero()
+                                .values(HumanNumbers::percent)
+                                .addNoisy("MFU", 3, mfu),
+                        true);
         return Page.section(
                 "speed",
                 "Speed",
                 "",
-                Page.grid(Page.chart("Throughput", "tokens per second, all ranks", rate, false), stepTime(run)));
+                Page.grid(
+                        Page.chart("Throughput", "tokens per second, all ranks", rate, false),
+                        stepTime(run),
+                        utilization));
     }
 
     private static String stepTime(RunHistory run) {

@@ -13,7 +13,7 @@ import java.util.Locale;
 final class EventSection {
     private static final int SHOWN = 30;
     private static final int KEPT = 1000;
-    private static final DateTimeFormatter TIME =
+    static final DateTimeFormatter TIME =
             DateTimeFormatter.ofPattern("yyyy-MM-dd HH:mm:ss", Locale.ROOT).withZone(ZoneOffset.UTC);
 
     private EventSection() {}
@@ -57,18 +57,22 @@ final class EventSection {
             if (attempts > 1) {
                 html.append("<td class=\"n\">").append(event.attempt()).append("</td>");
             }
-            html.append("<td><span class=\"badge ").append(style(event.kind())).append("\">");
-            html.append(Html.escape(event.kind().replace('_', ' '))).append("</span></td><td>");
+            html.append("<td>").append(badge(event.kind())).append("</td><td>");
             html.append(Html.escape(event.message())).append("</td></tr>");
         }
         return html.append("</tbody></table>").toString();
+    }
+
+    /** The kind in its color. */
+    static String badge(String kind) {
+        return "<span class=\"badge " + style(kind) + "\">" + Html.escape(kind.replace('_', ' ')) + "</span>";
     }
 
     private static String style(String kind) {
         return switch (kind) {
             case EventKind.FINISHED -> "good";
             case EventKind.FAILED, EventKind.NON_FINITE -> "bad";
-            case EventKind.CHECKPOINT_FAILED, EventKind.WARNING, EventKind.STOP -> "warn";
+            case EventKind.CHECKPOINT_FAILED, EventKind.WARNING, EventKind.STOP, EventKind.RESTART -> "warn";
             case EventKind.RESUME, EventKind.PRECISION_SWITCH -> "accent";
             default -> "idle";
         };

@@ -37,12 +37,13 @@ final class ExpertSection {
         String legend =
                 HeatMap.legend(palette, 1 / FULL_COLOR, FULL_COLOR, true, "a quarter", "four times the fair share");
         String lead =
-                "Tokens of an expert over the mean of its layer; no color is a perfect balance. Rows: experts. Columns: steps.";
+                "Tokens of an expert over the mean of its layer; no color is a perfect balance. Maps of one layer have a row for each expert and columns of steps.";
         return Page.section(
                 "experts",
                 "Expert load",
                 lead,
-                balance(run, sampled) + "<div class=\"legend above\">" + legend + "</div>" + maps(sampled, palette));
+                balance(run, sampled) + "<div class=\"legend above\">" + legend + "</div>"
+                        + Page.grid(ExpertMap.card(sampled, palette)) + maps(sampled, palette));
     }
 
     private static String balance(RunHistory run, List<StepMetrics> sampled) {

@@ -20,10 +20,13 @@ final class HeaderSection {
 
     private HeaderSection() {}
 
-    static String html(String name, RunHistory run) {
+    /**
+     * @param live the run goes on
+     */
+    static String html(String name, RunHistory run, boolean live) {
         StringBuilder html =
                 new StringBuilder("<header><p class=\"eyebrow\">Fourfold training run</p><div class=\"title\"><h1>");
-        html.append(Html.escape(name)).append("</h1>").append(status(run)).append("</div>");
+        html.append(Html.escape(name)).append("</h1>").append(status(run, live)).append("</div>");
         if (run.started() != null && run.updated() != null) {
             html.append("<p class=\"when\">started ").append(TIME.format(run.started()));
             html.append(", last entry ").append(TIME.format(run.updated()));
@@ -36,10 +39,10 @@ final class HeaderSection {
         return html.toString();
     }
 
-    private static String status(RunHistory run) {
+    private static String status(RunHistory run, boolean live) {
         String at = "step " + HumanNumbers.grouped(run.lastStep()) + " of " + HumanNumbers.grouped(run.totalSteps());
         if (run.steps().isEmpty()) {
-            return badge("idle", "no steps yet");
+            return badge(live ? "accent" : "idle", live ? "starting" : "no steps yet");
         }
         if (run.complete()) {
             return badge("good", "finished, " + HumanNumbers.grouped(run.totalSteps()) + " steps");
@@ -48,7 +51,7 @@ final class HeaderSection {
         return switch (events.isEmpty() ? "" : events.get(events.size() - 1).kind()) {
             case EventKind.FAILED, EventKind.NON_FINITE -> badge("bad", "failed at " + at);
             case EventKind.STOP -> badge("warn", "stopped at " + at);
-            default -> badge("warn", "unfinished, " + at);
+            default -> live ? badge("accent", "training, " + at) : badge("warn", "unfinished, " + at);
         };
     }
 
@@ -151,7 +154,8 @@ final class HeaderSection {
         tile(
                 html,
                 "Training time",
-                HumanNumbers.duration(sum),
+                // Of a long run not every step may be at hand.
+                HumanNumbers.duration(seconds.length == 0 ? 0 : sum / seconds.length * run.lastStep()),
                 seconds.length == 0 ? "no step yet" : "median step " + HumanNumbers.duration(median(seconds)));
     }
 

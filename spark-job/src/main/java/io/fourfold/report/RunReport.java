@@ -3,8 +3,6 @@ package io.fourfold.report;
 import io.fourfold.metrics.MetricsReader;
 import io.fourfold.metrics.RunHistory;
 import java.io.IOException;
-import java.io.InputStream;
-import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.AtomicMoveNotSupportedException;
 import java.nio.file.Files;
@@ -62,22 +60,24 @@ public final class RunReport {
         html.append("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>");
         html.append("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>");
         html.append("<meta name=\"color-scheme\" content=\"light dark\"/><title>");
-        html.append(Html.escape(name)).append(" - Fourfold</title>\n<style>\n").append(resource("report.css"));
+        html.append(Html.escape(name)).append(" - Fourfold</title>\n<style>\n").append(PageParts.pageStyle());
         html.append("</style></head>\n<body><main>\n");
-        html.append(HeaderSection.html(name, run));
+        html.append(HeaderSection.html(name, run, false));
         html.append(CurveSections.loss(run));
         html.append(CurveSections.optimizer(run));
         html.append(CurveSections.speed(run));
         html.append(ExpertSection.html(run));
         html.append(QuantizationSection.html(run));
         html.append(sample(optional(runFolder.resolve("generation.txt"))));
+        html.append(StartSection.html(run, run.updated()));
         html.append(EventSection.html(run));
         html.append(PlanSection.html(optional(runFolder.resolve("plan.json"))));
         html.append(configuration(optional(runFolder.resolve("config.yaml"))));
         html.append(
                 "<footer>Written by Fourfold from metrics.jsonl; every number is defined in docs/metrics.md.</footer>");
-        html.append("</main>\n<script>//<![CDATA[\n").append(resource("report.js"));
-        return html.append("//]]></script></body></html>\n").toString();
+        html.append("</main>\n<script>//<![CDATA[\n").append(PageParts.charts());
+        return html.append("fourfoldCharts(document);\n//]]></script></body></html>\n")
+                .toString();
     }
 
     private static String sample(@Nullable String text) {
@@ -97,17 +97,6 @@ public final class RunReport {
     /** Malformed UTF-8 is shown with replacement characters: a generated text may well hold some. */
     private static @Nullable String optional(Path file) throws IOException {
         return Files.isRegularFile(file) ? new String(Files.readAllBytes(file), StandardCharsets.UTF_8) : null;
-    }
-
-    private static String resource(String name) {
-        try (InputStream in = RunReport.class.getResourceAsStream(name)) {
-            if (in == null) {
-                throw new IllegalStateException("The jar lacks io/fourfold/report/" + name + ": build it again");
-            }
-            return new String(in.readAllBytes(), StandardCharsets.UTF_8);
-        } catch (IOException e) {
-            throw new UncheckedIOException("Cannot read " + name + " from the jar", e);
-        }
     }
 
     /** A reader never sees half a page. */

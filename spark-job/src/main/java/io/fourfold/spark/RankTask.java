@@ -11,6 +11,8 @@ import io.fourfold.kernels.comm.TcpEndpoint;
 import io.fourfold.kernels.comm.TcpWorld;
 import io.fourfold.metrics.MetricsSink;
 import io.fourfold.metrics.Sinks;
+import io.fourfold.spark.watch.RunFiles;
+import io.fourfold.spark.watch.WatchExecutor;
 import io.fourfold.train.RunIdentity;
 import io.fourfold.train.TrainResult;
 import io.fourfold.train.Trainer;
@@ -22,7 +24,6 @@ import java.io.UncheckedIOException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.UnknownHostException;
-import java.nio.file.Path;
 import java.security.SecureRandom;
 import java.time.Duration;
 import java.util.HexFormat;
@@ -134,7 +135,7 @@ record RankTask(String runId, String configYaml, RunIdentity identity, double fl
         try (Backend backend = setup.backend(config);
                 BatchReader train = setup.train(config, identity);
                 BatchReader validation = setup.validation(config, identity);
-                MetricsSink sink = world.rank() == 0 ? sink(config) : Sinks.none()) {
+                MetricsSink sink = sink(config, world.rank())) {
             TrainerInputs inputs = new TrainerInputs(
                     config,
                     backend,
@@ -161,12 +162,10 @@ record RankTask(String runId, String configYaml, RunIdentity identity, double fl
         }
     }
 
-    private static MetricsSink sink(FourfoldConfig config) {
-        Path folder = RunFolders.localPath(config.run().dir())
-                .orElseGet(() -> Path.of(
-                        System.getProperty("java.io.tmpdir"),
-                        "fourfold-" + config.run().name()));
-        return Sinks.open(folder, config.run().logEvery(), config.run().tensorboard());
+    /** To the driver where it watches; else rank 0 writes the files. */
+    private MetricsSink sink(FourfoldConfig config, int rank) {
+        return WatchExecutor.sink(runId, rank, host())
+                .orElseGet(() -> rank == 0 ? RunFiles.open(config.run(), storage(config)) : Sinks.none());
     }
 
     private Gang.Member member(String host, int partition, TcpEndpoint endpoint) {

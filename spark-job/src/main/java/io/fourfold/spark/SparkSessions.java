@@ -21,6 +21,13 @@ public final class SparkSessions {
             Map.entry("spark.task.reaper.enabled", "true"),
             Map.entry("spark.task.reaper.killTimeout", "60s"),
             Map.entry("spark.scheduler.minRegisteredResourcesRatio", "1.0"),
+            Map.entry("spark.plugins", "io.fourfold.spark.watch.FourfoldPlugin"),
+            // Names of metrics then stay the same from run to run.
+            Map.entry("spark.metrics.namespace", "fourfold"),
+            Map.entry(
+                    "spark.metrics.conf.*.sink.prometheusServlet.class",
+                    "org.apache.spark.metrics.sink.PrometheusServlet"),
+            Map.entry("spark.metrics.conf.*.sink.prometheusServlet.path", "/metrics/prometheus"),
             Map.entry("spark.sql.session.timeZone", "UTC"));
 
     /** Further settings when everything runs in this JVM. */

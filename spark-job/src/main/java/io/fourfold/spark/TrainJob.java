@@ -8,6 +8,7 @@ import io.fourfold.data.tokenize.Tokenizer;
 import io.fourfold.data.tokenize.Tokenizers;
 import io.fourfold.plan.Plan;
 import io.fourfold.plan.PlanJson;
+import io.fourfold.spark.watch.RunWatch;
 import io.fourfold.train.RunIdentity;
 import io.fourfold.train.TrainResult;
 import io.fourfold.train.TrainingException;
@@ -80,11 +81,14 @@ public final class TrainJob {
         String runId = spark.applicationId() + "-" + UUID.randomUUID();
         RankTask task = new RankTask(
                 runId, resolved.yaml(), identity, plan.flopsPerToken().causal(), setup);
-        List<RankReport> reports = runGang(spark, ranks, task, config.run().name());
-        if (reports.stream().anyMatch(report -> report.failure() != null)) {
-            throw GangFailure.of(reports);
+        try (RunWatch watch = RunWatch.open(config, folder)) {
+            watch.attempt(runId);
+            List<RankReport> reports = runGang(spark, ranks, task, config.run().name());
+            if (reports.stream().anyMatch(report -> report.failure() != null)) {
+                throw GangFailure.of(reports);
+            }
+            return Objects.requireNonNull(reports.get(0).result());
         }
-        return Objects.requireNonNull(reports.get(0).result());
     }
 
     /** The reports by rank. */

@@ -102,6 +102,7 @@ final class TrainingLoop {
                 validate(progress.step());
             }
             if (due(config.run().checkpoint().every(), progress.step())) {
+                inputs.sink().phase(progress.step(), "checkpoint");
                 saver.save(progress);
             }
         }
@@ -110,7 +111,9 @@ final class TrainingLoop {
         if (!stopped) {
             validate(progress.step());
         }
+        inputs.sink().phase(progress.step(), "checkpoint");
         saver.finish(progress);
+        inputs.sink().phase(progress.step(), "done");
         if (stopped) {
             String message = "stopped on request after step " + progress.step() + "; the same command continues";
             inputs.sink().event(progress.step(), "stop", message);
@@ -138,9 +141,11 @@ final class TrainingLoop {
     private boolean step(Progress before) {
         PhaseClock clock = new PhaseClock();
         int step = before.step() + 1;
+        inputs.sink().phase(step, "data");
         List<Batch> batches = globalBatch.read(before.samples());
         double labels = countLabels(batches, step);
         clock.end("data");
+        inputs.sink().phase(step, "forward_backward");
         QuantizationTelemetry telemetry = due(config.recipe().telemetryEvery(), step)
                         || (step == 1 && config.recipe().telemetryEvery() > 0)
                 ? new QuantizationTelemetry()
@@ -149,6 +154,7 @@ final class TrainingLoop {
                 new StepContext(step, config.train().seed(), 1 / labels, globalBatch.samples(), telemetry);
         StepTotals totals = accumulate(batches, context);
         clock.end("forward_backward");
+        inputs.sink().phase(step, "gradients");
         saver.observe(totals.save());
         if (!totals.isFinite()) {
             saver.settle();
@@ -157,6 +163,7 @@ final class TrainingLoop {
         optimizer.reduceGradients();
         GradientNorm norm = optimizer.gradientNorm();
         clock.end("gradients");
+        inputs.sink().phase(step, "optimizer");
         if (!norm.isFinite()) {
             String hint = norm.nonFinite() == null ? null : "gradient of " + norm.nonFinite() + " is not finite";
             saver.settle();
@@ -229,6 +236,7 @@ final class TrainingLoop {
         if (validation == null || lastValidationStep == step) {
             return;
         }
+        inputs.sink().phase(step, "evaluation");
         EvalMetrics metrics = validation.run(step, config.train().evalSamples());
         lastValidation = metrics.loss();
         lastValidationStep = step;

@@ -1,10 +1,10 @@
-// Tooltips. The page is complete without them.
-(function () {
+// Tooltips of the charts below root, a document or a shadow root. The page is complete without them.
+window.fourfoldCharts = function (root) {
   'use strict';
   var tip = document.createElement('div');
   tip.className = 'tip';
   tip.hidden = true;
-  document.body.appendChild(tip);
+  (root.body || root).appendChild(tip);
 
   function show(event, head, rows) {
     tip.textContent = '';
@@ -26,12 +26,12 @@
       tip.appendChild(line);
     });
     tip.hidden = false;
-    var left = event.pageX + 16;
-    if (left + tip.offsetWidth > window.scrollX + document.documentElement.clientWidth - 8) {
-      left = event.pageX - tip.offsetWidth - 16;
+    var left = event.clientX + 16;
+    if (left + tip.offsetWidth > document.documentElement.clientWidth - 8) {
+      left = event.clientX - tip.offsetWidth - 16;
     }
     tip.style.left = Math.max(8, left) + 'px';
-    tip.style.top = event.pageY - tip.offsetHeight / 2 + 'px';
+    tip.style.top = event.clientY - tip.offsetHeight / 2 + 'px';
   }
 
   function nearest(values, x) {
@@ -71,7 +71,7 @@
     svg.addEventListener('pointerleave', clear);
   }
 
-  document.querySelectorAll('svg[data-chart]').forEach(function (svg) {
+  root.querySelectorAll('svg[data-chart]').forEach(function (svg) {
     var data = JSON.parse(svg.getAttribute('data-chart'));
     hover(svg, function (event, at) {
       var index = nearest(data.x, at.x);
@@ -91,7 +91,7 @@
     });
   });
 
-  document.querySelectorAll('svg[data-heat]').forEach(function (svg) {
+  root.querySelectorAll('svg[data-heat]').forEach(function (svg) {
     var data = JSON.parse(svg.getAttribute('data-heat'));
     hover(svg, function (event, at) {
       var column = Math.floor((at.x - data.left) / data.width * data.columns.length);
@@ -103,4 +103,4 @@
       return [element(svg, 'rect', { 'class': 'cell', x: data.left + column * width, y: data.top + row * height, width: width, height: height })];
     });
   });
-})();
+};

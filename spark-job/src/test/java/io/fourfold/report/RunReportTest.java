@@ -36,6 +36,7 @@ class RunReportTest {
         "experts",
         "quantization",
         "sample",
+        "starts",
         "events",
         "plan",
         "configuration"
@@ -99,9 +100,10 @@ class RunReportTest {
         assertThat(count(document, "b"))
                 .as("the legend of the step time, no markup of the configuration")
                 .isEqualTo(6);
-        // loss, rate, norm, throughput, step time, imbalance, two auxiliary losses; six layers and two FP4 maps
-        assertThat(count(document, "svg")).isEqualTo(8 + 6 + 2);
-        assertThat(count(document, "image")).isEqualTo(6 + 2);
+        // loss, rate, norm, throughput, step time, imbalance, two auxiliary losses; all layers, six layers, two FP4
+        // maps
+        assertThat(count(document, "svg")).isEqualTo(8 + 1 + 6 + 2);
+        assertThat(count(document, "image")).isEqualTo(1 + 6 + 2);
         BufferedImage plot = ImageIO.read(folder.resolve("loss.png").toFile());
         assertThat(plot.getWidth()).isEqualTo(2000);
         assertThat(folder.resolve("report.html.tmp")).doesNotExist();
@@ -153,7 +155,7 @@ class RunReportTest {
         Document document = checked();
 
         assertThat(Files.size(folder.resolve("report.html"))).isLessThan(8_000_000);
-        assertThat(count(document, "image")).isEqualTo(24);
+        assertThat(count(document, "image")).isEqualTo(1 + 24);
         assertThat(document.getDocumentElement().getTextContent()).contains("24 of 30 layers");
     }
 
