@@ -23,6 +23,7 @@ import picocli.CommandLine.UnmatchedArgumentException;
             ExportCommand.class,
             ImportCommand.class,
             InspectCommand.class,
+            BenchCommand.class,
             CompareCommand.class,
             ConfigReferenceCommand.class
         })

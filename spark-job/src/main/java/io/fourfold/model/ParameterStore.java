@@ -107,7 +107,7 @@ public final class ParameterStore implements AutoCloseable {
                         .mapToLong(d -> d.shape.elements())
                         .sum();
                 int pad = padTo.getOrDefault(kind, 1);
-                int size = Math.toIntExact((used + pad - 1) / pad * pad);
+                Shape size = Shape.flat((used + pad - 1) / pad * pad);
                 store.weights.put(kind, store.weightScope.zeros(DType.FP32, size));
                 store.grads.put(kind, store.gradScope.zeros(DType.FP32, size));
             }

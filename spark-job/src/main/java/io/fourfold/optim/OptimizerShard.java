@@ -49,7 +49,7 @@ final class OptimizerShard {
         }
         length = flatWeights.elements() / replicas.size();
         first = length * replicas.rank();
-        Shape shape = Shape.of(Math.toIntExact(length));
+        Shape shape = Shape.flat(length);
         weights = flatWeights.view(first, shape);
         grads = replicas.size() == 1 ? flatGrads : gradients.zeros(DType.FP32, shape);
         moment1 = moments.zeros(DType.FP32, shape);
@@ -148,6 +148,6 @@ final class OptimizerShard {
     }
 
     private static Tensor part(Tensor flat, long from, long to) {
-        return flat.view(from, Shape.of(Math.toIntExact(to - from)));
+        return flat.view(from, Shape.flat(to - from));
     }
 }

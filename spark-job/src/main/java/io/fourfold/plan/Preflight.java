@@ -3,6 +3,7 @@ package io.fourfold.plan;
 import io.fourfold.config.ConfigException;
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.config.Problem;
+import io.fourfold.config.RunConfig;
 import io.fourfold.config.VersionLimits;
 import io.fourfold.parallel.ParallelMapping;
 import java.util.ArrayList;
@@ -51,6 +52,9 @@ public final class Preflight {
 
     static List<Problem> obstacles(FourfoldConfig config, RankShare share) {
         List<Problem> problems = new ArrayList<>(VersionLimits.problems(config));
+        if (config.run().backend() == RunConfig.BackendKind.CUDA) {
+            return problems;
+        }
         flatBuffer(problems, "dense", share.dense(), "parallel.tensor_parallel_size", "use a smaller model");
         flatBuffer(problems, "expert", share.expert(), "parallel.expert_parallel_size", "raise expert_parallel_size");
         return problems;

@@ -72,8 +72,8 @@ public final class CpuTensorScope implements TensorScope {
         }
         long elements = shape.elements();
         if (elements > Integer.MAX_VALUE - 8L) {
-            throw new IllegalArgumentException(
-                    "a CPU tensor holds at most 2^31 - 9 elements, asked for " + dtype + shape);
+            throw new IllegalArgumentException("a CPU tensor holds at most 2^31 - 9 elements, asked for " + dtype
+                    + shape + " (" + elements + " elements); spread the parameters over more ranks or train on a GPU");
         }
         bytes += elements * dtype.bytes();
         int n = (int) elements;

@@ -4,6 +4,7 @@ import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Region;
 import java.util.HashMap;
 import java.util.Map;
+import jcuda.driver.CUevent;
 import org.bytedeco.cuda.cublas.cublasLtContext;
 import org.bytedeco.cuda.cublas.cublasLtMatmulDescOpaque_t;
 import org.bytedeco.cuda.cublas.cublasLtMatmulHeuristicResult_t;
@@ -36,7 +37,13 @@ final class CublasLt implements AutoCloseable {
             DType input,
             DType output,
             long alignment,
-            boolean deviceFactors) {}
+            boolean deviceFactors) {
+        /** For traces: m x n x k, operand and result types. */
+        String label() {
+            return "gemm " + m + 'x' + n + 'x' + k + ' ' + (depthMajorA ? 'T' : 'N') + (depthMajorB ? 'N' : 'T') + ' '
+                    + input + "->" + output;
+        }
+    }
 
     private record Plan(
             cublasLtMatmulDescOpaque_t product,
@@ -109,6 +116,7 @@ final class CublasLt implements AutoCloseable {
         Pointer betaPointer = onDevice ? factorOnDevice(beta) : hostFactors.getPointer(beta);
         Pointer out = Addresses.of(c.address());
         // Row-major C is column-major C^T = B * A^T, so B is the library's first matrix.
+        CUevent begun = cuda.device().trace().begin();
         int status = cublas.cublasLtMatmul(
                 handle,
                 plan.product,
@@ -126,6 +134,9 @@ final class CublasLt implements AutoCloseable {
                 Addresses.of(workspace.address()),
                 WORKSPACE_BYTES,
                 cuda.device().stream().javacpp());
+        if (begun != null) {
+            cuda.device().trace().end(begun, key.label());
+        }
         if (status != 0) {
             check(status, "cublasLtMatmul " + key);
         }

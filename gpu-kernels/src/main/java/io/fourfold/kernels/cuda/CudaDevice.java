@@ -16,6 +16,7 @@ public final class CudaDevice implements AutoCloseable {
     private final CUdevice device = new CUdevice();
     private final CUcontext context = new CUcontext();
     private final CudaStream stream;
+    private final CudaTrace trace;
     private final String name;
     private final int driverVersion;
 
@@ -25,6 +26,7 @@ public final class CudaDevice implements AutoCloseable {
         check(JCudaDriver.cuDevicePrimaryCtxRetain(context, device), "creating the context of GPU " + ordinal);
         check(JCudaDriver.cuCtxSetCurrent(context), "cuCtxSetCurrent");
         stream = new CudaStream();
+        trace = new CudaTrace(stream);
         byte[] text = new byte[256];
         check(JCudaDriver.cuDeviceGetName(text, text.length, device), "cuDeviceGetName");
         name = new String(text, StandardCharsets.UTF_8).trim();
@@ -98,6 +100,11 @@ public final class CudaDevice implements AutoCloseable {
         return stream;
     }
 
+    /** Off until started. */
+    public CudaTrace trace() {
+        return trace;
+    }
+
     public int ordinal() {
         return ordinal;
     }
@@ -155,6 +162,7 @@ public final class CudaDevice implements AutoCloseable {
 
     @Override
     public void close() {
+        trace.close();
         stream.close();
         check(JCudaDriver.cuDevicePrimaryCtxRelease(device), "cuDevicePrimaryCtxRelease");
     }

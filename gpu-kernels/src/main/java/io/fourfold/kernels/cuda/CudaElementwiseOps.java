@@ -39,6 +39,10 @@ final class CudaElementwiseOps implements ElementwiseOps, AutoCloseable {
     public void fill(Tensor out, float value) {
         CudaTensor to = CudaTensor.of(out);
         long n = to.elements();
+        if (Float.floatToRawIntBits(value) == 0) {
+            cuda.memory().zero(to);
+            return;
+        }
         if (to.dtype() == DType.BF16) {
             int bits = BFloat16.toBits(value) & 0xffff;
             cuda.function(FILE, "fill_halves").launchLine(blocks(n, PER_BLOCK), BLOCK, to, n, bits);

@@ -2,6 +2,7 @@ package io.fourfold.kernels.cuda;
 
 import java.util.Arrays;
 import jcuda.driver.CUdeviceptr;
+import jcuda.driver.CUevent;
 import jcuda.driver.CUfunction;
 import jcuda.driver.CUfunction_attribute;
 import jcuda.driver.CUmodule;
@@ -77,6 +78,7 @@ public final class CudaFunction {
         if (sharedBytes > sharedLimit) {
             raiseSharedLimit(sharedBytes);
         }
+        CUevent begun = device.trace().begin();
         int result = cudart.cuLaunchKernel(
                 javacpp,
                 gridX,
@@ -89,6 +91,7 @@ public final class CudaFunction {
                 device.stream().javacpp(),
                 arguments.write(values),
                 NO_EXTRA);
+        device.trace().end(begun, name);
         if (result != 0 || SYNCHRONOUS) {
             check(result, gridX, gridY, gridZ, block, sharedBytes, values);
         }

@@ -6,6 +6,7 @@ import io.fourfold.kernels.tensor.Region;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import jcuda.Pointer;
+import jcuda.driver.CUevent;
 import jcuda.driver.JCudaDriver;
 
 /**
@@ -39,6 +40,7 @@ public final class CudaMemory implements AutoCloseable {
     /** Asynchronous. */
     public void fillBytes(long address, byte value, long bytes) {
         if (bytes > 0) {
+            CUevent begun = device.trace().begin();
             CudaDevice.check(
                     JCudaDriver.cuMemsetD8Async(
                             arena.pointer(address),
@@ -46,6 +48,7 @@ public final class CudaMemory implements AutoCloseable {
                             bytes,
                             device.stream().jcuda()),
                     "cuMemsetD8Async");
+            device.trace().end(begun, "memset");
         }
     }
 
@@ -60,6 +63,7 @@ public final class CudaMemory implements AutoCloseable {
             throw new IllegalArgumentException("copying " + from + " to " + to);
         }
         if (from.bytes() > 0) {
+            CUevent begun = device.trace().begin();
             CudaDevice.check(
                     JCudaDriver.cuMemcpyDtoDAsync(
                             arena.pointer(to.address()),
@@ -67,6 +71,7 @@ public final class CudaMemory implements AutoCloseable {
                             from.bytes(),
                             device.stream().jcuda()),
                     "cuMemcpyDtoDAsync");
+            device.trace().end(begun, "copy");
         }
     }
 

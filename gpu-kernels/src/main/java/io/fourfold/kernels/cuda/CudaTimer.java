@@ -20,6 +20,13 @@ public final class CudaTimer {
         for (int i = 0; i < warmUps; i++) {
             work.run();
         }
+        double[] times = milliseconds(runs, work);
+        Arrays.sort(times);
+        return runs % 2 == 1 ? times[runs / 2] : (times[runs / 2 - 1] + times[runs / 2]) / 2;
+    }
+
+    /** Times in milliseconds of {@code runs} runs of {@code work}, in order. */
+    public double[] milliseconds(int runs, Runnable work) {
         CUevent[] marks = new CUevent[runs + 1];
         for (int i = 0; i <= runs; i++) {
             marks[i] = new CUevent();
@@ -32,7 +39,7 @@ public final class CudaTimer {
             record(marks[i + 1]);
         }
         device.stream().synchronize();
-        float[] times = new float[runs];
+        double[] times = new double[runs];
         float[] time = new float[1];
         for (int i = 0; i < runs; i++) {
             CudaDevice.check(JCudaDriver.cuEventElapsedTime(time, marks[i], marks[i + 1]), "cuEventElapsedTime");
@@ -41,8 +48,7 @@ public final class CudaTimer {
         for (CUevent mark : marks) {
             CudaDevice.check(JCudaDriver.cuEventDestroy(mark), "cuEventDestroy");
         }
-        Arrays.sort(times);
-        return runs % 2 == 1 ? times[runs / 2] : (times[runs / 2 - 1] + times[runs / 2]) / 2.0;
+        return times;
     }
 
     private void record(CUevent event) {

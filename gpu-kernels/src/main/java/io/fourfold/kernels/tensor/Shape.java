@@ -4,6 +4,8 @@ import java.util.Arrays;
 
 /** Immutable row-major dimensions of a tensor; the last dimension is contiguous. */
 public record Shape(int... dims) {
+    private static final long MOST_FLAT_COLUMNS = 1 << 20;
+
     public Shape {
         dims = dims.clone();
         for (int dim : dims) {
@@ -15,6 +17,24 @@ public record Shape(int... dims) {
 
     public static Shape of(int... dims) {
         return new Shape(dims);
+    }
+
+    /**
+     * The shape of a flat buffer: one dimension where an {@code int} counts the elements, otherwise rows of the largest
+     * power of two that divides them, up to 2^20.
+     *
+     * @throws IllegalArgumentException when no such row is long enough; pad the buffer to a multiple of 16 or more
+     */
+    public static Shape flat(long elements) {
+        if (elements <= Integer.MAX_VALUE) {
+            return of(Math.toIntExact(elements));
+        }
+        long cols = Math.min(Long.lowestOneBit(elements), MOST_FLAT_COLUMNS);
+        if (elements / cols > Integer.MAX_VALUE) {
+            throw new IllegalArgumentException("a flat buffer of " + elements
+                    + " elements does not split into at most 2^31 - 1 equal rows; pad it to a multiple of 16 or more");
+        }
+        return of((int) (elements / cols), (int) cols);
     }
 
     @Override

@@ -1,0 +1,70 @@
+package io.fourfold.bench;
+
+import java.util.List;
+import java.util.Locale;
+
+/** Results as tables for people. */
+public final class BenchText {
+    private static final double GIBIBYTE = 1 << 30;
+    private static final int TRACED_LINES = 24;
+
+    private BenchText() {}
+
+    /** One line of the table of steps; the first of a table follows {@link #stepHeader}. */
+    public static String step(StepResult r) {
+        return String.format(
+                Locale.ROOT,
+                "%-3s %-6s %3d %9.2f %11.0f %9.1f %6.1f%% %8.2f %7s %8.2f  %7.4f -> %7.4f%s",
+                r.shape(),
+                r.recipe(),
+                r.microBatches(),
+                r.milliseconds(),
+                r.tokensPerSecond(),
+                r.teraflops(),
+                r.utilization() * 100,
+                r.hostMilliseconds(),
+                Double.isNaN(r.idleShare()) ? "-" : String.format(Locale.ROOT, "%.1f%%", r.idleShare() * 100),
+                r.peakBytes() / GIBIBYTE,
+                r.firstLoss(),
+                r.lastLoss(),
+                r.steady() ? "" : "  memory grew after the warm-up");
+    }
+
+    public static String stepHeader() {
+        return String.format(
+                "%-3s %-6s %3s %9s %11s %9s %7s %8s %7s %8s  %s",
+                "", "recipe", "mb", "ms", "tokens/s", "TFLOP/s", "MFU", "host ms", "idle", "peak GiB", "loss");
+    }
+
+    /** Memory by region and, where it was traced, where the time of a step went. */
+    public static String details(StepResult r) {
+        StringBuilder text = new StringBuilder();
+        for (BenchDevice.Memory region : r.memory()) {
+            text.append(String.format(
+                    Locale.ROOT,
+                    "    %-12s peak %8.2f GiB  reserved %8.2f GiB%n",
+                    region.region().toLowerCase(Locale.ROOT),
+                    region.peak() / GIBIBYTE,
+                    region.reserved() / GIBIBYTE));
+        }
+        List<BenchDevice.TracedWork> work = r.work();
+        double rest = 0;
+        for (int i = 0; i < work.size(); i++) {
+            if (i < TRACED_LINES) {
+                text.append(String.format(
+                        Locale.ROOT,
+                        "    %9.3f ms %5d x (longest %8.3f) %s%n",
+                        work.get(i).milliseconds(),
+                        work.get(i).count(),
+                        work.get(i).longest(),
+                        work.get(i).name()));
+            } else {
+                rest += work.get(i).milliseconds();
+            }
+        }
+        if (rest > 0) {
+            text.append(String.format(Locale.ROOT, "    %9.3f ms everything else%n", rest));
+        }
+        return text.toString();
+    }
+}

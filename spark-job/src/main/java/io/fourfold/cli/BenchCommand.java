@@ -1,0 +1,125 @@
+package io.fourfold.cli;
+
+import io.fourfold.bench.BenchDevice;
+import io.fourfold.bench.BenchShape;
+import io.fourfold.bench.BenchText;
+import io.fourfold.bench.CpuBenchDevice;
+import io.fourfold.bench.CudaBenchDevice;
+import io.fourfold.bench.StepBenchmark;
+import io.fourfold.bench.StepResult;
+import io.fourfold.config.RecipeConfig;
+import io.fourfold.config.RunConfig;
+import io.fourfold.kernels.cuda.CudaDevice;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+
+/** Measures this machine. */
+@Command(
+        name = "bench",
+        description = "Measure whole training steps on this machine's GPU or CPU: random tokens, medians by device"
+                + " events, memory by region. Needs no data and starts no Spark.")
+final class BenchCommand implements Callable<Integer> {
+    @Mixin
+    private CommonOptions common = new CommonOptions();
+
+    @Option(
+            names = "--backend",
+            paramLabel = "NAME",
+            defaultValue = "auto",
+            description = "cuda, cpu, or auto: cuda where there is a GPU (default: ${DEFAULT-VALUE}).")
+    private RunConfig.BackendKind backend = RunConfig.BackendKind.AUTO;
+
+    @Option(names = "--gpu", paramLabel = "N", defaultValue = "0", description = "Which GPU (default: 0).")
+    private int gpu;
+
+    @Option(
+            names = "--threads",
+            paramLabel = "N",
+            defaultValue = "1",
+            description = "OpenBLAS threads on the CPU (default: 1).")
+    private int threads;
+
+    @Option(
+            names = "--steps",
+            paramLabel = "SHAPE",
+            split = ",",
+            description = "Models whose steps are measured: S (moe-1b), M (2 blocks of Mixtral 8x7B), Q (4 blocks of"
+                    + " Qwen3-30B-A3B), T (tiny). Default: S,M,Q on a GPU, T on a CPU.")
+    private List<BenchShape> shapes = List.of();
+
+    @Option(
+            names = "--recipes",
+            paramLabel = "RECIPE",
+            split = ",",
+            defaultValue = "bf16,nvfp4",
+            description = "Recipes (default: ${DEFAULT-VALUE}).")
+    private List<RecipeConfig.Kind> recipes = List.of();
+
+    @Option(
+            names = "--micro-batches",
+            paramLabel = "N",
+            defaultValue = "1",
+            description = "Micro-batches accumulated in a step (default: 1).")
+    private int microBatches;
+
+    @Option(names = "--warm-ups", paramLabel = "N", defaultValue = "5", description = "Steps before (default: 5).")
+    private int warmUps;
+
+    @Option(names = "--runs", paramLabel = "N", defaultValue = "10", description = "Measured steps (default: 10).")
+    private int runs;
+
+    @Option(
+            names = "--trace",
+            description = "Trace one more step: time by kernel and the share in which the GPU idles.")
+    private boolean trace;
+
+    @Override
+    public Integer call() {
+        if (microBatches < 1 || warmUps < 1 || runs < 1) {
+            throw new UsageException("--micro-batches, --warm-ups and --runs must be at least 1");
+        }
+        List<StepResult> results = new ArrayList<>();
+        boolean cuda = useCuda();
+        List<BenchShape> chosen = !shapes.isEmpty()
+                ? shapes
+                : cuda ? List.of(BenchShape.S, BenchShape.M, BenchShape.Q) : List.of(BenchShape.T);
+        for (BenchShape shape : chosen) {
+            for (RecipeConfig.Kind recipe : recipes) {
+                results.add(measure(cuda, shape, recipe, results.isEmpty()));
+            }
+        }
+        if (common.json) {
+            common.printJson(results);
+        }
+        return ExitCode.OK.number();
+    }
+
+    /** Each model gets a device of its own, so that memory peaks do not mix. */
+    private StepResult measure(boolean cuda, BenchShape shape, RecipeConfig.Kind recipe, boolean first) {
+        try (BenchDevice device = cuda ? new CudaBenchDevice(gpu) : new CpuBenchDevice(threads)) {
+            if (first) {
+                common.say("%s", device.description());
+                common.say("%s", BenchText.stepHeader());
+            }
+            StepResult result =
+                    StepBenchmark.run(device, new StepBenchmark.Job(shape, recipe, microBatches, warmUps, runs, trace));
+            common.say("%s", BenchText.step(result));
+            if (trace) {
+                common.say("%s", BenchText.details(result));
+            }
+            return result;
+        }
+    }
+
+    private boolean useCuda() {
+        return switch (backend) {
+            case CPU -> false;
+            case CUDA -> true;
+            case AUTO -> CudaDevice.unavailableBecause() == null;
+        };
+    }
+}
