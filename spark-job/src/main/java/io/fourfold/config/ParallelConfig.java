@@ -1,5 +1,7 @@
 package io.fourfold.config;
 
+import java.util.List;
+
 /** Degrees of parallelism; data parallel degrees follow from the world size. */
 public record ParallelConfig(
         @Setting(doc = "Ranks in total: barrier tasks, one per GPU.", value = "1", min = 1, max = 131072)
@@ -21,4 +23,15 @@ public record ParallelConfig(
         int expertTensorParallelSize,
 
         @Setting(doc = "Model chunks per pipeline rank (virtual stages).", value = "1", min = 1)
-        int virtualStages) {}
+        int virtualStages,
+
+        @Setting(
+                doc = "Blocks of each pipeline stage in the order of the model, pipeline_parallel_size * virtual_stages"
+                        + " numbers; the first stage also has the embedding and the last one the head, so these may"
+                        + " have no blocks. Empty = balanced by cost.",
+                value = "[]")
+        List<Integer> stageLayout) {
+    public ParallelConfig {
+        stageLayout = List.copyOf(stageLayout);
+    }
+}

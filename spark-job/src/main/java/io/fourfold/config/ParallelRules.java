@@ -73,14 +73,7 @@ public final class ParallelRules {
                     "a dense model has no experts to split",
                     "set it to 1"));
         }
-        long chunks = (long) config.pipelineParallelSize() * config.virtualStages();
-        if (chunks > model.layers()) {
-            problems.add(Problem.error(
-                    "parallel.pipeline_parallel_size",
-                    config.pipelineParallelSize(),
-                    "the model has " + model.layers() + " blocks for " + chunks + " pipeline chunks",
-                    "lower pipeline_parallel_size or virtual_stages"));
-        }
+        stages(config, model, problems);
         if (train != null) {
             int cp = config.contextParallelSize();
             long pieces = (cp == 1 ? 1L : 2L * cp) * tp;
@@ -92,6 +85,35 @@ public final class ParallelRules {
                                 + tp + " tensor ranks)",
                         "use " + roundUp(train.sequenceLength(), pieces)));
             }
+        }
+    }
+
+    private static void stages(ParallelConfig config, ModelConfig model, List<Problem> problems) {
+        long stages = (long) config.pipelineParallelSize() * config.virtualStages();
+        List<Integer> layout = config.stageLayout();
+        if (layout.isEmpty()) {
+            if (stages > model.layers()) {
+                problems.add(Problem.error(
+                        "parallel.pipeline_parallel_size",
+                        config.pipelineParallelSize(),
+                        "the model has " + model.layers() + " blocks for " + stages + " pipeline chunks",
+                        "lower pipeline_parallel_size or virtual_stages"));
+            }
+            return;
+        }
+        int last = layout.size() - 1;
+        long sum = layout.stream().mapToLong(Integer::longValue).sum();
+        boolean sizes = layout.size() == stages && sum == model.layers();
+        for (int i = 0; i <= last; i++) {
+            sizes &= layout.get(i) >= (stages > 1 && (i == 0 || i == last) ? 0 : 1);
+        }
+        if (!sizes) {
+            problems.add(Problem.error(
+                    "parallel.stage_layout",
+                    layout,
+                    "must be " + stages + " numbers (pipeline_parallel_size x virtual_stages) that add up to the "
+                            + model.layers() + " blocks of the model, none below 1 except the first and the last",
+                    "remove it for a balanced layout"));
         }
     }
 

@@ -16,10 +16,11 @@ import io.fourfold.parallel.ParallelMapping;
 import io.fourfold.parallel.ProcessGroups;
 import java.util.ArrayDeque;
 import java.util.Deque;
+import java.util.List;
 
 /** A checkpoint's model on one rank, whatever mapping it was trained with, ready to evaluate or to generate. */
 public final class TrainedModel implements AutoCloseable {
-    private static final ParallelConfig ONE_RANK = new ParallelConfig(1, 1, 1, 1, 1, 1, 1);
+    private static final ParallelConfig ONE_RANK = new ParallelConfig(1, 1, 1, 1, 1, 1, 1, List.of());
 
     private final Deque<AutoCloseable> open = new ArrayDeque<>();
     private final TrainedRun run;

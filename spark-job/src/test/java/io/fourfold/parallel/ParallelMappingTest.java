@@ -12,7 +12,7 @@ import org.junit.jupiter.api.Test;
 
 class ParallelMappingTest {
     private static ParallelConfig config(int world, int tp, int cp, int pp, int ep, int etp) {
-        return new ParallelConfig(world, tp, cp, pp, ep, etp, 1);
+        return new ParallelConfig(world, tp, cp, pp, ep, etp, 1, List.of());
     }
 
     /** Every legal combination of degrees for the worlds up to 64 ranks (all sizes up to 16, then round ones). */
@@ -138,14 +138,14 @@ class ParallelMappingTest {
 
     @Test
     void reportsAllProblemsAtOnce() {
-        assertThatThrownBy(() -> ParallelMapping.of(new ParallelConfig(10, 4, 1, 1, 3, 1, 2)))
+        assertThatThrownBy(() -> ParallelMapping.of(new ParallelConfig(10, 4, 1, 1, 3, 1, 2, List.of())))
                 .isInstanceOf(ConfigException.class)
                 .hasMessageContaining("3 problems")
                 .hasMessageContaining("multiple of 4 (attention grid")
                 .hasMessageContaining("set world_size to 12")
                 .hasMessageContaining("multiple of 3 (MoE grid")
                 .hasMessageContaining("parallel.virtual_stages = 2");
-        assertThatThrownBy(() -> ParallelMapping.of(new ParallelConfig(0, 0, 1, 1, 1, 1, 1)))
+        assertThatThrownBy(() -> ParallelMapping.of(new ParallelConfig(0, 0, 1, 1, 1, 1, 1, List.of())))
                 .hasMessageContaining("parallel.world_size = 0")
                 .hasMessageContaining("parallel.tensor_parallel_size = 0");
     }

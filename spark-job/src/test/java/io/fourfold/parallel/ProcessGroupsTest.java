@@ -56,7 +56,7 @@ class ProcessGroupsTest {
 
     @Test
     void makesEveryGroupInTheSameOrderOnEveryRank() {
-        ParallelMapping mapping = ParallelMapping.of(new ParallelConfig(4, 1, 1, 1, 2, 1, 1));
+        ParallelMapping mapping = ParallelMapping.of(new ParallelConfig(4, 1, 1, 1, 2, 1, 1, List.of()));
         RecordingWorld first = new RecordingWorld(0, 4);
         RecordingWorld last = new RecordingWorld(3, 4);
         try (ProcessGroups groups = ProcessGroups.create(mapping, first);
@@ -80,7 +80,7 @@ class ProcessGroupsTest {
 
     @Test
     void refusesAWorldOfAnotherSize() {
-        ParallelMapping mapping = ParallelMapping.of(new ParallelConfig(4, 1, 1, 1, 1, 1, 1));
+        ParallelMapping mapping = ParallelMapping.of(new ParallelConfig(4, 1, 1, 1, 1, 1, 1, List.of()));
         assertThatThrownBy(() -> ProcessGroups.create(mapping, new RecordingWorld(0, 2)))
                 .hasMessageContaining("the mapping is for 4 ranks, the world has 2");
     }
