@@ -10,6 +10,7 @@ import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.comm.Communicator;
 import io.fourfold.moe.Router;
 import io.fourfold.moe.TokenDispatcher;
+import io.fourfold.parallel.Stage;
 import io.fourfold.precision.LinearKind;
 import io.fourfold.precision.Recipe;
 import java.util.ArrayList;
@@ -23,7 +24,7 @@ import org.jspecify.annotations.Nullable;
  *
  * @param expertTensorGroup ranks that hold parts of the same experts (ETP)
  * @param dispatcher null for a model without experts
- * @param routers one for each MoE block, in order
+ * @param routers one for each MoE block of this rank, in order
  */
 record BlockFactory(
         ModelConfig model,
@@ -35,28 +36,34 @@ record BlockFactory(
         @Nullable TokenDispatcher dispatcher,
         List<Router> routers) {
 
-    /** The whole model as one chunk. */
-    ModelChunk chunk() {
-        Parameter embedding = store.get(ParameterDeclarations.EMBEDDING);
-        return new ModelChunk(
-                model.hiddenSize(),
-                new Embedding(embedding),
-                blocks(0, model.layers()),
-                new OutputHead(
+    /** A chunk for each stage. */
+    List<ModelChunk> chunks(List<Stage> stages) {
+        List<Integer> moeLayers = ModelAssembly.moeLayers(model, stages);
+        return stages.stream().map(stage -> chunk(stage, moeLayers)).toList();
+    }
+
+    private ModelChunk chunk(Stage stage, List<Integer> moeLayers) {
+        OutputHead head = stage.last()
+                ? new OutputHead(
                         backend,
                         norm(ParameterDeclarations.FINAL_NORM),
-                        model.tieEmbeddings() ? embedding : store.get(ParameterDeclarations.HEAD)));
+                        store.get(ParameterDeclarations.headWeight(model, stage)))
+                : null;
+        return new ModelChunk(
+                model.hiddenSize(),
+                stage.first() ? new Embedding(store.get(ParameterDeclarations.EMBEDDING)) : null,
+                blocks(stage.firstLayer(), stage.endLayer(), moeLayers),
+                head);
     }
 
     /** Blocks {@code [from, to)}. */
-    private List<Block> blocks(int from, int to) {
+    private List<Block> blocks(int from, int to, List<Integer> moeLayers) {
         List<Block> blocks = new ArrayList<>();
-        int moeIndex = 0;
         for (int layer = from; layer < to; layer++) {
             MoeConfig moe = model.moe();
             Sublayer feedForward;
             if (moe != null && model.isMoeLayer(layer)) {
-                feedForward = experts(layer, moe, moeIndex++);
+                feedForward = experts(layer, moe, moeLayers.indexOf(layer));
             } else {
                 feedForward = denseFfn(layer);
             }

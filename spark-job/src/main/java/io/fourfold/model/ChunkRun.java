@@ -18,6 +18,8 @@ final class ChunkRun implements AutoCloseable {
     private final TensorScope gradients;
     private final Pass pass;
     private final List<Block.Backward> backwards = new ArrayList<>();
+    private @Nullable Tensor input;
+    private @Nullable Tensor output;
     private @Nullable Tensor dstream;
 
     /** Allocates nothing but the batch. */
@@ -28,20 +30,18 @@ final class ChunkRun implements AutoCloseable {
         pass = microBatch.pass(kept);
     }
 
-    /** Memory [T, H] for the activation of the chunk before; lives as long as this run. */
+    /** Memory [T, H] for the activation of the chunk before, to be filled before {@link #forward}. */
     Tensor allocateInput() {
-        return kept.allocate(pass.type(), pass.tokens(), chunk.hiddenSize());
+        input = kept.allocate(pass.type(), pass.tokens(), chunk.hiddenSize());
+        return input;
     }
 
     /**
      * Runs embedding, blocks and head as far as the chunk has them. The head writes the token losses to the report and
      * the gradient that {@link #backward} starts from.
-     *
-     * @param received what {@link #allocateInput} gave, filled; null for a chunk with the embedding
-     * @return the hidden state after the last block [T, H]; lives as long as this run
      */
-    Tensor forward(@Nullable Tensor received) {
-        Tensor x = chunk.input(pass, received);
+    void forward() {
+        Tensor x = chunk.input(pass, input);
         for (Block block : chunk.blocks()) {
             Block.Result result = block.forward(pass, x);
             backwards.add(Objects.requireNonNull(result.backward()));
@@ -51,10 +51,18 @@ final class ChunkRun implements AutoCloseable {
             MicroBatchReport report = Objects.requireNonNull(pass.report());
             chunk.head().loss(pass, x, report.lossPerToken(), outputGradient());
         }
-        return x;
+        output = x;
     }
 
-    /** The gradient of {@link #forward}'s result [T, H]; to be filled before {@link #backward} when there is no head. */
+    /** The hidden state after the last block [T, H], until {@link #backward}. */
+    Tensor output() {
+        return Objects.requireNonNull(output, "forward has not run");
+    }
+
+    /**
+     * The gradient of the output [T, H]: to be filled before {@link #backward} when there is no head. Backward turns it
+     * into the gradient of the chunk's input.
+     */
     Tensor outputGradient() {
         if (dstream == null) {
             dstream = gradients.allocate(pass.type(), pass.tokens(), chunk.hiddenSize());
@@ -62,12 +70,8 @@ final class ChunkRun implements AutoCloseable {
         return dstream;
     }
 
-    /**
-     * Adds to the parameter gradients.
-     *
-     * @return the gradient of the chunk's input [T, H], without meaning for a chunk with the embedding
-     */
-    Tensor backward() {
+    /** Adds to the parameter gradients and releases what forward kept. */
+    void backward() {
         Tensor gradient = outputGradient();
         for (int i = backwards.size() - 1; i >= 0; i--) {
             backwards.get(i).run(gradient);
@@ -75,7 +79,8 @@ final class ChunkRun implements AutoCloseable {
         if (chunk.embedding() != null) {
             chunk.embedding().backward(pass, gradient);
         }
-        return gradient;
+        backwards.clear();
+        kept.close();
     }
 
     /** Device bytes that forward kept. */

@@ -16,6 +16,8 @@ import io.fourfold.moe.TokenDispatcher;
 import io.fourfold.parallel.Axis;
 import io.fourfold.parallel.ParallelMapping;
 import io.fourfold.parallel.ProcessGroups;
+import io.fourfold.parallel.Stage;
+import io.fourfold.parallel.StageLayout;
 import io.fourfold.precision.Recipe;
 import java.util.ArrayList;
 import java.util.EnumMap;
@@ -38,8 +40,11 @@ final class ModelAssembly {
         Communicator expertGroup = groups.get(Axis.EP);
         Communicator expertTensorGroup = groups.get(Axis.ETP);
         int localExperts = model.moe() == null ? 0 : model.moe().experts() / expertGroup.size();
+        StageLayout layout = StageLayout.of(model, config.parallel());
+        List<Stage> stages = layout.of(groups.get(Axis.PP).rank());
         ParameterDeclarations declarations = new ParameterDeclarations(
                 model,
+                stages,
                 expertGroup.rank() * localExperts,
                 localExperts,
                 expertTensorGroup.rank(),
@@ -47,7 +52,7 @@ final class ModelAssembly {
         ParameterStore.Builder builder = new ParameterStore.Builder();
         declarations.declare(builder);
         ParameterStore store = builder.build(backend, padding(groups.mapping()));
-        MoeState moe = moeState(model, backend, groups, store);
+        MoeState moe = moeState(model, stages, backend, groups, store);
         TokenDispatcher dispatcher = model.moe() == null
                 ? null
                 : new TokenDispatcher(
@@ -58,7 +63,8 @@ final class ModelAssembly {
                         model.moe().topK());
         BlockFactory factory = new BlockFactory(
                 model, recipe, backend, store, declarations, expertTensorGroup, dispatcher, moe.routers());
-        return new MoeTransformer(config, backend, recipe, store, factory.chunk(), moe);
+        Pipeline pipeline = new Pipeline(layout, factory.chunks(stages), groups.get(Axis.PP), backend);
+        return new MoeTransformer(model, backend, recipe, store, pipeline, moe);
     }
 
     private static Map<Kind, Integer> padding(ParallelMapping mapping) {
@@ -69,13 +75,11 @@ final class ModelAssembly {
         return padding;
     }
 
-    private static MoeState moeState(ModelConfig model, Backend backend, ProcessGroups groups, ParameterStore store) {
+    private static MoeState moeState(
+            ModelConfig model, List<Stage> stages, Backend backend, ProcessGroups groups, ParameterStore store) {
         TensorScope scope = backend.scope(Region.PARAMETERS);
         MoeConfig moe = model.moe();
-        List<Integer> layers = IntStream.range(0, model.layers())
-                .filter(model::isMoeLayer)
-                .boxed()
-                .toList();
+        List<Integer> layers = moeLayers(model, stages);
         if (moe == null) {
             return new MoeState(backend, null, layers, List.of(), List.of(), null, null, scope);
         }
@@ -99,6 +103,15 @@ final class ModelAssembly {
         return new MoeState(backend, moe, layers, routers, previousLoads, stepLoads, load, scope);
     }
 
+    /** Blocks with experts on the given stages, in their order. */
+    static List<Integer> moeLayers(ModelConfig model, List<Stage> stages) {
+        return stages.stream()
+                .flatMapToInt(stage -> IntStream.range(stage.firstLayer(), stage.endLayer()))
+                .filter(model::isMoeLayer)
+                .boxed()
+                .toList();
+    }
+
     private static void check(ModelConfig model, ParallelMapping mapping) {
         List<String> problems = new ArrayList<>();
         if (mapping.tensor() != 1) {
@@ -106,9 +119,6 @@ final class ModelAssembly {
         }
         if (mapping.context() != 1) {
             problems.add("context_parallel_size " + mapping.context() + " is not supported yet, use 1");
-        }
-        if (mapping.pipeline() != 1) {
-            problems.add("pipeline_parallel_size " + mapping.pipeline() + " is not supported yet, use 1");
         }
         MoeConfig moe = model.moe();
         if (moe == null && mapping.expert() * mapping.expertTensor() != 1) {

@@ -11,45 +11,40 @@ import io.fourfold.kernels.tensor.TensorScope;
 import io.fourfold.metrics.StepMetrics.LayerLoad;
 import io.fourfold.parallel.ProcessGroups;
 import io.fourfold.precision.Recipe;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
-import java.util.function.BiConsumer;
 import org.jspecify.annotations.Nullable;
 
 /**
  * A decoder with dense and Mixture-of-Experts blocks on one rank. A training step is: {@link #beginStep},
- * {@link #forwardBackward} for each micro-batch, reduction of the gradients (plain sums: they are already scaled) and the
- * optimizer (not here), {@link #endStep}. With expert parallelism every call that runs the model is collective over the EP
- * group.
+ * {@link #forwardBackward} with all micro-batches, reduction of the gradients (plain sums: they are already scaled) and the
+ * optimizer (not here), {@link #endStep}. With expert or pipeline parallelism every call that runs the model is collective
+ * over those groups.
  *
  * <p>Activations live from a micro-batch's forward to the end of its backward. Prepared weights live from
  * {@link #beginStep} to the next one.
  */
 public final class MoeTransformer implements AutoCloseable {
-    private final Backend backend;
     private final ModelConfig model;
+    private final Backend backend;
     private final Recipe recipe;
     private final ParameterStore store;
-    private final ModelChunk chunk;
+    private final Pipeline pipeline;
     private final MoeState moe;
     private final PreparedWeights prepared;
     private @Nullable TensorScope reports;
-    private long activationBytes;
+    private boolean ran;
 
     MoeTransformer(
-            FourfoldConfig config,
-            Backend backend,
-            Recipe recipe,
-            ParameterStore store,
-            ModelChunk chunk,
-            MoeState moe) {
+            ModelConfig model, Backend backend, Recipe recipe, ParameterStore store, Pipeline pipeline, MoeState moe) {
+        this.model = model;
         this.backend = backend;
-        this.model = config.model();
         this.recipe = recipe;
         this.store = store;
+        this.pipeline = pipeline;
         this.moe = moe;
-        this.chunk = chunk;
-        this.prepared = new PreparedWeights(backend, recipe, List.of(chunk));
+        this.prepared = new PreparedWeights(backend, recipe, pipeline.chunks());
     }
 
     /**
@@ -100,35 +95,53 @@ public final class MoeTransformer implements AutoCloseable {
         reports = backend.scope(Region.WORKSPACE);
         moe.beginStep();
         prepared.forStep(step);
+        ran = false;
     }
 
-    /** Runs one micro-batch and adds its gradients; summed over micro-batches and ranks they are the step's. */
+    /** {@link #forwardBackward(List, StepContext)} of one micro-batch. */
     public MicroBatchResult forwardBackward(Batch batch, StepContext step) {
-        return forwardBackward(batch, step, null);
-    }
-
-    private MicroBatchResult forwardBackward(Batch batch, StepContext step, @Nullable NonFiniteInspector inspector) {
-        if (reports == null || !prepared.readyFor(step)) {
-            throw new IllegalStateException("no prepared weights for step " + step.step() + ": call beginStep first");
-        }
-        check(batch);
-        MicroBatchReport report = moe.report(reports, batch.samples(), batch.tokenCount());
-        MicroBatch microBatch = new MicroBatch(backend, recipe.activationType(), batch, step, report, inspector);
-        try (ChunkRun run = new ChunkRun(chunk, microBatch)) {
-            Tensor unused = run.forward(null);
-            activationBytes = Math.max(activationBytes, run.keptBytes());
-            unused = run.backward();
-        }
-        return moe.result(report, batch, step);
+        return forwardBackward(List.of(batch), step).get(0);
     }
 
     /**
-     * After the optimizer step: moves the expert biases and returns the step's load per MoE layer, both from counts summed
-     * over all ranks (collective).
+     * Runs micro-batches and adds their gradients; summed over micro-batches and ranks they are the step's. Pipeline ranks
+     * get the micro-batches of the whole step at once; each result then has the part of this rank's layers.
+     */
+    public List<MicroBatchResult> forwardBackward(List<Batch> batches, StepContext step) {
+        if (ran && pipeline.ranks() > 1) {
+            throw new IllegalStateException("a pipeline runs all micro-batches of a step in one call");
+        }
+        ran = true;
+        List<MicroBatchResult> results = run(batches, step, null);
+        if (model.tieEmbeddings()) {
+            pipeline.sumTiedGradients(store);
+        }
+        return results;
+    }
+
+    private List<MicroBatchResult> run(List<Batch> batches, StepContext step, @Nullable NonFiniteInspector inspector) {
+        if (reports == null || !prepared.readyFor(step)) {
+            throw new IllegalStateException("no prepared weights for step " + step.step() + ": call beginStep first");
+        }
+        List<MicroBatch> microBatches = new ArrayList<>();
+        for (Batch batch : batches) {
+            check(batch);
+            MicroBatchReport report = moe.report(reports, batch.samples(), batch.tokenCount());
+            microBatches.add(new MicroBatch(backend, recipe.activationType(), batch, step, report, inspector));
+        }
+        pipeline.train(microBatches);
+        return microBatches.stream()
+                .map(microBatch -> moe.result(microBatch.report(), microBatch.batch(), step))
+                .toList();
+    }
+
+    /**
+     * After the optimizer step: moves the expert biases and returns the step's load per MoE layer of the whole model, both
+     * from counts summed over all ranks (collective).
      */
     public List<LayerLoad> endStep() {
         prepared.markStale();
-        return moe.endStep();
+        return pipeline.merge(model, moe.endStep());
     }
 
     /** Sum of the token losses of a batch with the recipe's fprop formats; no gradients. */
@@ -138,16 +151,22 @@ public final class MoeTransformer implements AutoCloseable {
 
     /** Sum of the token losses of a batch; no gradients. */
     public double evaluate(Batch batch, EvaluationPrecision precision) {
-        check(batch);
+        return evaluate(List.of(batch), precision)[0];
+    }
+
+    /** Sum of the token losses of each batch, the same on every pipeline rank; no gradients. */
+    public double[] evaluate(List<Batch> batches, EvaluationPrecision precision) {
+        double[] sums = new double[batches.size()];
         try (TensorScope scope = backend.scope(Region.WORKSPACE)) {
-            Tensor lossPerToken = scope.allocate(DType.FP32, batch.tokenCount());
-            forward(batch, precision, (pass, x) -> chunk.requireHead().loss(pass, x, lossPerToken, null));
-            double sum = 0;
-            for (float loss : backend.download(lossPerToken)) {
-                sum += loss;
-            }
-            return sum;
+            forward(batches, precision, (microBatch, pass, x) -> {
+                Tensor lossPerToken = scope.allocate(DType.FP32, pass.tokens());
+                requireHead().loss(pass, x, lossPerToken, null);
+                for (float loss : backend.download(lossPerToken)) {
+                    sums[microBatch] += loss;
+                }
+            });
         }
+        return pipeline.fromLastStage(sums);
     }
 
     /** Logits of one sequence as a single document, row-major [tokens.length, V]. */
@@ -166,30 +185,41 @@ public final class MoeTransformer implements AutoCloseable {
     }
 
     private float[] logits(int[] tokens, int firstRow, EvaluationPrecision precision) {
+        if (pipeline.ranks() > 1) {
+            throw new UnsupportedOperationException("logits of a model without pipeline parallelism only");
+        }
         Batch batch = Sequences.single(tokens);
-        check(batch);
         try (TensorScope scope = backend.scope(Region.WORKSPACE)) {
             Tensor logits = scope.allocate(DType.FP32, tokens.length - firstRow, model.vocabSize());
             forward(
-                    batch,
+                    List.of(batch),
                     precision,
-                    (pass, x) -> chunk.requireHead().logits(pass, x.rows(firstRow, tokens.length), logits));
+                    (microBatch, pass, x) -> requireHead().logits(pass, x.rows(firstRow, tokens.length), logits));
             return backend.download(logits);
         }
     }
 
-    private void forward(Batch batch, EvaluationPrecision precision, BiConsumer<Pass, Tensor> ending) {
+    private OutputHead requireHead() {
+        List<ModelChunk> chunks = pipeline.chunks();
+        return chunks.get(chunks.size() - 1).requireHead();
+    }
+
+    private void forward(List<Batch> batches, EvaluationPrecision precision, EvaluationPipeline.Ending ending) {
         StepContext step = prepared.forEvaluation(precision);
         try (TensorScope scope = backend.scope(Region.ACTIVATIONS)) {
-            DeviceBatch device = DeviceBatch.upload(batch, backend, scope);
-            Pass pass = new Pass(backend, recipe.activationType(), device, step, false, scope, null, null);
-            chunk.evaluate(pass, null, ending);
+            List<Pass> passes = new ArrayList<>();
+            for (Batch batch : batches) {
+                check(batch);
+                DeviceBatch device = DeviceBatch.upload(batch, backend, scope);
+                passes.add(new Pass(backend, recipe.activationType(), device, step, false, scope, null, null));
+            }
+            pipeline.evaluate(passes, ending);
         }
     }
 
-    /** Largest activation memory that a micro-batch held so far, in device bytes. */
+    /** Largest activation memory that micro-batches held at once so far, in device bytes. */
     public long activationBytes() {
-        return activationBytes;
+        return pipeline.activationBytes();
     }
 
     /**
@@ -202,7 +232,7 @@ public final class MoeTransformer implements AutoCloseable {
             inspector.inspect("parameter", -1, parameter.name(), parameter.weight());
         }
         beginStep(step);
-        MicroBatchResult unused = forwardBackward(batch, step, inspector);
+        List<MicroBatchResult> unused = run(List.of(batch), step, inspector);
         for (Parameter parameter : store.parameters()) {
             inspector.inspect("backward", -1, parameter.name() + " gradient", parameter.grad());
         }

@@ -13,10 +13,19 @@ import java.util.List;
  * @param weight FP32 master values, a view of the flat weights
  * @param grad FP32 main gradient, a view of the flat gradients
  * @param decay weight decay applies (matrices yes; norms and biases no)
+ * @param copy true for the head's copy of a tied embedding on another pipeline stage: it is kept equal to the embedding,
+ *     which alone counts in the gradient norm and in checkpoints
  * @param pieces which parts of which global tensors it holds; together they cover it exactly
  */
 public record Parameter(
-        String name, Kind kind, long offset, Tensor weight, Tensor grad, boolean decay, List<Piece> pieces) {
+        String name,
+        Kind kind,
+        long offset,
+        Tensor weight,
+        Tensor grad,
+        boolean decay,
+        boolean copy,
+        List<Piece> pieces) {
     /** Over which ranks a parameter is replicated. */
     public enum Kind {
         /** Sharded over TP, replicated over DP x CP. */

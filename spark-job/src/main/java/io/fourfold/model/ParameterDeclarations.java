@@ -9,6 +9,7 @@ import io.fourfold.kernels.op.Activation;
 import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.model.Parameter.Kind;
 import io.fourfold.moe.Router;
+import io.fourfold.parallel.Stage;
 import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
@@ -17,14 +18,18 @@ import org.jspecify.annotations.Nullable;
  * Declares this rank's parameters: which local tensor holds which parts of which global tensors. Query, key and value
  * projections are one tensor, as are gate and up; expert tensors hold a slice of the experts.
  *
+ * @param stages the pipeline stages of this rank
  * @param firstExpert global index of this rank's first expert
  * @param localExperts experts of this rank
  * @param expertPart which part of each of them, of {@code expertParts} equal ones along the inner width (ETP)
  */
-record ParameterDeclarations(ModelConfig model, int firstExpert, int localExperts, int expertPart, int expertParts) {
+record ParameterDeclarations(
+        ModelConfig model, List<Stage> stages, int firstExpert, int localExperts, int expertPart, int expertParts) {
     static final String EMBEDDING = "embedding";
     static final String FINAL_NORM = "final_norm";
     static final String HEAD = "head";
+    /** The embedding of a tied model on its last stage, when that is not also the first. */
+    static final String TIED_HEAD = "tied_head";
 
     /** Unique name of a block's local tensor. */
     static String local(int layer, String name) {
@@ -32,9 +37,20 @@ record ParameterDeclarations(ModelConfig model, int firstExpert, int localExpert
     }
 
     void declare(ParameterStore.Builder store) {
+        stages.forEach(stage -> declare(store, stage));
+    }
+
+    /** Local name of the head's weight on a last stage. */
+    static String headWeight(ModelConfig model, Stage stage) {
+        return !model.tieEmbeddings() ? HEAD : stage.first() ? EMBEDDING : TIED_HEAD;
+    }
+
+    private void declare(ParameterStore.Builder store, Stage stage) {
         int hidden = model.hiddenSize();
-        matrix(store, EMBEDDING, ParameterNames.EMBEDDING, model.vocabSize(), hidden);
-        for (int layer = 0; layer < model.layers(); layer++) {
+        if (stage.first()) {
+            matrix(store, EMBEDDING, ParameterNames.EMBEDDING, model.vocabSize(), hidden);
+        }
+        for (int layer = stage.firstLayer(); layer < stage.endLayer(); layer++) {
             vector(store, local(layer, "attention_norm"), ParameterNames.norm(layer, "attention_norm"), hidden);
             attention(store, layer, model.attention());
             vector(store, local(layer, "ffn_norm"), ParameterNames.norm(layer, "ffn_norm"), hidden);
@@ -45,9 +61,19 @@ record ParameterDeclarations(ModelConfig model, int firstExpert, int localExpert
                 denseFfn(store, layer, requireFfn(layer));
             }
         }
-        vector(store, FINAL_NORM, ParameterNames.FINAL_NORM, hidden);
-        if (!model.tieEmbeddings()) {
-            matrix(store, HEAD, ParameterNames.HEAD, model.vocabSize(), hidden);
+        if (stage.last()) {
+            vector(store, FINAL_NORM, ParameterNames.FINAL_NORM, hidden);
+            head(store, headWeight(model, stage));
+        }
+    }
+
+    private void head(ParameterStore.Builder store, String local) {
+        boolean copy = local.equals(TIED_HEAD);
+        if (!local.equals(EMBEDDING)) {
+            String global = copy ? ParameterNames.EMBEDDING : ParameterNames.HEAD;
+            Piece piece = Piece.whole(global, 0, model.vocabSize(), model.hiddenSize());
+            Shape shape = Shape.of(model.vocabSize(), model.hiddenSize());
+            store.declare(local, Kind.DENSE, shape, true, copy, List.of(piece));
         }
     }
 

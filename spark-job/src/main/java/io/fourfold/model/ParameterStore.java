@@ -75,18 +75,27 @@ public final class ParameterStore implements AutoCloseable {
 
     /** Collects declarations. */
     public static final class Builder {
-        private record Declared(String name, Parameter.Kind kind, Shape shape, boolean decay, List<Piece> pieces) {}
+        private record Declared(
+                String name, Parameter.Kind kind, Shape shape, boolean decay, boolean copy, List<Piece> pieces) {}
 
         private final List<Declared> declared = new ArrayList<>();
         private final Map<String, Shape> state = new LinkedHashMap<>();
 
         public Builder declare(String name, Parameter.Kind kind, Shape shape, boolean decay, List<Piece> pieces) {
+            return declare(name, kind, shape, decay, false, pieces);
+        }
+
+        /**
+         * @param copy see {@link Parameter#copy}
+         */
+        Builder declare(
+                String name, Parameter.Kind kind, Shape shape, boolean decay, boolean copy, List<Piece> pieces) {
             long covered = pieces.stream().mapToLong(Piece::elements).sum();
             if (covered != shape.elements()) {
                 throw new IllegalArgumentException(
                         "pieces of " + name + " cover " + covered + " of " + shape.elements() + " elements");
             }
-            declared.add(new Declared(name, kind, shape, decay, pieces));
+            declared.add(new Declared(name, kind, shape, decay, copy, pieces));
             return this;
         }
 
@@ -121,6 +130,7 @@ public final class ParameterStore implements AutoCloseable {
                         store.flatWeights(d.kind).view(offset, d.shape),
                         store.flatGrads(d.kind).view(offset, d.shape),
                         d.decay,
+                        d.copy,
                         d.pieces);
                 if (store.parameters.put(d.name, parameter) != null) {
                     throw new IllegalArgumentException("parameter " + d.name + " declared twice");

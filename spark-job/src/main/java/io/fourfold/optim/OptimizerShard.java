@@ -96,7 +96,7 @@ final class OptimizerShard {
         }
     }
 
-    /** Squared norm of each segment, in segment order. */
+    /** Squared norm of each segment, in segment order; zero for a copy that is counted elsewhere. */
     double[] squaredNorms() {
         if (segments.isEmpty()) {
             return new double[0];
@@ -105,8 +105,10 @@ final class OptimizerShard {
             Tensor sums = scope.zeros(DType.FP32, segments.size());
             for (int i = 0; i < segments.size(); i++) {
                 Segment segment = segments.get(i);
-                backend.optimizer()
-                        .addSquaredNorm(part(grads, segment.from(), segment.to()), sums.view(i, Shape.of(1)));
+                if (!segment.parameter().copy()) {
+                    backend.optimizer()
+                            .addSquaredNorm(part(grads, segment.from(), segment.to()), sums.view(i, Shape.of(1)));
+                }
             }
             float[] host = backend.download(sums);
             double[] squares = new double[host.length];

@@ -20,7 +20,8 @@ public interface TrainableModel extends AutoCloseable {
 
     void beginStep(StepContext step);
 
-    MicroBatchResult forwardBackward(Batch batch, StepContext step);
+    /** All micro-batches of the step. */
+    List<MicroBatchResult> forwardBackward(List<Batch> batches, StepContext step);
 
     List<LayerLoad> endStep();
 
@@ -55,8 +56,8 @@ public interface TrainableModel extends AutoCloseable {
             }
 
             @Override
-            public MicroBatchResult forwardBackward(Batch batch, StepContext step) {
-                return model.forwardBackward(batch, step);
+            public List<MicroBatchResult> forwardBackward(List<Batch> batches, StepContext step) {
+                return model.forwardBackward(batches, step);
             }
 
             @Override

@@ -19,7 +19,6 @@ import io.fourfold.optim.ShardedAdamW;
 import io.fourfold.parallel.Axis;
 import io.fourfold.parallel.ProcessGroups;
 import java.io.IOException;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
@@ -182,10 +181,7 @@ final class TrainingLoop {
 
     private StepTotals accumulate(List<Batch> batches, StepContext context) {
         model.beginStep(context);
-        List<MicroBatchResult> results = new ArrayList<>(batches.size());
-        for (Batch batch : batches) {
-            results.add(model.forwardBackward(batch, context));
-        }
+        List<MicroBatchResult> results = model.forwardBackward(batches, context);
         return StepTotals.of(results, stop.seen(), saver.votes())
                 .reduce(inputs.backend(), groups.world(), reportsSamples);
     }

@@ -76,6 +76,6 @@ class ShardLayoutTest {
 
     private static Parameter parameter(String name, long offset, Shape shape, List<Piece> pieces) {
         CpuTensor values = CpuTensor.ofFloats(DType.FP32, new float[(int) shape.elements()], shape);
-        return new Parameter(name, Parameter.Kind.EXPERT, offset, values, values, true, pieces);
+        return new Parameter(name, Parameter.Kind.EXPERT, offset, values, values, true, false, pieces);
     }
 }

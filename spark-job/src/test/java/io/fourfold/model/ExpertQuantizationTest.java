@@ -21,6 +21,7 @@ import io.fourfold.moe.TokenDispatcher;
 import io.fourfold.parallel.Axis;
 import io.fourfold.parallel.ParallelMapping;
 import io.fourfold.parallel.ProcessGroups;
+import io.fourfold.parallel.StageLayout;
 import io.fourfold.precision.Recipe;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -117,6 +118,7 @@ class ExpertQuantizationTest {
             int localExperts = moe.experts() / expertGroup.size();
             ParameterDeclarations declarations = new ParameterDeclarations(
                     config.model(),
+                    StageLayout.of(config.model(), config.parallel()).of(0),
                     expertGroup.rank() * localExperts,
                     localExperts,
                     tensorGroup.rank(),

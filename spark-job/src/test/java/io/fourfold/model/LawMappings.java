@@ -5,7 +5,7 @@ import java.util.stream.Stream;
 
 /**
  * The mappings that must train like one rank. Text form: {@code W8 TP2 CP2 PP1 V1 ETP1 EP4}; what is absent is 1, DP and
- * EDP follow. A new axis joins by adding lines here.
+ * EDP follow, the stage layout (L) is balanced. A new axis joins by adding lines here.
  */
 final class LawMappings {
     /** Every axis alone, some pairs and triples; few enough for every build. */
@@ -18,7 +18,12 @@ final class LawMappings {
             "W16 EP16",
             "W2 ETP2",
             "W4 ETP2",
-            "W4 ETP2 EP2");
+            "W4 ETP2 EP2",
+            "W2 PP2",
+            "W2 PP2 V2",
+            "W4 PP4 L0,1,3,0", // embedding and head on stages of their own
+            "W4 PP2 EP2 L1,3",
+            "W8 PP4 EP2");
 
     /** With SMALL, all of them. */
     private static final List<String> MORE = List.of(
@@ -33,7 +38,16 @@ final class LawMappings {
             "W8 ETP2 EP2",
             "W8 ETP2 EP4",
             "W16 ETP4 EP4",
-            "W16 ETP2 EP4");
+            "W16 ETP2 EP4",
+            "W2 PP2 L3,1",
+            "W4 PP4",
+            "W4 PP2",
+            "W4 PP2 V2",
+            "W4 PP2 V2 L0,2,1,1",
+            "W8 PP2 EP4",
+            "W8 PP2 V2 EP2",
+            "W16 PP4 EP4",
+            "W16 PP2 EP8");
 
     private LawMappings() {}
 
@@ -45,8 +59,9 @@ final class LawMappings {
     static String[] settings(String mapping) {
         return Stream.of(mapping.split(" "))
                 .map(word -> {
-                    String axis = word.replaceAll("[0-9]", "");
-                    return "parallel." + key(axis) + "=" + word.substring(axis.length());
+                    String axis = word.replaceAll("[0-9,]", "");
+                    String value = word.substring(axis.length());
+                    return "parallel." + key(axis) + "=" + (axis.equals("L") ? "[" + value + "]" : value);
                 })
                 .toArray(String[]::new);
     }
@@ -57,6 +72,7 @@ final class LawMappings {
             case "TP" -> "tensor_parallel_size";
             case "CP" -> "context_parallel_size";
             case "PP" -> "pipeline_parallel_size";
+            case "L" -> "stage_layout";
             case "V" -> "virtual_stages";
             case "ETP" -> "expert_tensor_parallel_size";
             case "EP" -> "expert_parallel_size";

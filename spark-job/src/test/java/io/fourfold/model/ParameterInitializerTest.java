@@ -6,6 +6,7 @@ import io.fourfold.config.FourfoldConfig;
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.cpu.CpuBackend;
 import io.fourfold.model.Parameter.Kind;
+import io.fourfold.parallel.StageLayout;
 import java.util.Map;
 import java.util.TreeMap;
 import org.assertj.core.data.Offset;
@@ -74,7 +75,14 @@ class ParameterInitializerTest {
     /** Adds the initial values of the rank that holds {@code count} experts from {@code rank * count} on. */
     private static void addValues(Map<String, float[]> global, int rank, int count) {
         ParameterStore.Builder builder = new ParameterStore.Builder();
-        new ParameterDeclarations(CONFIG.model(), rank * count, count, 0, 1).declare(builder);
+        new ParameterDeclarations(
+                        CONFIG.model(),
+                        StageLayout.of(CONFIG.model(), CONFIG.parallel()).of(0),
+                        rank * count,
+                        count,
+                        0,
+                        1)
+                .declare(builder);
         try (Backend backend = new CpuBackend(1);
                 ParameterStore store = builder.build(backend, Map.of(Kind.DENSE, 1, Kind.EXPERT, 1))) {
             new ParameterInitializer(CONFIG.model(), backend, 42).fill(store);

@@ -145,10 +145,11 @@ final class RankGroup {
             int perRank = batch.samples() / mapping.data();
             int first = mapping.coordinate(Axis.DP, world.rank()) * perRank;
             int size = config.train().microBatchSize();
-            List<MicroBatchResult> results = new ArrayList<>();
+            List<Batch> microBatches = new ArrayList<>();
             for (int i = 0; i < perRank; i += size) {
-                results.add(model.forwardBackward(TinyModels.slice(batch, first + i, size), step));
+                microBatches.add(TinyModels.slice(batch, first + i, size));
             }
+            List<MicroBatchResult> results = model.forwardBackward(microBatches, step);
             List<MicroBatchValues> values = results.stream()
                     .map(r -> new MicroBatchValues(r.lossSum(), r.auxLoss(), r.zLoss(), r.droppedSlots()))
                     .toList();
@@ -172,6 +173,9 @@ final class RankGroup {
 
     private static void addGradients(Backend backend, ParameterStore store, Map<String, float[]> gradients) {
         for (Parameter parameter : store.parameters()) {
+            if (parameter.copy()) {
+                continue; // its gradient is the embedding's
+            }
             float[] local = backend.download(parameter.grad());
             for (Piece piece : parameter.pieces()) {
                 float[] global = gradients.computeIfAbsent(piece.name(), name -> new float[elements(piece)]);

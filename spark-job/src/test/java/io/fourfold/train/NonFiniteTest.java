@@ -138,8 +138,8 @@ class NonFiniteTest {
         }
 
         @Override
-        public MicroBatchResult forwardBackward(Batch batch, StepContext step) {
-            MicroBatchResult result = model.forwardBackward(batch, step);
+        public List<MicroBatchResult> forwardBackward(List<Batch> batches, StepContext step) {
+            List<MicroBatchResult> result = model.forwardBackward(batches, step);
             if (step.step() == 3 && what == What.GRADIENT) {
                 spoil(parameters().parameters().get(0).grad());
             }

@@ -1,0 +1,116 @@
+package io.fourfold.model;
+
+import io.fourfold.config.ModelConfig;
+import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.comm.Communicator;
+import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Region;
+import io.fourfold.kernels.tensor.Tensor;
+import io.fourfold.kernels.tensor.TensorScope;
+import io.fourfold.metrics.StepMetrics.LayerLoad;
+import io.fourfold.parallel.PipelineOperation;
+import io.fourfold.parallel.PipelineSchedule;
+import io.fourfold.parallel.StageLayout;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * The chunks of one pipeline rank and its way to the others. Every rank of the group calls the same methods with the same
+ * micro-batches: all read the batches, only activations and their gradients travel. A group of one has all stages and
+ * sends nothing.
+ */
+final class Pipeline {
+    private final StageLayout layout;
+    private final List<ModelChunk> chunks;
+    private final Communicator group;
+    private final Backend backend;
+    private final Map<Integer, PipelineSchedule> schedules = new HashMap<>();
+    private long activationBytes;
+
+    /**
+     * @param chunks this rank's, in the order of {@link StageLayout#of(int)}
+     * @param group the pipeline group
+     */
+    Pipeline(StageLayout layout, List<ModelChunk> chunks, Communicator group, Backend backend) {
+        this.layout = layout;
+        this.chunks = List.copyOf(chunks);
+        this.group = group;
+        this.backend = backend;
+    }
+
+    List<ModelChunk> chunks() {
+        return chunks;
+    }
+
+    int ranks() {
+        return group.size();
+    }
+
+    /** Largest activation memory held at once so far, in device bytes. */
+    long activationBytes() {
+        return activationBytes;
+    }
+
+    /** Forward and backward of all micro-batches of a step; adds to the gradients and fills the reports. */
+    void train(List<MicroBatch> microBatches) {
+        PipelineSchedule schedule = schedules.computeIfAbsent(
+                microBatches.size(), n -> PipelineSchedule.training(layout.ranks(), layout.chunks(), n));
+        try (TrainingPipeline run = new TrainingPipeline(chunks, group, microBatches)) {
+            for (PipelineOperation operation : schedule.operations(group.rank())) {
+                run.execute(operation);
+            }
+            activationBytes = Math.max(activationBytes, run.peakBytes());
+        }
+    }
+
+    /**
+     * Forward only.
+     *
+     * @param passes one for each micro-batch
+     * @param ending called on the last stage only
+     */
+    void evaluate(List<Pass> passes, EvaluationPipeline.Ending ending) {
+        PipelineSchedule schedule =
+                PipelineSchedule.forwardOnly(layout.ranks(), layout.chunks(), Math.max(1, passes.size()));
+        try (EvaluationPipeline run = new EvaluationPipeline(chunks, group, passes, ending)) {
+            for (PipelineOperation operation : schedule.operations(group.rank())) {
+                run.execute(operation);
+            }
+        }
+    }
+
+    /** Brings the load of all stages together; collective. */
+    List<LayerLoad> merge(ModelConfig model, List<LayerLoad> mine) {
+        return new LoadExchange(model, layout, group, backend).merge(mine);
+    }
+
+    /** Sums the gradients of a tied embedding and its copy; collective. */
+    void sumTiedGradients(ParameterStore store) {
+        TiedEmbedding.sumGradients(store, group, backend);
+    }
+
+    /** The values of the rank with the last stage, bit for bit, on every rank. */
+    double[] fromLastStage(double[] values) {
+        if (ranks() == 1) {
+            return values;
+        }
+        int[] words = new int[2 * values.length];
+        for (int i = 0; i < values.length; i++) {
+            long bits = Double.doubleToRawLongBits(values[i]);
+            words[2 * i] = (int) (bits >>> 32);
+            words[2 * i + 1] = (int) bits;
+        }
+        try (TensorScope scope = backend.scope(Region.WORKSPACE)) {
+            Tensor tensor = scope.allocate(DType.INT32, words.length);
+            backend.upload(words, tensor);
+            group.broadcast(tensor, ranks() - 1);
+            int[] received = backend.downloadInts(tensor);
+            double[] result = new double[values.length];
+            for (int i = 0; i < result.length; i++) {
+                result[i] = Double.longBitsToDouble((long) received[2 * i] << 32 | received[2 * i + 1] & 0xffffffffL);
+            }
+            return result;
+        }
+    }
+}
