@@ -26,6 +26,13 @@ public record RecipeConfig(
         @Setting(doc = "FP8 granularity: block (1x128 and 128x128) or tensor (current scaling).", value = "block")
         Fp8Scaling fp8Scaling,
 
+        @Setting(
+                doc =
+                        "How tokens travel to their experts in the forward pass: exact (as they are), fp8 (half the bytes of"
+                                + " BF16) or nvfp4 (3.5 times fewer). Gradients travel as they are.",
+                value = "exact")
+        Dispatch dispatch,
+
         @Setting(doc = "Return to BF16 near the end of training.", value = "{}")
         LateSwitch lateSwitch,
 
@@ -38,6 +45,13 @@ public record RecipeConfig(
         FP8,
         NVFP4,
         MXFP4
+    }
+
+    /** Format of token rows on their way to the experts. */
+    public enum Dispatch {
+        EXACT,
+        FP8,
+        NVFP4
     }
 
     /** FP8 scale granularity. */

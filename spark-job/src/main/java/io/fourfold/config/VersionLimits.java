@@ -46,6 +46,13 @@ public final class VersionLimits {
                     "this recipe on a GPU" + SUFFIX + " (fp32, bf16 and nvfp4 are)",
                     "choose one of those, or set run.backend to cpu"));
         }
+        if (config.recipe().dispatch() != RecipeConfig.Dispatch.EXACT) {
+            problems.add(Problem.error(
+                    "recipe.dispatch",
+                    config.recipe().dispatch().name().toLowerCase(Locale.ROOT),
+                    "packed rows on a GPU" + SUFFIX,
+                    "set it to exact, or run.backend to cpu"));
+        }
         return problems;
     }
 

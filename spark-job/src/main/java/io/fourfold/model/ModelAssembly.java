@@ -3,8 +3,10 @@ package io.fourfold.model;
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.config.ModelConfig;
 import io.fourfold.config.MoeConfig;
+import io.fourfold.config.RecipeConfig;
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.comm.Communicator;
+import io.fourfold.kernels.op.RowFormat;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Tensor;
@@ -60,7 +62,8 @@ final class ModelAssembly {
                         expertGroup,
                         expertTensorGroup,
                         model.moe().experts(),
-                        model.moe().topK());
+                        model.moe().topK(),
+                        rowFormat(config.recipe().dispatch()));
         BlockFactory factory = new BlockFactory(
                 model, recipe, backend, store, declarations, expertTensorGroup, dispatcher, moe.routers());
         Pipeline pipeline = new Pipeline(layout, factory.chunks(stages), groups.get(Axis.PP), backend);
@@ -73,6 +76,14 @@ final class ModelAssembly {
             padding.put(kind, mapping.size(kind.replicas()) * SHARD_ALIGNMENT);
         }
         return padding;
+    }
+
+    private static @Nullable RowFormat rowFormat(RecipeConfig.Dispatch dispatch) {
+        return switch (dispatch) {
+            case EXACT -> null;
+            case FP8 -> RowFormat.FP8;
+            case NVFP4 -> RowFormat.NVFP4;
+        };
     }
 
     private static MoeState moeState(

@@ -1,8 +1,11 @@
 package io.fourfold.moe;
 
 import io.fourfold.kernels.op.MoeOps;
+import io.fourfold.kernels.op.RowFormat;
+import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The planned way of one micro-batch's rows to the experts and back. Forward is {@link #dispatch} and {@link #combine};
@@ -13,12 +16,17 @@ public final class Dispatch {
     private final int topK;
     private final RowRoute route;
     private final ExpertRows rows;
+    private final @Nullable RowFormat format;
 
-    Dispatch(MoeOps ops, int topK, RowRoute route, ExpertRows rows) {
+    /**
+     * @param format how rows travel in the forward pass; null = as they are
+     */
+    Dispatch(MoeOps ops, int topK, RowRoute route, ExpertRows rows, @Nullable RowFormat format) {
         this.ops = ops;
         this.topK = topK;
         this.route = route;
         this.rows = rows;
+        this.format = format;
     }
 
     /** How the rows lie on the experts' side. */
@@ -28,7 +36,16 @@ public final class Dispatch {
 
     /** Rows for the experts, [rows, C], from x [T, C]; in {@code scope}, which lives as long as the caller needs them. */
     public Tensor dispatch(Tensor x, TensorScope scope, TensorScope work) {
-        return route.toExperts(x, topK, work, scope);
+        if (format == null) {
+            return route.toExperts(x, topK, work, scope);
+        }
+        // Packed once a token, before it is copied for its experts; backward takes the packing for the identity.
+        Tensor packed = work.allocate(DType.INT32, x.dim(0), format.words(x.dim(1)));
+        ops.packRows(x, format, packed);
+        Tensor travelled = route.toExperts(packed, topK, work, work);
+        Tensor out = scope.allocate(x.dtype(), rows.count(), x.dim(1));
+        ops.unpackRows(travelled, format, out);
+        return out;
     }
 
     /** out[t, :] = the sum of the expert outputs of token t's slots. */

@@ -3,11 +3,13 @@ package io.fourfold.moe;
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.comm.Communicator;
 import io.fourfold.kernels.op.MoeOps;
+import io.fourfold.kernels.op.RowFormat;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Takes token rows to the experts that the router chose and back: permute, all-to-all-v (EP), all-gather-v (ETP), sort
@@ -24,12 +26,20 @@ public final class TokenDispatcher {
     private final ExpertExchange exchange;
     private final int experts;
     private final int topK;
+    private final @Nullable RowFormat format;
 
     /**
      * @param expertGroup the EP group; rank r of it holds experts {@code r * E/EP .. (r+1) * E/EP}
      * @param tensorGroup the ETP group, whose ranks hold parts of the same experts
+     * @param format how rows travel to the experts in the forward pass; null = as they are
      */
-    public TokenDispatcher(Backend backend, Communicator expertGroup, Communicator tensorGroup, int experts, int topK) {
+    public TokenDispatcher(
+            Backend backend,
+            Communicator expertGroup,
+            Communicator tensorGroup,
+            int experts,
+            int topK,
+            @Nullable RowFormat format) {
         if (experts % expertGroup.size() != 0) {
             throw new IllegalArgumentException(
                     experts + " experts do not split over " + expertGroup.size() + " expert-parallel ranks");
@@ -40,6 +50,7 @@ public final class TokenDispatcher {
         this.exchange = new ExpertExchange(backend, expertGroup, tensorGroup, experts);
         this.experts = experts;
         this.topK = topK;
+        this.format = format;
     }
 
     /**
@@ -74,6 +85,10 @@ public final class TokenDispatcher {
         Tensor probability = route.toExperts(routing.weights().reshape(slots, 1), 1, work, kept);
         Tensor travelledIds = route.toExperts(rowIds.reshape(slots / topK, 1), topK, work, kept);
         return new Dispatch(
-                ops, topK, route, new ExpertRows(offsets, rows, probability.reshape(rows), travelledIds.reshape(rows)));
+                ops,
+                topK,
+                route,
+                new ExpertRows(offsets, rows, probability.reshape(rows), travelledIds.reshape(rows)),
+                format);
     }
 }

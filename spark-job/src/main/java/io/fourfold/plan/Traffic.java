@@ -5,6 +5,7 @@ import io.fourfold.config.ModelConfig;
 import io.fourfold.config.MoeConfig;
 import io.fourfold.config.RecipeConfig;
 import io.fourfold.config.TrainConfig;
+import io.fourfold.kernels.op.RowFormat;
 import io.fourfold.parallel.Axis;
 import io.fourfold.parallel.ParallelMapping;
 import java.util.ArrayList;
@@ -20,6 +21,7 @@ import java.util.List;
  */
 public record Traffic(Axis axis, String what, long bytes) {
     private static final int FLOAT = 4;
+    private static final int WORD = 4;
 
     static List<Traffic> of(FourfoldConfig config, ParallelMapping mapping, RankShare share) {
         List<Traffic> traffic = new ArrayList<>();
@@ -47,14 +49,15 @@ public record Traffic(Axis axis, String what, long bytes) {
         MoeConfig moe = model.moe();
         if (moe != null) {
             long slots = microBatches * share.moeLayers() * local * moe.topK();
+            long allWays = 3 * row + dispatchedRow(config.recipe().dispatch(), row, model.hiddenSize());
             traffic.add(new Traffic(
                     Axis.EP,
                     "all-to-all of tokens: dispatch and combine, forward and backward",
-                    4 * others(slots * row, mapping.expert())));
+                    others(slots * allWays, mapping.expert())));
             traffic.add(new Traffic(
                     Axis.ETP,
                     "all-gather and reduce-scatter of expert inputs and outputs, forward and backward",
-                    4 * slots * row * (mapping.expertTensor() - 1)));
+                    slots * allWays * (mapping.expertTensor() - 1)));
         }
         int dense = share.layers() - share.moeLayers();
         traffic.add(new Traffic(
@@ -72,6 +75,15 @@ public record Traffic(Axis axis, String what, long bytes) {
                 Axis.PP,
                 "activations to the next stage, gradients to the previous one",
                 pipelined ? 2 * microBatches * chunks * local * row : 0));
+    }
+
+    /** Bytes of a row on its way to an expert in the forward pass. */
+    private static long dispatchedRow(RecipeConfig.Dispatch dispatch, long exact, int hidden) {
+        return switch (dispatch) {
+            case EXACT -> exact;
+            case FP8 -> (long) WORD * RowFormat.FP8.words(hidden);
+            case NVFP4 -> (long) WORD * RowFormat.NVFP4.words(hidden);
+        };
     }
 
     /** The share of {@code bytes} that goes to the other members of a group. */

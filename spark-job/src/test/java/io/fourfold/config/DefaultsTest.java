@@ -44,6 +44,7 @@ class DefaultsTest {
                           hadamard: true
                           weight2d: true
                           fp8_scaling: block
+                          dispatch: exact
                           late_switch:
                             step: -1
                             direction: forward

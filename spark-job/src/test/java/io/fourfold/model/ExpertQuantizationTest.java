@@ -10,6 +10,7 @@ import io.fourfold.kernels.comm.CommunicationWorld;
 import io.fourfold.kernels.comm.Communicator;
 import io.fourfold.kernels.comm.InProcessWorld;
 import io.fourfold.kernels.cpu.CpuBackend;
+import io.fourfold.kernels.op.RowFormat;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Tensor;
@@ -40,7 +41,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 /**
  * An MoE block in NVFP4 on ranks that split the experts (EP), each expert (ETP) or both, and on one rank with all sequences.
  * Every expert sees the same rows in the same order with the same row ids: the same scales and random bits, hence the same
- * operands and weight gradients bit for bit. Outputs too, but where they are sums of an expert's parts, rounded to BF16.
+ * operands and weight gradients bit for bit, also when rows travel in NVFP4. Outputs too, but where they are sums of an expert's parts, rounded to BF16.
  */
 class ExpertQuantizationTest {
     private static final int TOKENS = 64;
@@ -129,8 +130,8 @@ class ExpertQuantizationTest {
                 new ParameterInitializer(config.model(), backend, 7).fill(store);
                 upload(backend, store.get("layers.0.moe.router").weight(), 8, 1);
                 Router router = new Router(backend, moe, null, null);
-                TokenDispatcher dispatcher =
-                        new TokenDispatcher(backend, expertGroup, tensorGroup, moe.experts(), moe.topK());
+                TokenDispatcher dispatcher = new TokenDispatcher(
+                        backend, expertGroup, tensorGroup, moe.experts(), moe.topK(), RowFormat.NVFP4);
                 Recipe recipe = Recipe.of(config.recipe(), 1);
                 MoeFfn ffn = new BlockFactory(
                                 config.model(),

@@ -3,6 +3,7 @@ package io.fourfold.kernels.cpu;
 import io.fourfold.kernels.op.Activation;
 import io.fourfold.kernels.op.MoeOps;
 import io.fourfold.kernels.op.RouterSpec;
+import io.fourfold.kernels.op.RowFormat;
 import io.fourfold.kernels.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -90,6 +91,16 @@ final class CpuMoeOps implements MoeOps {
     @Override
     public void sumRows(Tensor y, Tensor rowOfSlot, int k, Tensor out) {
         CpuRows.sum(y, rowOfSlot, k, out);
+    }
+
+    @Override
+    public void packRows(Tensor x, RowFormat format, Tensor packed) {
+        CpuRowPacking.pack(x, format, packed);
+    }
+
+    @Override
+    public void unpackRows(Tensor packed, RowFormat format, Tensor out) {
+        CpuRowPacking.unpack(packed, format, out);
     }
 
     @Override

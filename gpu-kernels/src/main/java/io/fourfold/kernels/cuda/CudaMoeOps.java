@@ -10,6 +10,7 @@ import static io.fourfold.kernels.cuda.CudaArguments.require;
 import io.fourfold.kernels.op.Activation;
 import io.fourfold.kernels.op.MoeOps;
 import io.fourfold.kernels.op.RouterSpec;
+import io.fourfold.kernels.op.RowFormat;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
@@ -231,6 +232,17 @@ final class CudaMoeOps implements MoeOps {
                         tokens,
                         sources,
                         cols);
+    }
+
+    @Override
+    public void packRows(Tensor x, RowFormat format, Tensor packed) {
+        throw new UnsupportedOperationException("the CUDA backend does not pack rows for dispatch yet; set"
+                + " recipe.dispatch to bf16, or run.backend to cpu");
+    }
+
+    @Override
+    public void unpackRows(Tensor packed, RowFormat format, Tensor out) {
+        packRows(out, format, packed);
     }
 
     @Override

@@ -128,6 +128,19 @@ public interface MoeOps {
     void sumRows(Tensor y, Tensor rowOfSlot, int k, Tensor out);
 
     /**
+     * Packs rows for the way to their experts.
+     *
+     * @param x [R, C], FP32 or BF16
+     * @param packed INT32 [R, format.words(C)] out
+     */
+    void packRows(Tensor x, RowFormat format, Tensor packed);
+
+    /**
+     * @param out [R, C], FP32 or BF16; both hold the values exactly
+     */
+    void unpackRows(Tensor packed, RowFormat format, Tensor out);
+
+    /**
      * out[r, :] = activation(in[r, :]) * probability[r].
      *
      * @param probability FP32 [R] or null for 1
