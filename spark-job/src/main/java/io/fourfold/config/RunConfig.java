@@ -13,6 +13,9 @@ public record RunConfig(
         @Setting(doc = "OpenBLAS threads per rank (CPU backend).", value = "1", min = 1)
         int cpuThreads,
 
+        @Setting(doc = "How long ranks wait for each other.", value = "{}")
+        TimeoutConfig timeouts,
+
         @Setting(doc = "Checkpoints.", value = "{}") CheckpointConfig checkpoint,
 
         @Setting(doc = "Print a step line every n steps.", value = "10", min = 1)

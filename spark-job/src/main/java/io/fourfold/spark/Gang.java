@@ -15,6 +15,7 @@ import java.util.Map;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.stream.Collectors;
+import java.util.stream.IntStream;
 
 /**
  * Who is in a barrier stage and which rank each task has. Ranks follow from the sorted (host, device, executor, partition)
@@ -29,7 +30,8 @@ record Gang(List<Member> members) {
      * What a task says of itself.
      *
      * @param host its machine
-     * @param device index of its accelerator on the host, -1 without one
+     * @param device index of its GPU on the host, -1 without one
+     * @param gpu unique name of that GPU, empty without one
      * @param executor Spark's executor id
      * @param jvm identity of its process
      * @param partition its partition
@@ -37,17 +39,20 @@ record Gang(List<Member> members) {
      * @param port where it listens for other ranks
      * @param secret random; all tasks' together make the secret of the gang's connections
      * @param facts what must be the same on all ranks, by name: configuration, program and library versions
+     * @param problem why this task cannot train; empty when it can
      */
     record Member(
             String host,
             int device,
+            String gpu,
             String executor,
             String jvm,
             int partition,
             String address,
             int port,
             String secret,
-            Map<String, String> facts) {
+            Map<String, String> facts,
+            String problem) {
         Member {
             facts = Map.copyOf(facts);
         }
@@ -79,12 +84,47 @@ record Gang(List<Member> members) {
                         .thenComparing(Member::executor)
                         .thenComparingInt(Member::partition))
                 .toList();
+        refuseProblems(members);
+        refuseSharedGpus(members);
         List<String> differences = differences(members);
         if (!differences.isEmpty()) {
             throw launch("the ranks do not fit together: " + String.join("; ", differences)
-                    + ". Submit one job jar, and install one version of Spark and Java on all machines");
+                    + ". Submit one job jar, and install one version of Spark, Java, the NVIDIA driver and CUDA on all"
+                    + " machines");
         }
         return new Gang(members);
+    }
+
+    private static void refuseProblems(List<Member> members) {
+        String problems = IntStream.range(0, members.size())
+                .filter(rank -> !members.get(rank).problem().isEmpty())
+                .mapToObj(rank -> name(members, rank) + ": " + members.get(rank).problem())
+                .collect(Collectors.joining("; "));
+        if (!problems.isEmpty()) {
+            throw launch("not every rank can train. " + problems);
+        }
+    }
+
+    /** Two ranks on one GPU would make NCCL hang or fail with a message that nobody understands. */
+    private static void refuseSharedGpus(List<Member> members) {
+        Map<String, Integer> first = new TreeMap<>();
+        for (int rank = 0; rank < members.size(); rank++) {
+            String gpu = members.get(rank).gpu();
+            Integer other = gpu.isEmpty() ? null : first.putIfAbsent(gpu, rank);
+            if (other != null) {
+                throw launch("two ranks have the same GPU " + gpu + ": " + name(members, other) + ", device "
+                        + members.get(other).device() + ", and " + name(members, rank) + ", device "
+                        + members.get(rank).device()
+                        + ". On YARN without GPU isolation every executor finds the same GPUs: turn isolation on"
+                        + " (yarn.nodemanager.resource-plugins=yarn.io/gpu), or run one executor a host. Elsewhere see"
+                        + " that the discovery script prints each GPU to one worker only");
+            }
+        }
+    }
+
+    private static String name(List<Member> members, int rank) {
+        return "rank " + rank + " on " + members.get(rank).host() + " (executor "
+                + members.get(rank).executor() + ")";
     }
 
     /** For each fact that is not the same everywhere: what most ranks have and which ranks have something else. */
@@ -112,9 +152,7 @@ record Gang(List<Member> members) {
                 .getKey();
         String odd = ranks.entrySet().stream()
                 .filter(entry -> !entry.getKey().equals(usual))
-                .flatMap(entry -> entry.getValue().stream()
-                        .map(rank -> "rank " + rank + " on " + members.get(rank).host() + " (executor "
-                                + members.get(rank).executor() + ") has " + entry.getKey()))
+                .flatMap(entry -> entry.getValue().stream().map(rank -> name(members, rank) + " has " + entry.getKey()))
                 .collect(Collectors.joining(", "));
         return name + " is " + usual + " on "
                 + ranks.getOrDefault(usual, List.of()).size() + " of " + members.size() + " ranks, but " + odd;
@@ -164,6 +202,6 @@ record Gang(List<Member> members) {
     }
 
     private static TrainingException launch(String message) {
-        return new TrainingException(TrainingException.Code.TRAIN_LAUNCH, message + ".");
+        return new TrainingException(TrainingException.Code.TRAIN_LAUNCH, message + (message.endsWith(".") ? "" : "."));
     }
 }

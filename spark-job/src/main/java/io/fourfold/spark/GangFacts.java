@@ -14,8 +14,8 @@ final class GangFacts {
 
     private GangFacts() {}
 
-    static Map<String, String> of(RunIdentity identity) {
-        Map<String, String> facts = new TreeMap<>();
+    static Map<String, String> of(RunIdentity identity, Accelerator accelerator) {
+        Map<String, String> facts = new TreeMap<>(accelerator.facts());
         facts.put("configuration hash", identity.configHash());
         facts.put("program version", Version.current());
         facts.put("Java version", Integer.toString(Runtime.version().feature()));

@@ -8,11 +8,13 @@ import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.cpu.CpuBackend;
 import io.fourfold.kernels.cuda.CudaBackend;
 import io.fourfold.kernels.cuda.CudaDevice;
+import io.fourfold.kernels.cuda.CudaIdentity;
 import io.fourfold.model.MoeTransformer;
 import io.fourfold.spark.prep.PreparedData;
 import io.fourfold.train.RunIdentity;
 import io.fourfold.train.TrainableModel;
 import io.fourfold.train.Trainer;
+import io.fourfold.train.TrainingException;
 import java.util.List;
 import org.apache.spark.deploy.SparkHadoopUtil;
 import org.jspecify.annotations.Nullable;
@@ -25,24 +27,47 @@ final class PreparedDataSetup implements RankSetup {
     private static final Logger LOG = LoggerFactory.getLogger(PreparedDataSetup.class);
 
     @Override
-    public Backend backend(FourfoldConfig config) {
+    public Accelerator accelerator(FourfoldConfig config, int device) {
+        return usesGpu(config, device) ? Accelerator.gpu(CudaIdentity.of(device)) : Accelerator.processor();
+    }
+
+    @Override
+    public Backend backend(FourfoldConfig config, int device) {
+        return usesGpu(config, device)
+                ? new CudaBackend(device)
+                : new CpuBackend(config.run().cpuThreads());
+    }
+
+    private static boolean usesGpu(FourfoldConfig config, int device) {
         return switch (config.run().backend()) {
-            case CPU -> new CpuBackend(config.run().cpuThreads());
-            case CUDA -> new CudaBackend(0);
-            case AUTO -> automatic(config);
+            case CPU -> false;
+            case CUDA -> {
+                if (device == AssignedGpu.NONE) {
+                    throw new TrainingException(
+                            TrainingException.Code.TRAIN_LAUNCH,
+                            "run.backend is cuda, but Spark gave this task no GPU. Set spark.executor.resource.gpu.amount"
+                                    + " and the discovery script (see docs/clusters.md), or run.backend=cpu.");
+                }
+                yield true;
+            }
+            case AUTO -> {
+                String reason = whyNoGpu(config, device);
+                if (reason != null) {
+                    LOG.info("run.backend is auto and takes the CPU: {}", reason);
+                }
+                yield reason == null;
+            }
         };
     }
 
-    private static Backend automatic(FourfoldConfig config) {
+    private static @Nullable String whyNoGpu(FourfoldConfig config, int device) {
+        if (device == AssignedGpu.NONE) {
+            return "Spark gave this task no GPU";
+        }
         List<Problem> limits = VersionLimits.cudaProblems(config);
-        String reason = limits.isEmpty()
+        return limits.isEmpty()
                 ? CudaDevice.unavailableBecause()
                 : limits.get(0).rule();
-        if (reason == null) {
-            return new CudaBackend(0);
-        }
-        LOG.info("run.backend is auto and takes the CPU: {}", reason);
-        return new CpuBackend(config.run().cpuThreads());
     }
 
     @Override

@@ -10,7 +10,17 @@ import org.jspecify.annotations.Nullable;
 
 /** Makes the parts of a rank on its executor. Travels to it, so it holds no more than settings. */
 interface RankSetup extends Serializable {
-    Backend backend(FourfoldConfig config);
+    /**
+     * What {@link #backend} would use; asked before the ranks meet.
+     *
+     * @param device index of the rank's GPU, or {@link AssignedGpu#NONE}
+     */
+    Accelerator accelerator(FourfoldConfig config, int device);
+
+    /**
+     * @param device index of the rank's GPU, or {@link AssignedGpu#NONE}
+     */
+    Backend backend(FourfoldConfig config, int device);
 
     BatchReader train(FourfoldConfig config, RunIdentity identity);
 

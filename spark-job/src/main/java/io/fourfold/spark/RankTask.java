@@ -3,12 +3,15 @@ package io.fourfold.spark;
 import io.fourfold.checkpoint.RunStorage;
 import io.fourfold.config.ConfigLoader;
 import io.fourfold.config.FourfoldConfig;
+import io.fourfold.config.TimeoutConfig;
 import io.fourfold.data.BatchReader;
 import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.comm.CommunicationException;
 import io.fourfold.kernels.comm.CommunicationWorld;
 import io.fourfold.kernels.comm.InProcessWorld;
 import io.fourfold.kernels.comm.TcpEndpoint;
 import io.fourfold.kernels.comm.TcpWorld;
+import io.fourfold.kernels.comm.WatchableWorld;
 import io.fourfold.metrics.MetricsSink;
 import io.fourfold.metrics.Sinks;
 import io.fourfold.spark.watch.RunFiles;
@@ -21,18 +24,12 @@ import io.fourfold.train.TrainingException;
 import java.io.IOException;
 import java.io.Serializable;
 import java.io.UncheckedIOException;
-import java.net.InetAddress;
-import java.net.InetSocketAddress;
-import java.net.UnknownHostException;
-import java.security.SecureRandom;
 import java.time.Duration;
-import java.util.HexFormat;
 import java.util.List;
-import java.util.UUID;
 import org.apache.hadoop.conf.Configuration;
 import org.apache.spark.BarrierTaskContext;
-import org.apache.spark.SparkEnv;
 import org.apache.spark.deploy.SparkHadoopUtil;
+import org.jspecify.annotations.Nullable;
 import scala.Function1;
 import scala.collection.Iterator;
 import scala.jdk.javaapi.CollectionConverters;
@@ -48,94 +45,85 @@ record RankTask(String runId, String configYaml, RunIdentity identity, double fl
         implements Function1<Iterator<Integer>, Iterator<RankReport>>, Serializable {
     private static final long serialVersionUID = 1;
 
-    /** Identity of this process. */
-    private static final String JVM = UUID.randomUUID().toString();
-
-    /** How long ranks in other processes may take from the rendezvous to the connection. */
-    private static final Duration START_TIMEOUT = Duration.ofMinutes(2);
-
-    private static final int SECRET_BYTES = 32;
+    /** What healthy ranks give the others to end after a failure, before they leave it to Spark to end them. */
+    private static final Duration DEPARTURE = Duration.ofSeconds(10);
 
     @Override
     public Iterator<RankReport> apply(Iterator<Integer> unused) {
-        BarrierTaskContext task = BarrierTaskContext.get();
-        int partition = task.partitionId();
-        String host = host();
-        try (TcpEndpoint endpoint = endpoint()) {
-            String[] messages = task.allGather(member(host, partition, endpoint).toJson());
+        FourfoldConfig config = ConfigLoader.parse("config.yaml", configYaml).config();
+        Rendezvous rendezvous = Rendezvous.open(BarrierTaskContext.get(), config);
+        try (TcpEndpoint endpoint = rendezvous.endpoint()) {
+            String[] messages = rendezvous
+                    .task()
+                    .allGather(rendezvous.member(setup, config, identity).toJson());
             return CollectionConverters.asScala(
-                    List.of(run(host, partition, endpoint, messages)).iterator());
+                    List.of(run(rendezvous, config, messages)).iterator());
         } catch (IOException e) {
-            throw new UncheckedIOException("closing the endpoint of partition " + partition, e);
+            throw new UncheckedIOException(
+                    "closing the endpoint of partition " + rendezvous.task().partitionId(), e);
         }
     }
 
-    private RankReport run(String host, int partition, TcpEndpoint endpoint, String[] messages) {
-        int rank = partition;
+    private RankReport run(Rendezvous rendezvous, FourfoldConfig config, String[] messages) {
+        int rank = rendezvous.task().partitionId();
         try {
             Gang gang = Gang.of(messages);
-            rank = gang.rank(partition);
-            return RankReport.success(rank, host, train(gang, rank, endpoint));
+            rank = gang.rank(rank);
+            return RankReport.success(rank, rendezvous.host(), train(gang, rank, rendezvous, config));
+        } catch (StuckRanks e) {
+            // As a failed task, for the reports of those ranks would never come.
+            throw new TrainingException(TrainingException.Code.TRAIN_RANK_FAILED, e.getMessage(), e);
         } catch (RuntimeException | Error e) {
-            return RankReport.failed(rank, host, e);
+            return RankReport.failed(rank, rendezvous.host(), e);
         }
     }
 
-    private TrainResult train(Gang gang, int rank, TcpEndpoint endpoint) {
-        try (CommunicationWorld world = world(gang, rank, endpoint)) {
-            try {
-                return train(world);
+    private TrainResult train(Gang gang, int rank, Rendezvous rendezvous, FourfoldConfig config) {
+        try (WatchableWorld world = world(gang, rank, rendezvous.endpoint(), config)) {
+            RankDump dump = new RankDump(runId, rendezvous.host(), world, () -> storage(config));
+            RankWatchdog watchdog = new RankWatchdog(
+                    world, rendezvous.host(), config.run().timeouts().step(), rendezvous.task()::isInterrupted, dump);
+            try (watchdog) {
+                return train(world, config, rendezvous);
             } catch (RuntimeException | Error e) {
                 // Also what fails before the trainer runs must not leave the others waiting.
                 world.abort("rank " + rank + " failed: " + e);
-                if (world instanceof TcpWorld tcp) {
-                    writeTrace(tcp, e);
+                watchdog.close();
+                dump.write(e.toString(), e.getStackTrace());
+                RuntimeException meaning = meaning(e, world, watchdog);
+                StuckRanks.check(world, DEPARTURE);
+                if (meaning != null) {
+                    throw meaning;
                 }
                 throw e;
             }
         }
     }
 
-    private CommunicationWorld world(Gang gang, int rank, TcpEndpoint endpoint) {
+    /** What a failure means that came of the watchdog's interrupt; null when it speaks for itself. */
+    private static @Nullable RuntimeException meaning(Throwable e, WatchableWorld world, RankWatchdog watchdog) {
+        String verdict = watchdog.verdict();
+        if (verdict != null) {
+            return new TrainingException(TrainingException.Code.TRAIN_RANK_FAILED, verdict, e);
+        }
+        return watchdog.hasInterrupted()
+                ? new CommunicationException("rank " + world.rank() + " was stopped: " + world.abortReason(), e)
+                : null;
+    }
+
+    private WatchableWorld world(Gang gang, int rank, TcpEndpoint endpoint, FourfoldConfig config) {
+        TimeoutConfig timeouts = config.run().timeouts();
         if (gang.isOneJvm()) {
-            return InProcessWorld.join(runId, rank, gang.members().size());
+            return InProcessWorld.join(runId, rank, gang.members().size(), timeouts.step());
         }
-        return TcpWorld.connect(
-                endpoint, rank, gang.addresses(), gang.secret(), START_TIMEOUT, InProcessWorld.DEFAULT_TIMEOUT);
+        return TcpWorld.connect(endpoint, rank, gang.addresses(), gang.secret(), timeouts.start(), timeouts.step());
     }
 
-    /** Leaves the last collectives of this rank in the run folder: side by side, ranks show who waited for whom. */
-    private void writeTrace(TcpWorld world, Throwable failure) {
-        String file = "failures/%s/rank-%05d.txt".formatted(runId, world.rank());
-        try {
-            storage(ConfigLoader.parse("config.yaml", configYaml).config())
-                    .writeText(file, failure + "\n" + String.join("\n", world.lastOperations()) + "\n");
-        } catch (IOException | RuntimeException e) {
-            // Of two troubles the first one matters.
-            failure.addSuppressed(e);
-        }
-    }
-
-    private static TcpEndpoint endpoint() {
-        // Not the machine's name: Spark may have been told another address for executors to reach each other.
-        String address = SparkEnv.get().blockManager().blockManagerId().host();
-        try {
-            return TcpEndpoint.open(address);
-        } catch (IOException e) {
-            throw new TrainingException(
-                    TrainingException.Code.TRAIN_LAUNCH,
-                    "cannot listen on " + address + " for other ranks: " + e
-                            + ". Check SPARK_LOCAL_IP and the name resolution of this machine",
-                    e);
-        }
-    }
-
-    private TrainResult train(CommunicationWorld world) {
-        FourfoldConfig config = ConfigLoader.parse("config.yaml", configYaml).config();
-        try (Backend backend = setup.backend(config);
+    private TrainResult train(CommunicationWorld world, FourfoldConfig config, Rendezvous rendezvous) {
+        try (Backend backend = setup.backend(config, rendezvous.device());
                 BatchReader train = setup.train(config, identity);
                 BatchReader validation = setup.validation(config, identity);
-                MetricsSink sink = sink(config, world.rank())) {
+                MetricsSink sink = sink(config, world.rank(), rendezvous.host())) {
             TrainerInputs inputs = new TrainerInputs(
                     config,
                     backend,
@@ -163,32 +151,8 @@ record RankTask(String runId, String configYaml, RunIdentity identity, double fl
     }
 
     /** To the driver where it watches; else rank 0 writes the files. */
-    private MetricsSink sink(FourfoldConfig config, int rank) {
-        return WatchExecutor.sink(runId, rank, host())
+    private MetricsSink sink(FourfoldConfig config, int rank, String host) {
+        return WatchExecutor.sink(runId, rank, host)
                 .orElseGet(() -> rank == 0 ? RunFiles.open(config.run(), storage(config)) : Sinks.none());
-    }
-
-    private Gang.Member member(String host, int partition, TcpEndpoint endpoint) {
-        byte[] secret = new byte[SECRET_BYTES];
-        new SecureRandom().nextBytes(secret);
-        InetSocketAddress address = endpoint.address();
-        return new Gang.Member(
-                host,
-                -1,
-                SparkEnv.get().executorId(),
-                JVM,
-                partition,
-                address.getHostString(),
-                address.getPort(),
-                HexFormat.of().formatHex(secret),
-                GangFacts.of(identity));
-    }
-
-    private static String host() {
-        try {
-            return InetAddress.getLocalHost().getHostName();
-        } catch (UnknownHostException e) {
-            return SparkEnv.get().blockManager().blockManagerId().host();
-        }
     }
 }

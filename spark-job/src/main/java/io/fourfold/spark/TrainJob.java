@@ -109,9 +109,12 @@ public final class TrainJob {
         } catch (Exception e) {
             // Spark throws its checked SparkException through Scala without declaring it.
             if (e instanceof SparkException || e instanceof RuntimeException) {
+                StageFailure.reasonOfRank(e).ifPresent(reason -> {
+                    throw new TrainingException(TrainingException.Code.TRAIN_RANK_FAILED, reason, e);
+                });
                 throw new TrainingException(
                         TrainingException.Code.TRAIN_LAUNCH,
-                        "the barrier stage of " + ranks + " ranks did not finish: " + firstLine(e)
+                        "the barrier stage of " + ranks + " ranks did not finish: " + StageFailure.firstLine(e)
                                 + ". Run the same command to continue from the last checkpoint.",
                         e);
             }
@@ -119,11 +122,6 @@ public final class TrainJob {
         } finally {
             spark.clearJobGroup();
         }
-    }
-
-    /** Spark puts the executor's stack trace into its message; it stays in the cause. */
-    private static String firstLine(Exception e) {
-        return String.valueOf(e.getMessage()).lines().findFirst().orElse(e.toString());
     }
 
     private static RunStorage openFolder(FourfoldConfig config, SparkContext spark) {

@@ -97,6 +97,9 @@ class DefaultsTest {
                           dir: runs/run
                           backend: auto
                           cpu_threads: 1
+                          timeouts:
+                            start_seconds: 120
+                            step_seconds: 1800
                           checkpoint:
                             every: 0
                             keep_last: 2

@@ -40,7 +40,17 @@ class GangTest {
     @Test
     void theOddRankIsNamed() {
         String other = new Gang.Member(
-                        "c", -1, "7", "jvm", 2, "c.net", 1, "s", Map.of("program version", "0.9", "Java version", "17"))
+                        "c",
+                        -1,
+                        "",
+                        "7",
+                        "jvm",
+                        2,
+                        "c.net",
+                        1,
+                        "s",
+                        Map.of("program version", "0.9", "Java version", "17"),
+                        "")
                 .toJson();
         assertThatThrownBy(() -> Gang.of(new String[] {other, member("a", -1, "0", 0), member("b", -1, "1", 1)}))
                 .isInstanceOf(TrainingException.class)
@@ -69,13 +79,15 @@ class GangTest {
         return new Gang.Member(
                         host,
                         device,
+                        device < 0 ? "" : "GPU-" + host + device,
                         executor,
                         "jvm-" + executor,
                         partition,
                         host + ".net",
                         4000 + partition,
                         "secret-" + partition,
-                        facts)
+                        facts,
+                        "")
                 .toJson();
     }
 }

@@ -17,7 +17,12 @@ record SyntheticSetup(int failAfter) implements RankSetup {
     private static final long serialVersionUID = 1;
 
     @Override
-    public Backend backend(FourfoldConfig config) {
+    public Accelerator accelerator(FourfoldConfig config, int device) {
+        return Accelerator.processor();
+    }
+
+    @Override
+    public Backend backend(FourfoldConfig config, int device) {
         return new CpuBackend(1);
     }
 

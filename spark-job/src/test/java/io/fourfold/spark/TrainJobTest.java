@@ -10,6 +10,7 @@ import io.fourfold.train.TrainResult;
 import io.fourfold.train.TrainingException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.concurrent.ExecutionException;
@@ -68,6 +69,26 @@ class TrainJobTest {
                 .hasMessageContaining("shard 7 is corrupt")
                 .hasMessageContaining("rank 0 stopped as a consequence")
                 .hasCauseInstanceOf(DataException.class);
+    }
+
+    @Test
+    void aHungRankIsTheCauseAndAllRanksLeaveWhatTheyDidLast() throws Exception {
+        FourfoldConfig config = config("hung", 2, Map.of("run.timeouts.step_seconds", "1"));
+        long start = System.nanoTime();
+        assertThatThrownBy(() -> TrainJob.run(config, spark, "tokenizer", new HangingSetup(60, false)))
+                .isInstanceOf(TrainingException.class)
+                .hasMessageStartingWith("TRAIN_RANK_FAILED: rank 1 on ")
+                .hasMessageContaining("in no operation for 1.")
+                .hasMessageContaining("run.timeouts.step_seconds");
+        assertThat(System.nanoTime() - start).isLessThan(20_000_000_000L);
+        try (var files = Files.walk(folder.resolve("hung/failures"))) {
+            List<Path> dumps = files.filter(Files::isRegularFile).sorted().toList();
+            assertThat(dumps)
+                    .extracting(file -> file.getFileName().toString())
+                    .containsExactly("rank-00000.txt", "rank-00001.txt");
+            assertThat(dumps.get(0)).content().contains("not finished", "now in #");
+            assertThat(dumps.get(1)).content().contains("waitForADiskThatIsGone", "now in no operation");
+        }
     }
 
     @Test

@@ -109,7 +109,8 @@ public final class InProcessWorld implements WatchableWorld {
     }
 
     @Override
-    public List<Integer> awaitDeparture(Duration patience) throws InterruptedException {
+    public List<Integer> leave(Duration patience) throws InterruptedException {
+        hub.leave(rank);
         return hub.awaitDeparture(rank, patience);
     }
 

@@ -157,9 +157,14 @@ final class TcpControl {
         }
     }
 
-    /** Says farewell, so that the others can tell leaving from dying. */
-    void leave() {
+    /** Lets the others tell leaving from dying. */
+    void sayFarewell() {
         send(out -> out.writeByte(LEAVE));
+    }
+
+    /** Says farewell and waits until the others can know. */
+    void leave() {
+        sayFarewell();
         writer.shutdown();
         boolean interrupted = Thread.interrupted();
         try {

@@ -163,7 +163,8 @@ public final class TcpWorld implements WatchableWorld {
     }
 
     @Override
-    public List<Integer> awaitDeparture(Duration patience) throws InterruptedException {
+    public List<Integer> leave(Duration patience) throws InterruptedException {
+        control.sayFarewell();
         return hub.awaitDeparture(patience);
     }
 

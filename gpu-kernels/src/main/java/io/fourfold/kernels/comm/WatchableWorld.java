@@ -26,9 +26,10 @@ public interface WatchableWorld extends CommunicationWorld {
     List<String> lastOperations();
 
     /**
-     * Waits until all other ranks have left the world, or their processes have ended.
+     * Leaves the world and waits until all others have left, too, or their processes have ended. Ends early when
+     * interrupted.
      *
      * @return world ranks that are still there after that time
      */
-    List<Integer> awaitDeparture(Duration patience) throws InterruptedException;
+    List<Integer> leave(Duration patience) throws InterruptedException;
 }
