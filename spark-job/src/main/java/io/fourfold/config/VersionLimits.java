@@ -19,8 +19,6 @@ public final class VersionLimits {
         ParallelConfig parallel = config.parallel();
         degree(problems, "tensor_parallel_size", parallel.tensorParallelSize(), "tensor parallelism");
         degree(problems, "context_parallel_size", parallel.contextParallelSize(), "context parallelism");
-        degree(problems, "pipeline_parallel_size", parallel.pipelineParallelSize(), "pipeline parallelism");
-        degree(problems, "virtual_stages", parallel.virtualStages(), "interleaved pipeline parallelism");
         if (config.run().backend() == RunConfig.BackendKind.CUDA) {
             problems.addAll(cudaProblems(config));
         }
@@ -61,7 +59,7 @@ public final class VersionLimits {
             problems.add(Problem.error(
                     "parallel." + key,
                     value,
-                    what + SUFFIX + " (data, expert and expert tensor parallelism are)",
+                    what + SUFFIX + " (data, expert, expert tensor and pipeline parallelism are)",
                     "set it to 1 for training; 'fourfold plan' works with any degrees"));
         }
     }

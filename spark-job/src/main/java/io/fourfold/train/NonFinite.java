@@ -36,8 +36,7 @@ final class NonFinite {
         String place = null;
         for (int i = 0; i < batches.size() && place == null; i++) {
             NonFiniteReport report = model.locate(batches.get(i), step).orElse(null);
-            place = agreement.firstFailure(
-                    report == null ? null : "rank " + agreement.rank() + ", micro-batch " + i + ": " + report);
+            place = earliest(report, i);
         }
         String known = agreement.firstFailure(hint == null ? null : "rank " + agreement.rank() + ": " + hint);
         String where = place != null
@@ -52,5 +51,40 @@ final class NonFinite {
                 + " (recipe.high_precision), then run the same command to continue.";
         sink.event(step.step(), EventKind.NON_FINITE, message);
         return new TrainingException(TrainingException.Code.TRAIN_NON_FINITE, message);
+    }
+
+    /** Where the bad value came from: what was computed first among all ranks' findings, or null. */
+    private @Nullable String earliest(@Nullable NonFiniteReport mine, int microBatch) {
+        List<String> found = agreement.gather(mine == null ? "" : encode(mine));
+        NonFiniteReport first = null;
+        int rank = 0;
+        for (int i = 0; i < found.size(); i++) {
+            NonFiniteReport report = found.get(i).isEmpty() ? null : decode(found.get(i));
+            if (report != null && (first == null || report.compareTo(first) < 0)) {
+                first = report;
+                rank = i;
+            }
+        }
+        return first == null ? null : "rank " + rank + ", micro-batch " + microBatch + ": " + first;
+    }
+
+    private static String encode(NonFiniteReport report) {
+        return String.join(
+                "\t",
+                report.stage(),
+                Integer.toString(report.layer()),
+                report.tensor(),
+                Long.toString(report.element()),
+                Float.toString(report.value()));
+    }
+
+    private static NonFiniteReport decode(String text) {
+        String[] fields = text.split("\t", -1);
+        return new NonFiniteReport(
+                fields[0],
+                Integer.parseInt(fields[1]),
+                fields[2],
+                Long.parseLong(fields[3]),
+                Float.parseFloat(fields[4]));
     }
 }

@@ -5,16 +5,18 @@ import io.fourfold.config.TrainConfig;
 import io.fourfold.model.Parameter;
 import io.fourfold.model.Piece;
 import io.fourfold.parallel.ParallelMapping;
-import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.Locale;
 import java.util.Map;
+import java.util.TreeMap;
 
 /** The table at the head of a run. */
 final class RunFacts {
     private RunFacts() {}
 
-    static Map<String, String> of(TrainerInputs inputs, TrainableModel model, ParallelMapping mapping) {
+    /** Collective. */
+    static Map<String, String> of(
+            TrainerInputs inputs, TrainableModel model, ParallelMapping mapping, WorldAgreement agreement) {
         FourfoldConfig config = inputs.config();
         TrainConfig train = config.train();
         long tokens = (long) train.steps() * train.globalBatchSize() * train.sequenceLength();
@@ -22,7 +24,7 @@ final class RunFacts {
         facts.put("run", config.run().name());
         facts.put("folder", inputs.run().location());
         facts.put("model", config.model().name());
-        facts.put("parameters", "%,d".formatted(parameters(model)));
+        facts.put("parameters", "%,d".formatted(parameters(model, agreement)));
         facts.put("recipe", config.recipe().kind().name().toLowerCase(Locale.ROOT));
         facts.put("backend", inputs.backend().description());
         facts.put("ranks", ranks(mapping));
@@ -54,9 +56,9 @@ final class RunFacts {
         }
     }
 
-    /** Elements of the distinct global tensors that this rank holds parts of. */
-    private static long parameters(TrainableModel model) {
-        Map<String, Long> sizes = new HashMap<>();
+    /** Elements of the distinct global tensors that some rank holds parts of. */
+    private static long parameters(TrainableModel model, WorldAgreement agreement) {
+        Map<String, Long> sizes = new TreeMap<>();
         for (Parameter parameter : model.parameters().parameters()) {
             for (Piece piece : parameter.pieces()) {
                 long elements = 1;
@@ -65,6 +67,12 @@ final class RunFacts {
                 }
                 sizes.put(piece.name(), elements);
             }
+        }
+        StringBuilder mine = new StringBuilder();
+        sizes.forEach((name, elements) ->
+                mine.append(name).append('\t').append(elements).append('\n'));
+        for (String rank : agreement.gather(mine.toString())) {
+            rank.lines().map(line -> line.split("\t", -1)).forEach(f -> sizes.put(f[0], Long.parseLong(f[1])));
         }
         return sizes.values().stream().mapToLong(Long::longValue).sum();
     }

@@ -79,7 +79,7 @@ final class TrainingLoop {
     TrainResult run(Progress start, List<Notice> notices) {
         long begun = System.nanoTime();
         int total = config.train().steps();
-        inputs.sink().start(RunFacts.of(inputs, model, groups.mapping()), start.step() + 1, total);
+        inputs.sink().start(RunFacts.of(inputs, model, groups.mapping(), agreement), start.step() + 1, total);
         notices.forEach(notice -> inputs.sink().event(notice.step(), notice.kind(), notice.message()));
         progress = start;
         try {
