@@ -1,5 +1,6 @@
 package io.fourfold.cli;
 
+import io.fourfold.checkpoint.CheckpointContents;
 import io.fourfold.checkpoint.CheckpointException;
 import io.fourfold.checkpoint.CheckpointStore;
 import io.fourfold.checkpoint.CheckpointSummary;
@@ -102,17 +103,19 @@ final class InspectCommand implements Callable<Integer> {
     private int oneCheckpoint(Path checkpoints) {
         Path run = checkpoints.getParent();
         String name = String.valueOf(path.toAbsolutePath().normalize().getFileName());
-        if (run == null || !name.startsWith("step-")) {
+        if (run == null || !name.matches("step-\\d+")) {
             throw new UsageException(path + " is no checkpoint folder");
         }
-        List<CheckpointSummary> summaries = new CheckpointStore(new LocalRunStorage(run)).summaries(verify);
-        List<CheckpointSummary> mine =
-                summaries.stream().filter(s -> s.path().endsWith(name)).toList();
-        if (mine.isEmpty()) {
-            throw new CheckpointException(
-                    path + " is not complete: it has no COMMIT. Use another checkpoint of " + run);
+        int step = Integer.parseInt(name.substring("step-".length()));
+        CheckpointContents contents = new CheckpointStore(new LocalRunStorage(run)).contents(step, verify);
+        if (common.json) {
+            common.printJson(contents);
+        } else {
+            CheckpointText.lines(contents).forEach(line -> common.say("%s", line));
         }
-        return checkpoints(mine);
+        boolean damaged =
+                contents.files().stream().anyMatch(file -> !file.problem().isEmpty());
+        return (damaged ? ExitCode.CHECKPOINT : ExitCode.OK).number();
     }
 
     private int huggingFace() {

@@ -33,10 +33,17 @@ public final class Preflight {
     public static void check(FourfoldConfig config, int ranksInProcess, long availableBytes) {
         check(config);
         Plan plan = Plan.of(config);
-        long needed = plan.memory().total() * ranksInProcess;
+        long needed = (plan.memory().total() + checkpointCopy(config, plan)) * ranksInProcess;
         if (needed > availableBytes) {
             throw new ConfigException(List.of(tooLarge(plan, ranksInProcess, needed, availableBytes)));
         }
+    }
+
+    /** Host memory that an asynchronous save copies to: weights and both moments of the rank's shard. */
+    private static long checkpointCopy(FourfoldConfig config, Plan plan) {
+        boolean copies =
+                config.run().checkpoint().async() && config.run().checkpoint().every() > 0;
+        return copies ? plan.memory().optimizer() / 2 * 3 : 0;
     }
 
     static Problem tooLarge(Plan plan, int ranks, long needed, long available) {
@@ -46,8 +53,9 @@ public final class Preflight {
                 "model " + plan.model() + " needs about " + Quantities.bytes(needed) + " for " + ranks
                         + (ranks == 1 ? " rank" : " ranks") + " in one process, and there are "
                         + Quantities.bytes(available),
-                "choose a smaller model, micro_batch_size or sequence_length, spread the ranks over more processes, or"
-                        + " raise the JVM's heap (-Xmx, FOURFOLD_HEAP, spark.driver.memory)");
+                "choose a smaller model, micro_batch_size or sequence_length, spread the ranks over more processes, set"
+                        + " run.checkpoint.async to false (it holds a copy of weights and moments), or raise the JVM's"
+                        + " heap (-Xmx, FOURFOLD_HEAP, spark.driver.memory)");
     }
 
     static List<Problem> obstacles(FourfoldConfig config, RankShare share) {

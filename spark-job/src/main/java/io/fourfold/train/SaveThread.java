@@ -29,12 +29,18 @@ final class SaveThread implements AutoCloseable {
     }
 
     <T> FutureTask<T> run(Callable<T> work) {
-        FutureTask<T> task = new FutureTask<>(work);
         if (executor == null) {
-            task.run();
-        } else {
-            executor.execute(task);
+            return here(work);
         }
+        FutureTask<T> task = new FutureTask<>(work);
+        executor.execute(task);
+        return task;
+    }
+
+    /** Does the work at once, in the calling thread. */
+    static <T> FutureTask<T> here(Callable<T> work) {
+        FutureTask<T> task = new FutureTask<>(work);
+        task.run();
         return task;
     }
 

@@ -38,6 +38,7 @@ final class Saver implements AutoCloseable {
             CheckpointManifest.Identity identity,
             FutureTask<Boolean> writing,
             long start,
+            boolean behind,
             double copySeconds) {}
 
     /** What rank 0 does when all ranks have written. */
@@ -142,7 +143,7 @@ final class Saver implements AutoCloseable {
                                 + " or give the run folder faster storage.");
             }
         }
-        start(progress);
+        start(progress, async);
         if (!async) {
             settle();
         }
@@ -169,25 +170,31 @@ final class Saver implements AutoCloseable {
     void finish(Progress progress) {
         settle();
         if (newest == null || newestStep != progress.step()) {
-            start(progress);
+            start(progress, false);
             settle();
         }
     }
 
-    private void start(Progress progress) {
+    private void start(Progress progress, boolean behind) {
         long start = System.nanoTime();
         List<TensorSection> sections = state.sections();
-        SectionReader reader = async ? snapshot : SectionReader.of(inputs.backend());
-        if (async) {
-            snapshot.capture(inputs.backend(), sections);
-        }
-        double copied = (System.nanoTime() - start) * NANOS;
         CheckpointSave save = store.begin(SaveName.of(progress.step(), attempt, saves++));
-        FutureTask<Boolean> writing = thread.run(() -> {
-            save.writeRank(agreement.rank(), sections, reader);
-            return true;
-        });
-        flight = new Flight(save, identity.at(progress), writing, start, copied);
+        FutureTask<Boolean> writing;
+        double stopped = 0;
+        if (behind) {
+            snapshot.capture(inputs.backend(), sections);
+            stopped = (System.nanoTime() - start) * NANOS;
+            writing = thread.run(() -> write(save, sections, snapshot));
+        } else {
+            // Training waits anyway, so no copy is needed; only this thread may use the backend.
+            writing = SaveThread.here(() -> write(save, sections, SectionReader.of(inputs.backend())));
+        }
+        flight = new Flight(save, identity.at(progress), writing, start, behind, stopped);
+    }
+
+    private boolean write(CheckpointSave save, List<TensorSection> sections, SectionReader reader) throws IOException {
+        save.writeRank(agreement.rank(), sections, reader);
+        return true;
     }
 
     private void awaitFlight() {
@@ -288,7 +295,7 @@ final class Saver implements AutoCloseable {
         int step = done.save().step();
         if (outcome.location() != null) {
             double seconds = (System.nanoTime() - done.start()) * NANOS;
-            String copy = async ? ", training waited %.3f s".formatted(done.copySeconds()) : "";
+            String copy = done.behind() ? ", training waited %.3f s".formatted(done.copySeconds()) : "";
             event(step, EventKind.CHECKPOINT, "saved " + outcome.location() + " in %.1f s".formatted(seconds) + copy);
             if (outcome.problem() != null) {
                 event(step, EventKind.WARNING, "old checkpoints could not be removed: " + outcome.problem());

@@ -169,6 +169,46 @@ class CheckpointStoreTest {
         assertThat(Objects.requireNonNull(summary.identity()).samples()).isEqualTo(90);
     }
 
+    @Test
+    void aColumnSliceTakesFewRequests() {
+        int rows = 300;
+        int columns = 64;
+        ObjectStore objects = new ObjectStore();
+        CheckpointStore remote = new CheckpointStore(objects);
+        remote.save(
+                identity(1),
+                List.of(new TensorSection(
+                        Quantity.WEIGHT,
+                        ShardLayout.whole("w", new long[] {rows, columns}),
+                        tensor(0, rows * columns))),
+                backend,
+                Agreement.alone(),
+                Retention.last(1));
+        try (Checkpoint checkpoint = remote.open(1)) {
+            int before = objects.reads();
+            float[] slice = checkpoint.read("w", new long[] {0, 8}, new long[] {rows, 4});
+            assertThat(objects.reads() - before).isEqualTo(1);
+            assertThat(slice).hasSize(rows * 4);
+            assertThat(slice[4 * 17 + 3]).isEqualTo(17 * columns + 8 + 3);
+        }
+    }
+
+    @Test
+    void partsWithAHoleAreNotCommitted() {
+        PieceRange part = new PieceRange("w", new long[] {0, 0}, new long[] {ROWS, COLUMNS}, 0, ROWS * COLUMNS - 1);
+        ShardLayout holed =
+                new ShardLayout(Map.of("w", new long[] {ROWS, COLUMNS}), List.of(new ShardLayout.Run(part, 0)));
+        SaveOutcome outcome = store.save(
+                identity(1),
+                List.of(new TensorSection(Quantity.WEIGHT, holed, tensor(0, ROWS * COLUMNS))),
+                backend,
+                Agreement.alone(),
+                Retention.last(1));
+        assertThat(outcome.saved()).isFalse();
+        assertThat(outcome.problem()).contains("every element of w");
+        assertThat(store.steps()).isEmpty();
+    }
+
     private static Path file(Path folder, String start, String end) throws IOException {
         try (Stream<Path> files = Files.list(folder)) {
             return files.filter(f -> f.getFileName().toString().startsWith(start))

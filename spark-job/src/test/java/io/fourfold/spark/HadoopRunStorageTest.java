@@ -3,12 +3,28 @@ package io.fourfold.spark;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import io.fourfold.checkpoint.Agreement;
+import io.fourfold.checkpoint.Checkpoint;
+import io.fourfold.checkpoint.CheckpointManifest;
+import io.fourfold.checkpoint.CheckpointStore;
 import io.fourfold.checkpoint.LocalRunStorage;
+import io.fourfold.checkpoint.Quantity;
+import io.fourfold.checkpoint.Retention;
 import io.fourfold.checkpoint.RunStorage;
+import io.fourfold.checkpoint.SaveOutcome;
+import io.fourfold.checkpoint.ShardLayout;
 import io.fourfold.checkpoint.StorageInput;
+import io.fourfold.checkpoint.TensorSection;
+import io.fourfold.kernels.cpu.CpuBackend;
+import io.fourfold.kernels.cpu.CpuTensor;
+import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Shape;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.util.List;
+import java.util.Map;
 import org.apache.hadoop.conf.Configuration;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -47,6 +63,38 @@ class HadoopRunStorageTest {
         storage.delete("z");
         assertThat(storage.exists("z")).isFalse();
         assertThatThrownBy(() -> storage.open("none")).isInstanceOf(IOException.class);
+    }
+
+    /** The checksummed local file system and the raw one beneath it. */
+    @ParameterizedTest
+    @ValueSource(strings = {"org.apache.hadoop.fs.LocalFileSystem", "org.apache.hadoop.fs.RawLocalFileSystem"})
+    void holdsCheckpoints(String fileSystem) throws IOException {
+        Configuration hadoop = new Configuration();
+        hadoop.set("fs.file.impl", fileSystem);
+        hadoop.setBoolean("fs.file.impl.disable.cache", true);
+        RunStorage storage = new HadoopRunStorage(folder.toUri().toString(), hadoop);
+        CheckpointStore store = new CheckpointStore(storage);
+        try (CpuBackend backend = new CpuBackend(1)) {
+            for (int step : new int[] {1, 2, 3, 3}) {
+                float[] values = {step, 2, 3};
+                TensorSection section = new TensorSection(
+                        Quantity.WEIGHT,
+                        ShardLayout.whole("w", new long[] {3}),
+                        CpuTensor.ofFloats(DType.FP32, values, Shape.of(3)));
+                SaveOutcome outcome =
+                        store.save(identity(step), List.of(section), backend, Agreement.alone(), Retention.last(2));
+                assertThat(outcome.problem()).isNull();
+            }
+        }
+        assertThat(store.steps()).containsExactly(2, 3);
+        try (Checkpoint checkpoint = store.openNewest()) {
+            assertThat(checkpoint.readWhole("w")).containsExactly(3, 2, 3);
+        }
+    }
+
+    private static CheckpointManifest.Identity identity(int step) {
+        return new CheckpointManifest.Identity(
+                step, 1, 1, 1, "", "", "", Map.of(), JsonNodeFactory.instance.objectNode(), "test", "now");
     }
 
     @Test

@@ -6,7 +6,7 @@ import java.util.Arrays;
 import java.util.SplittableRandom;
 
 /** Counting sequences with random start and stride: learnable, and a pure function of the sample number. */
-public final class SyntheticReader implements BatchReader {
+public class SyntheticReader implements BatchReader {
     private final int sequenceLength;
     private final int vocabulary;
     private final long seed;
