@@ -16,7 +16,16 @@ public record RunConfig(
         @Setting(doc = "How long ranks wait for each other.", value = "{}")
         TimeoutConfig timeouts,
 
+        @Setting(
+                doc = "Dense BF16 peak of one device in TFLOP/s, the denominator of MFU; 0 = known for the device or none.",
+                value = "0",
+                min = 0)
+        double peakTflops,
+
         @Setting(doc = "Checkpoints.", value = "{}") CheckpointConfig checkpoint,
+
+        @Setting(doc = "Report to an MLflow tracking server as well.", value = "{}")
+        MlflowConfig mlflow,
 
         @Setting(doc = "Print a step line every n steps.", value = "10", min = 1)
         int logEvery,
@@ -51,4 +60,12 @@ public record RunConfig(
 
             @Setting(doc = "Continue from the newest complete checkpoint of the run folder.", value = "true")
             boolean resume) {}
+
+    /** An MLflow tracking server. */
+    public record MlflowConfig(
+            @Setting(doc = "Address of the server, http or https; empty = none.", value = "''")
+            String uri,
+
+            @Setting(doc = "Experiment; made when there is none of this name.", value = "fourfold")
+            String experiment) {}
 }

@@ -41,7 +41,12 @@ public final class Sinks {
 
     /** As above with what the run's configuration asks for. */
     public static MetricsSink open(Path runFolder, RunConfig run) {
-        return open(runFolder, run.logEvery(), run.tensorboard(), System.out);
+        MetricsSink files = open(runFolder, run.logEvery(), run.tensorboard(), System.out);
+        if (run.mlflow().uri().isEmpty()) {
+            return files;
+        }
+        MetricsSink mlflow = new MlflowSink(new MlflowClient(run.mlflow().uri()), run.mlflow(), run.name(), runFolder);
+        return new CompositeSink(List.of(files, new SafeSink(mlflow, run.mlflow().uri(), LOG::warn)));
     }
 
     /** A sink that drops everything, for the ranks other than 0. */

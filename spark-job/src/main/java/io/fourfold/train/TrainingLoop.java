@@ -38,6 +38,8 @@ final class TrainingLoop {
     private final StopRequest stop;
     private final @Nullable Evaluator validation;
     private final boolean reportsSamples;
+    /** FLOP/s of all devices together, NaN when unknown. */
+    private final double peakFlops;
 
     private Progress progress = Progress.START;
     private double lastLoss = Double.NaN;
@@ -70,6 +72,8 @@ final class TrainingLoop {
                         config.train().microBatchSize(),
                         inputs.backend(),
                         groups.get(Axis.DP));
+        peakFlops = groups.mapping().worldSize()
+                * DevicePeak.flops(config.run(), inputs.backend().description());
         reportsSamples = groups.mapping().coordinate(Axis.TP, groups.rank()) == 0;
     }
 
@@ -221,7 +225,7 @@ final class TrainingLoop {
                 clock.total(),
                 tokensPerSecond,
                 tokensPerSecond * inputs.flopsPerToken(),
-                Double.NaN,
+                tokensPerSecond * inputs.flopsPerToken() / peakFlops,
                 clock.seconds(),
                 load,
                 totals.dropRate(),

@@ -100,12 +100,16 @@ class DefaultsTest {
                           timeouts:
                             start_seconds: 120
                             step_seconds: 1800
+                          peak_tflops: 0.0
                           checkpoint:
                             every: 0
                             keep_last: 2
                             keep_every: 0
                             async: true
                             resume: true
+                          mlflow:
+                            uri: ""
+                            experiment: fourfold
                           log_every: 10
                           tensorboard: true
                         """);

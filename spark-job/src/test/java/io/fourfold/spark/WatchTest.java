@@ -77,7 +77,7 @@ class WatchTest {
                         "finished, 6 steps",
                         "id=\"loss\"",
                         "id=\"experts\"",
-                        "Layers by experts",
+                        "Layers by experts", "<h3>MFU</h3>",
                         "all 6 steps are done")
                 .doesNotContain("NaN,");
         assertThat(get("/fourfold-live/script.js")).contains("fourfoldCharts");
@@ -128,6 +128,7 @@ class WatchTest {
         settings.put("train.steps", Integer.toString(steps));
         settings.put("run.dir", folder.resolve(name).toString());
         settings.put("run.backend", "cpu");
+        settings.put("run.peak_tflops", "0.001");
         FourfoldConfig config = TinyRun.tinyConfig(settings);
         return TrainJob.run(config, spark, "tokenizer", new SyntheticSetup(failAfter));
     }
