@@ -4,6 +4,7 @@ import io.fourfold.kernels.cpu.CpuTensor;
 import java.nio.channels.SocketChannel;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.concurrent.ConcurrentHashMap;
 
 /**
@@ -55,7 +56,7 @@ final class TcpMessages {
                     () -> false,
                     open -> List.of(group.worldRank(peer)));
         });
-        return inboxes.get(peer).messages().remove();
+        return Objects.requireNonNull(inboxes.get(peer)).messages().remove();
     }
 
     private TcpLink inbox(String what, int member) {
