@@ -17,7 +17,8 @@ public record RunConfig(
         TimeoutConfig timeouts,
 
         @Setting(
-                doc = "Dense BF16 peak of one device in TFLOP/s, the denominator of MFU; 0 = known for the device or none.",
+                doc =
+                        "Dense BF16 peak of one device in TFLOP/s, the denominator of MFU; 0 = known for the device or none.",
                 value = "0",
                 min = 0)
         double peakTflops,

@@ -16,9 +16,6 @@ public final class VersionLimits {
     /** Empty when this version can train the configuration. */
     public static List<Problem> problems(FourfoldConfig config) {
         List<Problem> problems = new ArrayList<>();
-        ParallelConfig parallel = config.parallel();
-        degree(problems, "tensor_parallel_size", parallel.tensorParallelSize(), "tensor parallelism");
-        degree(problems, "context_parallel_size", parallel.contextParallelSize(), "context parallelism");
         if (config.run().backend() == RunConfig.BackendKind.CUDA) {
             problems.addAll(cudaProblems(config));
         }
@@ -36,6 +33,9 @@ public final class VersionLimits {
                     "training on several GPUs" + SUFFIX,
                     "set it to 1 for one GPU, or run.backend to cpu"));
         }
+        ParallelConfig parallel = config.parallel();
+        cpuOnly(problems, "tensor_parallel_size", parallel.tensorParallelSize(), "tensor parallelism");
+        cpuOnly(problems, "context_parallel_size", parallel.contextParallelSize(), "context parallelism");
         RecipeConfig.Kind recipe = config.recipe().kind();
         if (recipe == RecipeConfig.Kind.FP8 || recipe == RecipeConfig.Kind.MXFP4) {
             problems.add(Problem.error(
@@ -54,13 +54,10 @@ public final class VersionLimits {
         return problems;
     }
 
-    private static void degree(List<Problem> problems, String key, int value, String what) {
+    private static void cpuOnly(List<Problem> problems, String key, int value, String what) {
         if (value > 1) {
             problems.add(Problem.error(
-                    "parallel." + key,
-                    value,
-                    what + SUFFIX + " (data, expert, expert tensor and pipeline parallelism are)",
-                    "set it to 1 for training; 'fourfold plan' works with any degrees"));
+                    "parallel." + key, value, what + " on GPUs" + SUFFIX, "set it to 1, or run.backend to cpu"));
         }
     }
 }

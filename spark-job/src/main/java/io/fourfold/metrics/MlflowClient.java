@@ -53,10 +53,10 @@ final class MlflowClient {
 
     /** The id of an experiment, which is made when there is none. */
     String experiment(String name) {
-        HttpResponse<String> found = send(request("experiments/get-by-name?experiment_name="
-                        + URLEncoder.encode(name, StandardCharsets.UTF_8))
-                .GET()
-                .build());
+        HttpResponse<String> found = send(
+                request("experiments/get-by-name?experiment_name=" + URLEncoder.encode(name, StandardCharsets.UTF_8))
+                        .GET()
+                        .build());
         if (found.statusCode() == NOT_FOUND) {
             return post("experiments/create", MAPPER.createObjectNode().put("name", name))
                     .path("experiment_id")

@@ -130,7 +130,9 @@ public final class MlflowSink implements MetricsSink {
                 return;
             } catch (RuntimeException e) {
                 if (warned.compareAndSet(false, true)) {
-                    LOG.warn("MLflow: {}. Training goes on; sending is tried again without further warnings", e.toString());
+                    LOG.warn(
+                            "MLflow: {}. Training goes on; sending is tried again without further warnings",
+                            e.toString());
                 }
             }
         }
@@ -171,7 +173,9 @@ public final class MlflowSink implements MetricsSink {
                 if (kept.path("uri").asText().equals(config.uri())
                         && kept.path("experiment").asText().equals(config.experiment())) {
                     String id = kept.path("run_id").asText();
-                    client.post("runs/update", MlflowClient.object().put("run_id", id).put("status", "RUNNING"));
+                    client.post(
+                            "runs/update",
+                            MlflowClient.object().put("run_id", id).put("status", "RUNNING"));
                     return id;
                 }
             }
@@ -209,11 +213,16 @@ public final class MlflowSink implements MetricsSink {
                         .put(
                                 "value",
                                 fact.getValue()
-                                        .substring(0, Math.min(LONGEST_PARAMETER, fact.getValue().length()))));
+                                        .substring(
+                                                0,
+                                                Math.min(
+                                                        LONGEST_PARAMETER,
+                                                        fact.getValue().length()))));
         try {
             client.post("runs/log-batch", body);
         } catch (IllegalStateException e) {
-            // A parameter of an MLflow run cannot change; a run that goes on with another number of ranks has one that did.
+            // A parameter of an MLflow run cannot change; a run that goes on with another number of ranks has one that
+            // did.
             LOG.info("MLflow keeps the parameters it has: {}", e.getMessage());
         }
     }

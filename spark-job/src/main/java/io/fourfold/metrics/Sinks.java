@@ -46,7 +46,8 @@ public final class Sinks {
             return files;
         }
         MetricsSink mlflow = new MlflowSink(new MlflowClient(run.mlflow().uri()), run.mlflow(), run.name(), runFolder);
-        return new CompositeSink(List.of(files, new SafeSink(mlflow, run.mlflow().uri(), LOG::warn)));
+        return new CompositeSink(
+                List.of(files, new SafeSink(mlflow, run.mlflow().uri(), LOG::warn)));
     }
 
     /** A sink that drops everything, for the ranks other than 0. */

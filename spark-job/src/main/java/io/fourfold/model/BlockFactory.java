@@ -2,12 +2,14 @@ package io.fourfold.model;
 
 import static io.fourfold.model.ParameterDeclarations.local;
 
+import io.fourfold.config.AttentionConfig;
 import io.fourfold.config.FfnConfig;
 import io.fourfold.config.ModelConfig;
 import io.fourfold.config.MoeConfig;
 import io.fourfold.config.SharedExpertConfig;
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.comm.Communicator;
+import io.fourfold.kernels.op.Activation;
 import io.fourfold.moe.Router;
 import io.fourfold.moe.TokenDispatcher;
 import io.fourfold.parallel.Stage;
@@ -22,6 +24,7 @@ import org.jspecify.annotations.Nullable;
 /**
  * Builds the chunks of a model over declared parameters.
  *
+ * @param ranks tensor and context parallelism
  * @param expertTensorGroup ranks that hold parts of the same experts (ETP)
  * @param dispatcher null for a model without experts
  * @param routers one for each MoE block of this rank, in order
@@ -32,6 +35,7 @@ record BlockFactory(
         Backend backend,
         ParameterStore store,
         ParameterDeclarations declarations,
+        SequenceParallel ranks,
         Communicator expertTensorGroup,
         @Nullable TokenDispatcher dispatcher,
         List<Router> routers) {
@@ -47,11 +51,12 @@ record BlockFactory(
                 ? new OutputHead(
                         backend,
                         norm(ParameterDeclarations.FINAL_NORM),
-                        store.get(ParameterDeclarations.headWeight(model, stage)))
+                        store.get(ParameterDeclarations.headWeight(model, stage)),
+                        ranks)
                 : null;
         return new ModelChunk(
                 model.hiddenSize(),
-                stage.first() ? new Embedding(store.get(ParameterDeclarations.EMBEDDING)) : null,
+                stage.first() ? new Embedding(store.get(ParameterDeclarations.EMBEDDING), ranks) : null,
                 blocks(stage.firstLayer(), stage.endLayer(), moeLayers),
                 head);
     }
@@ -87,12 +92,39 @@ record BlockFactory(
                         (float) model.normEpsilon())
                 : null;
         Parameter bias = model.attention().qkvBias() ? store.get(local(layer, "attention.qkv_bias")) : null;
+        AttentionConfig whole = model.attention();
         return new SelfAttention(
-                backend,
-                model.attention(),
-                linear(layer, LinearKind.QKV, "attention.qkv", bias),
-                linear(layer, LinearKind.ATTENTION_OUTPUT, "attention.o", null),
+                new CoreAttention(backend, ownHeads(whole), ranks),
+                linear(
+                        layer,
+                        LinearKind.QKV,
+                        "attention.qkv",
+                        bias,
+                        byOutput(whole.queryWidth(), whole.kvWidth(), whole.kvWidth())),
+                linear(layer, LinearKind.ATTENTION_OUTPUT, "attention.o", null, LinearSplit.byInput(ranks)),
                 headNorm);
+    }
+
+    private AttentionConfig ownHeads(AttentionConfig whole) {
+        int parts = ranks.tensor().size();
+        return new AttentionConfig(
+                whole.heads() / parts,
+                whole.kvHeads() / parts,
+                whole.headDim(),
+                whole.qkvBias(),
+                whole.qkNorm(),
+                whole.ropeTheta());
+    }
+
+    private LinearSplit byOutput(int... segments) {
+        return LinearSplit.byOutput(ranks, backend, store.constants(), segments);
+    }
+
+    /** Of a fused gate and up projection, or up alone. */
+    private LinearSplit upSplit(Activation activation, int inner) {
+        int[] segments = new int[activation.inputFactor()];
+        Arrays.fill(segments, inner);
+        return byOutput(segments);
     }
 
     private DenseFfn denseFfn(int layer) {
@@ -100,9 +132,9 @@ record BlockFactory(
         return new DenseFfn(
                 "ffn",
                 ffn.activation(),
-                ffn.intermediateSize(),
-                linear(layer, LinearKind.FFN_UP, "ffn.up", null),
-                linear(layer, LinearKind.FFN_DOWN, "ffn.down", null));
+                ffn.intermediateSize() / ranks.tensor().size(),
+                linear(layer, LinearKind.FFN_UP, "ffn.up", null, upSplit(ffn.activation(), ffn.intermediateSize())),
+                linear(layer, LinearKind.FFN_DOWN, "ffn.down", null, LinearSplit.byInput(ranks)));
     }
 
     MoeFfn experts(int layer, MoeConfig moe, int moeIndex) {
@@ -111,9 +143,14 @@ record BlockFactory(
                         backend,
                         LinearFormats.exact(local(layer, "router")),
                         store.get(local(layer, "moe.router")),
-                        null),
+                        null,
+                        LinearSplit.whole(ranks)),
                 grouped(layer, LinearKind.EXPERT_UP, "moe.experts.up", expertUpSplit(moe)),
-                grouped(layer, LinearKind.EXPERT_DOWN, "moe.experts.down", WeightSplit.byInput(expertTensorGroup)),
+                grouped(
+                        layer,
+                        LinearKind.EXPERT_DOWN,
+                        "moe.experts.down",
+                        WeightSplit.byInput(WeightSplit.Groups.of(expertTensorGroup))),
                 moe.sharedExpert() == null ? null : sharedExpert(layer, moe, moe.sharedExpert()));
         return new MoeFfn(
                 backend,
@@ -130,27 +167,34 @@ record BlockFactory(
         DenseFfn ffn = new DenseFfn(
                 "shared",
                 moe.activation(),
-                shared.intermediateSize(),
-                linear(layer, LinearKind.SHARED_UP, "moe.shared.up", null),
-                linear(layer, LinearKind.SHARED_DOWN, "moe.shared.down", null));
+                shared.intermediateSize() / ranks.tensor().size(),
+                linear(
+                        layer,
+                        LinearKind.SHARED_UP,
+                        "moe.shared.up",
+                        null,
+                        upSplit(moe.activation(), shared.intermediateSize())),
+                linear(layer, LinearKind.SHARED_DOWN, "moe.shared.down", null, LinearSplit.byInput(ranks)));
         Linear gate = shared.gated()
                 ? new Linear(
                         backend,
                         LinearFormats.exact(local(layer, "shared_gate")),
                         store.get(local(layer, "moe.shared_gate")),
-                        null)
+                        null,
+                        LinearSplit.whole(ranks))
                 : null;
         return new SharedExpert(backend, ffn, gate);
     }
 
-    private Linear linear(int layer, LinearKind kind, String parameter, @Nullable Parameter bias) {
-        return new Linear(backend, LinearFormats.of(recipe, layer, kind), store.get(local(layer, parameter)), bias);
+    private Linear linear(int layer, LinearKind kind, String parameter, @Nullable Parameter bias, LinearSplit split) {
+        return new Linear(
+                backend, LinearFormats.of(recipe, layer, kind), store.get(local(layer, parameter)), bias, split);
     }
 
     private WeightSplit expertUpSplit(MoeConfig moe) {
         int[] segments = new int[moe.activation().inputFactor()];
         Arrays.fill(segments, moe.intermediateSize());
-        return WeightSplit.byOutput(expertTensorGroup, backend, store.constants(), segments);
+        return WeightSplit.byOutput(WeightSplit.Groups.of(expertTensorGroup), backend, store.constants(), segments);
     }
 
     private GroupedLinear grouped(int layer, LinearKind kind, String parameter, WeightSplit split) {

@@ -21,6 +21,7 @@ final class DenseFfn implements Sublayer {
     private final Linear down;
 
     /**
+     * @param innerWidth F, this rank's part
      * @param up [inputFactor * F, H]
      * @param down [H, F]
      */
@@ -51,9 +52,11 @@ final class DenseFfn implements Sublayer {
     @Override
     public @Nullable Backward forward(Pass pass, Tensor x, Tensor y, TensorScope work) {
         TensorScope innerScope = pass.training() ? pass.kept() : work;
-        Tensor inner = innerScope.allocate(pass.type(), pass.tokens(), activation.inputFactor() * innerWidth);
+        Tensor inner =
+                innerScope.allocate(pass.type(), pass.batch().contextTokens(), activation.inputFactor() * innerWidth);
         GemmOperand xByColumns = up.forward(pass, x, inner, work);
-        Tensor activated = down.inputScope(pass, work).allocate(pass.type(), pass.tokens(), innerWidth);
+        Tensor activated =
+                down.inputScope(pass, work).allocate(pass.type(), pass.batch().contextTokens(), innerWidth);
         pass.backend().moe().activation(activation, inner, null, activated);
         GemmOperand activatedByColumns = down.forward(pass, activated, y, work);
         if (!pass.training()) {
@@ -64,7 +67,7 @@ final class DenseFfn implements Sublayer {
     }
 
     private void backward(Pass pass, Saved saved, Tensor dy, Tensor dx, TensorScope work) {
-        Tensor dactivated = work.allocate(pass.type(), pass.tokens(), innerWidth);
+        Tensor dactivated = work.allocate(pass.type(), pass.batch().contextTokens(), innerWidth);
         down.backward(pass, saved.activated(), dy, dactivated, false, work);
         Tensor dinner = work.allocate(pass.type(), saved.inner().shape());
         pass.backend().moe().activationBackward(activation, dactivated, saved.inner(), null, dinner, null);

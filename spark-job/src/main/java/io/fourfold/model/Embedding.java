@@ -1,21 +1,48 @@
 package io.fourfold.model;
 
 import io.fourfold.kernels.tensor.Tensor;
+import io.fourfold.kernels.tensor.TensorScope;
+import io.fourfold.model.DeviceBatch.Embedded;
+import java.util.Objects;
 
 /**
- * Token embedding, the start of the residual stream.
+ * Token embedding, the start of the residual stream. Over tensor parallel ranks the vocabulary is split: each rank gives
+ * the rows it has, zeros for the others, and the ranks sum them.
  *
- * @param weight [V, H]
+ * @param weight [V, H], this rank's part of the vocabulary
  */
-record Embedding(Parameter weight) {
-    /** Writes x [T, H], the rows of the batch's tokens. */
+record Embedding(Parameter weight, SequenceParallel ranks) {
+    /** Writes x [T, H], the rows of this rank's tokens. */
     void forward(Pass pass, Tensor x) {
-        pass.backend().elementwise().embedding(pass.batch().tokens(), weight.weight(), x);
+        Embedded embedded = pass.batch().embedded();
+        if (ranks.splitsLayers()) {
+            try (TensorScope work = pass.work()) {
+                int own = Math.toIntExact(embedded.tokens().elements());
+                Tensor rows = work.allocate(x.dtype(), own, x.dim(1));
+                pass.backend().elementwise().embedding(embedded.tokens(), weight.weight(), rows);
+                Tensor partial = work.allocate(x.dtype(), pass.batch().contextTokens(), x.dim(1));
+                pass.backend().moe().gatherRows(rows, Objects.requireNonNull(embedded.ownOfRow()), 1, partial);
+                ranks.scatterSum(partial, x);
+            }
+        } else {
+            pass.backend().elementwise().embedding(embedded.tokens(), weight.weight(), x);
+        }
         pass.inspect("forward", -1, "embedding output", x);
     }
 
     /** Adds to the weight gradient. */
     void backward(Pass pass, Tensor dx) {
-        pass.backend().elementwise().embeddingBackward(pass.batch().tokens(), dx, weight.grad());
+        Embedded embedded = pass.batch().embedded();
+        if (!ranks.splitsLayers()) {
+            pass.backend().elementwise().embeddingBackward(embedded.tokens(), dx, weight.grad());
+            return;
+        }
+        try (TensorScope work = pass.work()) {
+            Tensor all = ranks.gather(dx, work);
+            Tensor own =
+                    work.allocate(dx.dtype(), Math.toIntExact(embedded.tokens().elements()), dx.dim(1));
+            pass.backend().moe().gatherRows(all, Objects.requireNonNull(embedded.rows()), 1, own);
+            pass.backend().elementwise().embeddingBackward(embedded.tokens(), own, weight.grad());
+        }
     }
 }

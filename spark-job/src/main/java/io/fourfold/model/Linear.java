@@ -3,6 +3,7 @@ package io.fourfold.model;
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.op.GemmOperand;
 import io.fourfold.kernels.op.OperandSpec;
+import io.fourfold.kernels.op.QuantProbe;
 import io.fourfold.kernels.op.QuantizeOps;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
@@ -22,19 +23,21 @@ final class Linear {
     private final LinearFormats formats;
     private final Parameter weight;
     private final @Nullable Parameter bias;
+    private final LinearSplit split;
     private @Nullable LinearPrecision precision;
     private @Nullable GemmOperand fpropW;
     private @Nullable GemmOperand dgradW;
 
     /**
-     * @param weight [N, K]
+     * @param weight [N, K], this rank's part
      * @param bias [N] or null
      */
-    Linear(Backend backend, LinearFormats formats, Parameter weight, @Nullable Parameter bias) {
+    Linear(Backend backend, LinearFormats formats, Parameter weight, @Nullable Parameter bias, LinearSplit split) {
         this.backend = backend;
         this.formats = formats;
         this.weight = weight;
         this.bias = bias;
+        this.split = split;
     }
 
     String name() {
@@ -59,6 +62,7 @@ final class Linear {
                 forward,
                 null,
                 formats.probe(step, "fprop.w", forward),
+                split.operands().weight(),
                 preparation.scope());
         dgradW = preparation.backward()
                 ? quantize.operand(
@@ -67,6 +71,7 @@ final class Linear {
                         dgrad,
                         null,
                         formats.probe(step, "dgrad.w", dgrad),
+                        split.operands().weight(),
                         preparation.scope())
                 : null;
         precision = chosen;
@@ -74,53 +79,80 @@ final class Linear {
 
     /** Where this layer's input must be allocated: kept when backward reads it through a shared operand. */
     TensorScope inputScope(Pass pass, TensorScope work) {
+        return split.gathersInput() ? work : operandScope(pass, work);
+    }
+
+    private TensorScope operandScope(Pass pass, TensorScope work) {
         return !pass.training() || precision().wgradX().quantized() ? work : pass.kept();
     }
 
     /**
-     * Writes y.
+     * Writes y. Rows are the context rank's, but for the input of a layer that gathers it and the output of one that sums
+     * it, which are this rank's.
      *
      * @return the wgrad operand of x, null in evaluation
      */
     @Nullable
     GemmOperand forward(Pass pass, Tensor x, Tensor y, TensorScope work) {
-        QuantizeOps quantize = backend.quantize();
         StepContext step = pass.step();
-        OperandSpec spec = precision().fpropX();
-        GemmOperand rows = quantize.operand(x, false, spec, null, formats.probe(step, "fprop.x", spec), work);
-        backend.gemm().multiply(rows, prepared(fpropW), y, false);
+        Tensor input = split.gathersInput() ? split.ranks().gather(x, operandScope(pass, work)) : x;
+        Tensor output = split.sumsOutput() ? work.allocate(y.dtype(), input.dim(0), y.dim(1)) : y;
+        GemmOperand rows = inputOperand(input, false, precision().fpropX(), "fprop.x", step, work);
+        backend.gemm().multiply(rows, prepared(fpropW), output, false);
+        if (split.sumsOutput()) {
+            split.ranks().scatterSum(output, y);
+        }
         if (bias != null) {
             backend.elementwise().addBias(bias.weight(), y);
         }
-        if (!pass.training()) {
-            return null;
-        }
-        OperandSpec wgrad = precision().wgradX();
-        return quantize.operand(x, true, wgrad, null, formats.probe(step, "wgrad.x", wgrad), pass.kept());
+        return pass.training() ? inputOperand(input, true, precision().wgradX(), "wgrad.x", step, pass.kept()) : null;
+    }
+
+    private GemmOperand inputOperand(
+            Tensor x, boolean byColumns, OperandSpec spec, String operand, StepContext step, TensorScope scope) {
+        QuantProbe probe = split.countsInput() ? formats.probe(step, operand, spec) : null;
+        return backend.quantize()
+                .operand(x, byColumns, spec, null, probe, split.operands().input(), scope);
     }
 
     /**
      * Adds to the weight and bias gradients and writes or adds to dx.
      *
      * @param xByColumns what forward returned
-     * @param accumulate true: dx += gradient
+     * @param accumulate true: dx += gradient; not for a layer that gathers its input
      */
     void backward(
             Pass pass, @Nullable GemmOperand xByColumns, Tensor dy, Tensor dx, boolean accumulate, TensorScope work) {
-        QuantizeOps quantize = backend.quantize();
-        StepContext step = pass.step();
-        Tensor rowIds = pass.batch().rowIds();
-        OperandSpec dgrad = precision().dgradDy();
-        GemmOperand rows = quantize.operand(
-                dy, false, dgrad, formats.random(step, dgrad, rowIds), formats.probe(step, "dgrad.dy", dgrad), work);
-        backend.gemm().multiply(rows, prepared(dgradW), dx, accumulate);
-        OperandSpec wgrad = precision().wgradDy();
-        GemmOperand columns = quantize.operand(
-                dy, true, wgrad, formats.random(step, wgrad, rowIds), formats.probe(step, "wgrad.dy", wgrad), work);
+        if (accumulate && split.gathersInput()) {
+            throw new IllegalArgumentException("the input gradient of " + name() + " is a sum over ranks");
+        }
+        Tensor doutput = split.sumsOutput() ? split.ranks().gather(dy, work) : dy;
+        Tensor dinput = split.gathersInput() ? work.allocate(dx.dtype(), doutput.dim(0), dx.dim(1)) : dx;
+        GemmOperand rows = outputOperand(pass, doutput, false, precision().dgradDy(), "dgrad.dy", work);
+        backend.gemm().multiply(rows, prepared(dgradW), dinput, accumulate);
+        if (split.gathersInput()) {
+            split.ranks().scatterSum(dinput, dx);
+        }
+        GemmOperand columns = outputOperand(pass, doutput, true, precision().wgradDy(), "wgrad.dy", work);
         backend.gemm().multiply(columns, Objects.requireNonNull(xByColumns), weight.grad(), true);
         if (bias != null) {
-            backend.elementwise().biasBackward(dy, bias.grad());
+            backend.elementwise().biasBackward(doutput, bias.grad());
         }
+    }
+
+    private GemmOperand outputOperand(
+            Pass pass, Tensor dy, boolean byColumns, OperandSpec spec, String operand, TensorScope work) {
+        WeightSplit operands = split.operands();
+        Tensor rowIds = pass.batch().contextRowIds();
+        return backend.quantize()
+                .operand(
+                        dy,
+                        byColumns,
+                        spec,
+                        formats.random(pass.step(), spec, rowIds, operands.outputGroups()),
+                        split.countsOutput() ? formats.probe(pass.step(), operand, spec) : null,
+                        operands.output(),
+                        work);
     }
 
     private LinearPrecision precision() {

@@ -13,16 +13,20 @@ import org.jspecify.annotations.Nullable;
  * @param inspector looks for non-finite values; null normally
  */
 record MicroBatch(
-        Backend backend,
+        BatchUpload upload,
         DType type,
         Batch batch,
         StepContext step,
         MicroBatchReport report,
         @Nullable NonFiniteInspector inspector) {
 
+    Backend backend() {
+        return upload.backend();
+    }
+
     /** A training pass with the batch uploaded to {@code kept}. */
     Pass pass(TensorScope kept) {
-        DeviceBatch device = DeviceBatch.upload(batch, backend, kept);
-        return new Pass(backend, type, device, step, true, kept, report, inspector);
+        DeviceBatch device = upload.upload(batch, kept);
+        return new Pass(backend(), type, device, step, true, kept, report, inspector);
     }
 }

@@ -12,7 +12,7 @@ public interface MicroBatchResult {
     /** Sum of the token losses, nats. */
     double lossSum();
 
-    /** Labels that counted. */
+    /** Labels that counted, of all its tokens on every rank that holds some. */
     int labels();
 
     /** Load-balancing losses of all layers as added to the objective. */
@@ -21,7 +21,7 @@ public interface MicroBatchResult {
     /** Router z-losses of all layers as added to the objective. */
     double zLoss();
 
-    /** Tokens per expert before dropping, for each MoE layer. */
+    /** Tokens per expert before dropping, for each MoE layer; of all its tokens on every rank that holds some. */
     List<LayerLoad> expertLoad();
 
     /** Slots dropped by the capacity limit, over all MoE layers. */

@@ -1,5 +1,6 @@
 package io.fourfold.model;
 
+import io.fourfold.config.AttentionConfig;
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.config.ModelConfig;
 import io.fourfold.config.MoeConfig;
@@ -44,9 +45,12 @@ final class ModelAssembly {
         int localExperts = model.moe() == null ? 0 : model.moe().experts() / expertGroup.size();
         StageLayout layout = StageLayout.of(model, config.parallel());
         List<Stage> stages = layout.of(groups.get(Axis.PP).rank());
+        SequenceParallel ranks = SequenceParallel.of(groups);
         ParameterDeclarations declarations = new ParameterDeclarations(
                 model,
                 stages,
+                ranks.tensor().rank(),
+                ranks.tensor().size(),
                 expertGroup.rank() * localExperts,
                 localExperts,
                 expertTensorGroup.rank(),
@@ -65,9 +69,9 @@ final class ModelAssembly {
                         model.moe().topK(),
                         rowFormat(config.recipe().dispatch()));
         BlockFactory factory = new BlockFactory(
-                model, recipe, backend, store, declarations, expertTensorGroup, dispatcher, moe.routers());
+                model, recipe, backend, store, declarations, ranks, expertTensorGroup, dispatcher, moe.routers());
         Pipeline pipeline = new Pipeline(layout, factory.chunks(stages), groups.get(Axis.PP), backend);
-        return new MoeTransformer(model, backend, recipe, store, pipeline, moe);
+        return new MoeTransformer(model, backend, recipe, store, pipeline, moe, ranks);
     }
 
     private static Map<Kind, Integer> padding(ParallelMapping mapping) {
@@ -125,11 +129,12 @@ final class ModelAssembly {
 
     private static void check(ModelConfig model, ParallelMapping mapping) {
         List<String> problems = new ArrayList<>();
-        if (mapping.tensor() != 1) {
-            problems.add("tensor_parallel_size " + mapping.tensor() + " is not supported yet, use 1");
-        }
-        if (mapping.context() != 1) {
-            problems.add("context_parallel_size " + mapping.context() + " is not supported yet, use 1");
+        AttentionConfig attention = model.attention();
+        splits(problems, mapping, attention.heads(), "attention heads");
+        splits(problems, mapping, attention.kvHeads(), "key/value heads");
+        splits(problems, mapping, model.vocabSize(), "vocabulary entries");
+        if (model.ffn() != null) {
+            splits(problems, mapping, model.ffn().intermediateSize(), "inner columns of the dense FFN");
         }
         MoeConfig moe = model.moe();
         if (moe == null && mapping.expert() * mapping.expertTensor() != 1) {
@@ -142,12 +147,21 @@ final class ModelAssembly {
         if (moe != null && moe.experts() % mapping.expert() != 0) {
             problems.add("expert_parallel_size " + mapping.expert() + " does not divide " + moe.experts() + " experts");
         }
+        if (moe != null && moe.sharedExpert() != null) {
+            splits(problems, mapping, moe.sharedExpert().intermediateSize(), "inner columns of the shared expert");
+        }
         if (moe != null && moe.experts() > LinearFormats.MAX_EXPERTS) {
             problems.add("more than " + LinearFormats.MAX_EXPERTS + " experts: " + moe.experts());
         }
         if (!problems.isEmpty()) {
             throw new IllegalArgumentException(
                     "model " + model.name() + " cannot run on this mapping: " + String.join("; ", problems));
+        }
+    }
+
+    private static void splits(List<String> problems, ParallelMapping mapping, int size, String what) {
+        if (size % mapping.tensor() != 0) {
+            problems.add("tensor_parallel_size " + mapping.tensor() + " does not divide " + size + " " + what);
         }
     }
 }

@@ -94,12 +94,11 @@ final class MoeFfn implements Sublayer {
     @Override
     public @Nullable Backward forward(Pass pass, Tensor x, Tensor y, TensorScope work) {
         TensorScope scope = pass.training() ? pass.kept() : work;
-        int sequences = pass.batch().samples();
         Tensor logits = scope.allocate(DType.FP32, pass.tokens(), config.experts());
         GemmOperand routerX = layers.router().forward(pass, x, logits, work);
         pass.inspect("forward", layer, "layers." + layer + ".moe.router logits", logits);
         RouterReport report = report(pass);
-        Routing routing = router.route(logits, sequences, pass.batch().sequenceLength(), report, scope);
+        Routing routing = router.route(logits, pass.batch().routed(), report, scope);
         Dispatch dispatch = dispatcher.plan(routing, pass.batch().rowIds(), scope, work);
         ExpertRows rows = dispatch.rows();
         Tensor expertX = dispatch.dispatch(x, layers.up().inputScope(pass, work), work);
@@ -137,8 +136,7 @@ final class MoeFfn implements Sublayer {
         router.backward(
                 saved.routing(),
                 dweights,
-                pass.batch().samples(),
-                pass.batch().sequenceLength(),
+                pass.batch().routed(),
                 pass.share(),
                 Objects.requireNonNull(report(pass)),
                 dlogits,

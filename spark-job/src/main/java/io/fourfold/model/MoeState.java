@@ -50,8 +50,8 @@ record MoeState(
         return new MicroBatchReport(reports, tokens, layers.size(), groups, experts, load);
     }
 
-    MicroBatchResult result(MicroBatchReport report, Batch batch, StepContext step) {
-        return new ReportedResult(this, report, batch, step);
+    MicroBatchResult result(MicroBatchReport report, Batch batch, int localTokens, StepContext step) {
+        return new ReportedResult(this, report, batch, localTokens, step);
     }
 
     List<LayerLoad> endStep() {

@@ -9,6 +9,7 @@ import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
 import io.fourfold.metrics.StepMetrics.LayerLoad;
+import io.fourfold.parallel.FixedOrderSums;
 import io.fourfold.parallel.ProcessGroups;
 import io.fourfold.precision.Recipe;
 import java.util.ArrayList;
@@ -32,18 +33,26 @@ public final class MoeTransformer implements AutoCloseable {
     private final ParameterStore store;
     private final Pipeline pipeline;
     private final MoeState moe;
+    private final BatchUpload upload;
     private final PreparedWeights prepared;
     private @Nullable TensorScope reports;
     private boolean ran;
 
     MoeTransformer(
-            ModelConfig model, Backend backend, Recipe recipe, ParameterStore store, Pipeline pipeline, MoeState moe) {
+            ModelConfig model,
+            Backend backend,
+            Recipe recipe,
+            ParameterStore store,
+            Pipeline pipeline,
+            MoeState moe,
+            SequenceParallel ranks) {
         this.model = model;
         this.backend = backend;
         this.recipe = recipe;
         this.store = store;
         this.pipeline = pipeline;
         this.moe = moe;
+        this.upload = new BatchUpload(backend, ranks, model.vocabSize());
         this.prepared = new PreparedWeights(backend, recipe, pipeline.chunks());
     }
 
@@ -126,12 +135,13 @@ public final class MoeTransformer implements AutoCloseable {
         List<MicroBatch> microBatches = new ArrayList<>();
         for (Batch batch : batches) {
             check(batch);
-            MicroBatchReport report = moe.report(reports, batch.samples(), batch.tokenCount());
-            microBatches.add(new MicroBatch(backend, recipe.activationType(), batch, step, report, inspector));
+            MicroBatchReport report = moe.report(reports, batch.samples(), localTokens(batch));
+            microBatches.add(new MicroBatch(upload, recipe.activationType(), batch, step, report, inspector));
         }
         pipeline.train(microBatches);
         return microBatches.stream()
-                .map(microBatch -> moe.result(microBatch.report(), microBatch.batch(), step))
+                .map(microBatch ->
+                        moe.result(microBatch.report(), microBatch.batch(), localTokens(microBatch.batch()), step))
                 .toList();
     }
 
@@ -149,7 +159,7 @@ public final class MoeTransformer implements AutoCloseable {
         return evaluate(batch, EvaluationPrecision.RECIPE);
     }
 
-    /** Sum of the token losses of a batch; no gradients. */
+    /** Sum of the token losses of a batch; no gradients. Collective over the ranks that hold its tokens. */
     public double evaluate(Batch batch, EvaluationPrecision precision) {
         return evaluate(List.of(batch), precision)[0];
     }
@@ -166,7 +176,11 @@ public final class MoeTransformer implements AutoCloseable {
                 }
             });
         }
-        return pipeline.fromLastStage(sums);
+        return FixedOrderSums.sum(backend, upload.ranks().holders(), pipeline.fromLastStage(sums));
+    }
+
+    private int localTokens(Batch batch) {
+        return upload.ranks().placement().tokens(batch.samples(), batch.sequenceLength());
     }
 
     /** Logits of one sequence as a single document, row-major [tokens.length, V]. */
@@ -210,7 +224,7 @@ public final class MoeTransformer implements AutoCloseable {
             List<Pass> passes = new ArrayList<>();
             for (Batch batch : batches) {
                 check(batch);
-                DeviceBatch device = DeviceBatch.upload(batch, backend, scope);
+                DeviceBatch device = upload.upload(batch, scope);
                 passes.add(new Pass(backend, recipe.activationType(), device, step, false, scope, null, null));
             }
             pipeline.evaluate(passes, ending);

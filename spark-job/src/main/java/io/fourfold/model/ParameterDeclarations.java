@@ -11,7 +11,9 @@ import io.fourfold.model.Parameter.Kind;
 import io.fourfold.moe.Router;
 import io.fourfold.parallel.Stage;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -19,12 +21,20 @@ import org.jspecify.annotations.Nullable;
  * projections are one tensor, as are gate and up; expert tensors hold a slice of the experts.
  *
  * @param stages the pipeline stages of this rank
+ * @param tensorPart which part of each split dense tensor, of {@code tensorParts} equal ones (TP)
  * @param firstExpert global index of this rank's first expert
  * @param localExperts experts of this rank
  * @param expertPart which part of each of them, of {@code expertParts} equal ones along the inner width (ETP)
  */
 record ParameterDeclarations(
-        ModelConfig model, List<Stage> stages, int firstExpert, int localExperts, int expertPart, int expertParts) {
+        ModelConfig model,
+        List<Stage> stages,
+        int tensorPart,
+        int tensorParts,
+        int firstExpert,
+        int localExperts,
+        int expertPart,
+        int expertParts) {
     static final String EMBEDDING = "embedding";
     static final String FINAL_NORM = "final_norm";
     static final String HEAD = "head";
@@ -48,7 +58,7 @@ record ParameterDeclarations(
     private void declare(ParameterStore.Builder store, Stage stage) {
         int hidden = model.hiddenSize();
         if (stage.first()) {
-            matrix(store, EMBEDDING, ParameterNames.EMBEDDING, model.vocabSize(), hidden);
+            vocabulary(store, EMBEDDING, ParameterNames.EMBEDDING, false);
         }
         for (int layer = stage.firstLayer(); layer < stage.endLayer(); layer++) {
             vector(store, local(layer, "attention_norm"), ParameterNames.norm(layer, "attention_norm"), hidden);
@@ -70,10 +80,7 @@ record ParameterDeclarations(
     private void head(ParameterStore.Builder store, String local) {
         boolean copy = local.equals(TIED_HEAD);
         if (!local.equals(EMBEDDING)) {
-            String global = copy ? ParameterNames.EMBEDDING : ParameterNames.HEAD;
-            Piece piece = Piece.whole(global, 0, model.vocabSize(), model.hiddenSize());
-            Shape shape = Shape.of(model.vocabSize(), model.hiddenSize());
-            store.declare(local, Kind.DENSE, shape, true, copy, List.of(piece));
+            vocabulary(store, local, copy ? ParameterNames.EMBEDDING : ParameterNames.HEAD, copy);
         }
     }
 
@@ -90,38 +97,28 @@ record ParameterDeclarations(
         int hidden = model.hiddenSize();
         int q = attention.queryWidth();
         int kv = attention.kvWidth();
-        store.declare(
-                local(layer, "attention.qkv"),
-                Kind.DENSE,
-                Shape.of(q + 2 * kv, hidden),
-                true,
-                List.of(
-                        Piece.whole(ParameterNames.attention(layer, "q", "weight"), 0, q, hidden),
-                        Piece.whole(ParameterNames.attention(layer, "k", "weight"), (long) q * hidden, kv, hidden),
-                        Piece.whole(
-                                ParameterNames.attention(layer, "v", "weight"), (long) (q + kv) * hidden, kv, hidden)));
+        List<Integer> widths = List.of(q, kv, kv);
+        byRows(store, local(layer, "attention.qkv"), hidden, projections(layer, "weight"), widths);
         if (attention.qkvBias()) {
-            store.declare(
-                    local(layer, "attention.qkv_bias"),
-                    Kind.DENSE,
-                    Shape.of(q + 2 * kv),
-                    false,
-                    List.of(
-                            Piece.whole(ParameterNames.attention(layer, "q", "bias"), 0, q),
-                            Piece.whole(ParameterNames.attention(layer, "k", "bias"), q, kv),
-                            Piece.whole(ParameterNames.attention(layer, "v", "bias"), q + kv, kv)));
+            byElements(store, local(layer, "attention.qkv_bias"), projections(layer, "bias"), widths);
         }
         if (attention.qkNorm()) {
             vector(store, local(layer, "attention.q_norm"), ParameterNames.headNorm(layer, "q"), attention.headDim());
             vector(store, local(layer, "attention.k_norm"), ParameterNames.headNorm(layer, "k"), attention.headDim());
         }
-        matrix(store, local(layer, "attention.o"), ParameterNames.attention(layer, "o", "weight"), hidden, q);
+        byColumns(store, local(layer, "attention.o"), ParameterNames.attention(layer, "o", "weight"), hidden, q);
+    }
+
+    private static List<String> projections(int layer, String part) {
+        return Stream.of("q", "k", "v")
+                .map(projection -> ParameterNames.attention(layer, projection, part))
+                .toList();
     }
 
     private void denseFfn(ParameterStore.Builder store, int layer, FfnConfig ffn) {
         String gate = ffn.activation() == Activation.SWIGLU ? ParameterNames.ffn(layer, "gate") : null;
         fusedUp(store, local(layer, "ffn.up"), gate, ParameterNames.ffn(layer, "up"), ffn.intermediateSize());
-        matrix(
+        byColumns(
                 store,
                 local(layer, "ffn.down"),
                 ParameterNames.ffn(layer, "down"),
@@ -179,7 +176,7 @@ record ParameterDeclarations(
         int inner = shared.intermediateSize();
         String gate = activation == Activation.SWIGLU ? ParameterNames.shared(layer, "gate") : null;
         fusedUp(store, local(layer, "moe.shared.up"), gate, ParameterNames.shared(layer, "up"), inner);
-        matrix(store, local(layer, "moe.shared.down"), ParameterNames.shared(layer, "down"), hidden, inner);
+        byColumns(store, local(layer, "moe.shared.down"), ParameterNames.shared(layer, "down"), hidden, inner);
         if (shared.gated()) {
             replicated(store, local(layer, "moe.shared_gate"), ParameterNames.sharedGate(layer), 1, hidden);
         }
@@ -202,23 +199,74 @@ record ParameterDeclarations(
                 new long[] {expertStride, extent[1], 1});
     }
 
-    /** Gate above up, [2F, H]; up alone when there is no gate. */
-    private void fusedUp(ParameterStore.Builder store, String local, @Nullable String gate, String up, int inner) {
+    /** This rank's entries of a [V, H]. */
+    private void vocabulary(ParameterStore.Builder store, String local, String global, boolean copy) {
         int hidden = model.hiddenSize();
-        if (gate == null) {
-            matrix(store, local, up, inner, hidden);
-            return;
-        }
-        store.declare(
-                local,
-                Kind.DENSE,
-                Shape.of(2 * inner, hidden),
-                true,
-                List.of(Piece.whole(gate, 0, inner, hidden), Piece.whole(up, (long) inner * hidden, inner, hidden)));
+        int rows = model.vocabSize() / tensorParts;
+        Piece piece = new Piece(
+                global,
+                new long[] {model.vocabSize(), hidden},
+                new long[] {(long) tensorPart * rows, 0},
+                new long[] {rows, hidden},
+                0,
+                new long[] {hidden, 1});
+        store.declare(local, Kind.DENSE, Shape.of(rows, hidden), true, copy, List.of(piece));
     }
 
-    private static void matrix(ParameterStore.Builder store, String local, String global, int rows, int cols) {
-        store.declare(local, Kind.DENSE, Shape.of(rows, cols), true, List.of(Piece.whole(global, 0, rows, cols)));
+    /** Gate above up, [2F, H]; up alone when there is no gate. */
+    private void fusedUp(ParameterStore.Builder store, String local, @Nullable String gate, String up, int inner) {
+        List<String> names = gate == null ? List.of(up) : List.of(gate, up);
+        byRows(store, local, model.hiddenSize(), names, Collections.nCopies(names.size(), inner));
+    }
+
+    /** Global matrices [rows, cols] one above the other; a rank has the same part of the rows of each. */
+    private void byRows(
+            ParameterStore.Builder store, String local, int cols, List<String> names, List<Integer> globalRows) {
+        List<Piece> pieces = new ArrayList<>();
+        int next = 0;
+        for (int i = 0; i < names.size(); i++) {
+            int rows = globalRows.get(i) / tensorParts;
+            pieces.add(new Piece(
+                    names.get(i),
+                    new long[] {globalRows.get(i), cols},
+                    new long[] {(long) tensorPart * rows, 0},
+                    new long[] {rows, cols},
+                    (long) next * cols,
+                    new long[] {cols, 1}));
+            next += rows;
+        }
+        store.declare(local, Kind.DENSE, Shape.of(next, cols), true, pieces);
+    }
+
+    /** The same for vectors. */
+    private void byElements(ParameterStore.Builder store, String local, List<String> names, List<Integer> sizes) {
+        List<Piece> pieces = new ArrayList<>();
+        int next = 0;
+        for (int i = 0; i < names.size(); i++) {
+            int size = sizes.get(i) / tensorParts;
+            pieces.add(new Piece(
+                    names.get(i),
+                    new long[] {sizes.get(i)},
+                    new long[] {(long) tensorPart * size},
+                    new long[] {size},
+                    next,
+                    new long[] {1}));
+            next += size;
+        }
+        store.declare(local, Kind.DENSE, Shape.of(next), false, pieces);
+    }
+
+    /** A rank's part of the columns of a global matrix. */
+    private void byColumns(ParameterStore.Builder store, String local, String name, int rows, int globalCols) {
+        int cols = globalCols / tensorParts;
+        Piece piece = new Piece(
+                name,
+                new long[] {rows, globalCols},
+                new long[] {0, (long) tensorPart * cols},
+                new long[] {rows, cols},
+                0,
+                new long[] {cols, 1});
+        store.declare(local, Kind.DENSE, Shape.of(rows, cols), true, List.of(piece));
     }
 
     private static void replicated(ParameterStore.Builder store, String local, String global, int rows, int cols) {

@@ -14,15 +14,17 @@ final class ReportedResult implements MicroBatchResult {
     private final MicroBatchReport report;
     private final int samples;
     private final int sequenceLength;
+    private final int localTokens;
     private final int labels;
     private final double share;
     private @Nullable HostReport host;
 
-    ReportedResult(MoeState moe, MicroBatchReport report, Batch batch, StepContext step) {
+    ReportedResult(MoeState moe, MicroBatchReport report, Batch batch, int localTokens, StepContext step) {
         this.moe = moe;
         this.report = report;
         this.samples = batch.samples();
         this.sequenceLength = batch.sequenceLength();
+        this.localTokens = localTokens;
         this.labels = batch.labelCount();
         this.share = (double) samples / step.globalBatchSize();
     }
@@ -84,7 +86,7 @@ final class ReportedResult implements MicroBatchResult {
     @Override
     public long slots() {
         MoeConfig config = moe.config();
-        return config == null ? 0 : (long) moe.layers().size() * samples * sequenceLength * config.topK();
+        return config == null ? 0 : (long) moe.layers().size() * localTokens * config.topK();
     }
 
     private int experts() {

@@ -2,7 +2,6 @@ package io.fourfold.model;
 
 import io.fourfold.config.AttentionConfig;
 import io.fourfold.kernels.Backend;
-import io.fourfold.kernels.op.AttentionShape;
 import io.fourfold.kernels.op.GemmOperand;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
@@ -23,9 +22,7 @@ final class SelfAttention implements Sublayer {
     private record Saved(
             @Nullable GemmOperand x,
             @Nullable HeadNormState beforeNorm,
-            Tensor qkv,
-            Tensor out,
-            Tensor logSumExp,
+            CoreAttention.State core,
             @Nullable GemmOperand outByColumns) {}
 
     private final Backend backend;
@@ -33,10 +30,15 @@ final class SelfAttention implements Sublayer {
     private final Linear qkvLinear;
     private final Linear outputLinear;
     private final @Nullable HeadNorm headNorm;
+    private final CoreAttention core;
 
-    SelfAttention(Backend backend, AttentionConfig config, Linear qkv, Linear output, @Nullable HeadNorm headNorm) {
-        this.backend = backend;
-        this.config = config;
+    /**
+     * @param core of this rank's heads
+     */
+    SelfAttention(CoreAttention core, Linear qkv, Linear output, @Nullable HeadNorm headNorm) {
+        this.backend = core.backend();
+        this.config = core.config();
+        this.core = core;
         this.qkvLinear = qkv;
         this.outputLinear = output;
         this.headNorm = headNorm;
@@ -60,13 +62,13 @@ final class SelfAttention implements Sublayer {
 
     @Override
     public @Nullable Backward forward(Pass pass, Tensor x, Tensor y, TensorScope work) {
-        AttentionShape shape = shape(pass);
-        Tensor qkv = pass.kept().allocate(pass.type(), pass.tokens(), shape.qkvWidth());
+        int rows = pass.batch().contextTokens();
+        Tensor qkv = pass.kept().allocate(pass.type(), rows, config.queryWidth() + 2 * config.kvWidth());
         GemmOperand xByColumns = qkvLinear.forward(pass, x, qkv, work);
         HeadNormState beforeNorm = null;
         if (headNorm != null) {
-            beforeNorm = new HeadNormState(
-                    qkv, pass.kept().allocate(DType.FP32, pass.tokens(), config.heads() + config.kvHeads()));
+            beforeNorm =
+                    new HeadNormState(qkv, pass.kept().allocate(DType.FP32, rows, config.heads() + config.kvHeads()));
             qkv = pass.kept().allocate(pass.type(), qkv.shape());
             backend.norm()
                     .headNorm(
@@ -80,30 +82,20 @@ final class SelfAttention implements Sublayer {
                             beforeNorm.rstd());
         }
         rotate(pass, qkv, false);
-        Tensor out = pass.kept().allocate(pass.type(), x.dim(0), shape.outputWidth());
-        Tensor logSumExp = pass.kept().allocate(DType.FP32, shape.batch(), shape.heads(), shape.sequence());
-        backend.attention().forward(shape, qkv, pass.batch().documentStart(), out, logSumExp);
-        GemmOperand outByColumns = outputLinear.forward(pass, out, y, work);
+        CoreAttention.State state = core.forward(pass, qkv, work);
+        GemmOperand outByColumns = outputLinear.forward(pass, state.out(), y, work);
         if (!pass.training()) {
             return null;
         }
-        Saved saved = new Saved(xByColumns, beforeNorm, qkv, out, logSumExp, outByColumns);
+        Saved saved = new Saved(xByColumns, beforeNorm, state, outByColumns);
         return (dy, dx, backwardWork) -> backward(pass, saved, dy, dx, backwardWork);
     }
 
     private void backward(Pass pass, Saved saved, Tensor dy, Tensor dx, TensorScope work) {
-        Tensor dout = work.allocate(pass.type(), saved.out().shape());
+        Tensor dout = work.allocate(pass.type(), saved.core().out().shape());
         outputLinear.backward(pass, saved.outByColumns(), dy, dout, false, work);
-        Tensor dqkv = work.allocate(pass.type(), saved.qkv().shape());
-        backend.attention()
-                .backward(
-                        shape(pass),
-                        dout,
-                        saved.qkv(),
-                        pass.batch().documentStart(),
-                        saved.out(),
-                        saved.logSumExp(),
-                        dqkv);
+        Tensor dqkv = work.allocate(pass.type(), saved.core().qkv().shape());
+        core.backward(pass, saved.core(), dout, dqkv, work);
         rotate(pass, dqkv, true);
         if (headNorm != null && saved.beforeNorm() != null) {
             backend.norm()
@@ -132,15 +124,5 @@ final class SelfAttention implements Sublayer {
                         pass.batch().positions(),
                         config.ropeTheta(),
                         inverse);
-    }
-
-    private AttentionShape shape(Pass pass) {
-        return new AttentionShape(
-                pass.batch().samples(),
-                pass.batch().sequenceLength(),
-                config.heads(),
-                config.kvHeads(),
-                config.headDim(),
-                (float) (1 / Math.sqrt(config.headDim())));
     }
 }

@@ -10,7 +10,8 @@ import io.fourfold.kernels.tensor.TensorScope;
 import org.jspecify.annotations.Nullable;
 
 /**
- * How the weight [N, K] of a linear layer is divided over ranks, and so which of its operands are parts of a larger tensor.
+ * How the weight [N, K] of a linear layer and the rows of its input are divided over ranks, and so which of its operands are
+ * parts of a larger tensor.
  * A part is quantized with the tensor scale of the whole (its amax goes over the group) and draws the random bits of its
  * place in the whole, so that its codes are those one rank would have.
  *
@@ -30,13 +31,23 @@ record WeightSplit(
     /** One rank has it all. */
     static final WeightSplit NONE = new WeightSplit(null, null, null, null);
 
-    /** Each rank has some columns K and sees that part of the input; outputs are partial sums. */
-    static WeightSplit byInput(Communicator group) {
-        if (group.size() == 1) {
-            return NONE;
+    /**
+     * Who holds parts.
+     *
+     * @param weight ranks that divide the weight
+     * @param rows ranks that hold other rows of the same input; null = none
+     * @param both all of these
+     */
+    record Groups(Communicator weight, @Nullable Communicator rows, Communicator both) {
+        /** Ranks that divide the weight and see all rows. */
+        static Groups of(Communicator weight) {
+            return new Groups(weight, null, weight);
         }
-        AmaxExchange exchange = exchange(group);
-        return new WeightSplit(exchange, exchange, null, null);
+    }
+
+    /** Each rank has some columns K and sees that part of the input; outputs are partial sums. */
+    static WeightSplit byInput(Groups ranks) {
+        return new WeightSplit(exchange(ranks.weight()), exchange(ranks.both()), exchange(ranks.rows()), null);
     }
 
     /**
@@ -46,10 +57,12 @@ record WeightSplit(
      * @param segments rows of each matrix in the whole
      * @param scope lives as long as the layer
      */
-    static WeightSplit byOutput(Communicator group, Backend backend, TensorScope scope, int... segments) {
-        if (group.size() == 1) {
-            return NONE;
-        }
+    static WeightSplit byOutput(Groups ranks, Backend backend, TensorScope scope, int... segments) {
+        Tensor places = ranks.weight().size() == 1 ? null : places(ranks.weight(), backend, scope, segments);
+        return new WeightSplit(exchange(ranks.weight()), exchange(ranks.rows()), exchange(ranks.both()), places);
+    }
+
+    private static Tensor places(Communicator group, Backend backend, TensorScope scope, int... segments) {
         int[] groups = new int[rows(segments) / group.size() / GROUP];
         int next = 0;
         int start = 0;
@@ -60,10 +73,9 @@ record WeightSplit(
             }
             start += segment;
         }
-        AmaxExchange exchange = exchange(group);
         Tensor places = scope.allocate(DType.INT32, groups.length);
         backend.upload(groups, places);
-        return new WeightSplit(exchange, null, exchange, places);
+        return places;
     }
 
     private static int rows(int[] segments) {
@@ -74,7 +86,7 @@ record WeightSplit(
         return rows;
     }
 
-    private static AmaxExchange exchange(Communicator group) {
-        return amax -> group.allReduce(amax, ReduceOp.MAX);
+    private static @Nullable AmaxExchange exchange(@Nullable Communicator group) {
+        return group == null || group.size() == 1 ? null : amax -> group.allReduce(amax, ReduceOp.MAX);
     }
 }

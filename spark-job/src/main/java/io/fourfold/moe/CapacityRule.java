@@ -4,8 +4,12 @@ import io.fourfold.config.CapacityConfig;
 import io.fourfold.config.CapacityConfig.Policy;
 import io.fourfold.config.CapacityConfig.Scope;
 import io.fourfold.config.MoeConfig;
+import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.op.MoeOps;
+import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Tensor;
+import io.fourfold.kernels.tensor.TensorScope;
+import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -39,31 +43,54 @@ final class CapacityRule {
         return (int) Math.min(tokens, slots);
     }
 
-    /** Rows per expert when padded, else 0. */
-    int paddedRows(int sequences, int sequenceLength) {
+    /** Rows per expert when padded, else 0: as many as one rank can send, a host value. */
+    int paddedRows(LocalTokens local) {
         if (config == null || !config.pad()) {
             return 0;
         }
-        int group = group(sequences, sequenceLength);
-        return sequences * sequenceLength / group * capacity(group);
+        return perSequence()
+                ? Math.min(local.count(), local.sequences() * capacity(local.sequenceLength()))
+                : capacity(local.count());
     }
 
-    /** Marks dropped slots; see {@link MoeOps#dropOverCapacity}. */
-    void apply(
-            MoeOps ops,
-            int sequences,
-            int sequenceLength,
-            Tensor experts,
-            Tensor weights,
-            Tensor kept,
-            Tensor keptCounts) {
-        int group = group(sequences, sequenceLength);
+    /**
+     * Marks dropped slots; see {@link MoeOps#dropOverCapacity}. Collective when sequences are shared: choices of whole
+     * sequences are then gathered and every rank drops alike.
+     */
+    void apply(Backend backend, LocalTokens local, Tensor experts, Tensor weights, Tensor kept, Tensor keptCounts) {
+        MoeOps ops = backend.moe();
         Tensor priority = config != null && config.policy() == Policy.PROBABILITY ? weights : null;
-        ops.dropOverCapacity(experts, priority, group, capacity(group), kept, keptCounts);
+        if (!perSequence()) {
+            ops.dropOverCapacity(experts, priority, local.count(), capacity(local.count()), kept, keptCounts);
+            return;
+        }
+        int sequence = local.sequenceLength();
+        if (!local.shared()) {
+            ops.dropOverCapacity(experts, priority, sequence, capacity(sequence), kept, keptCounts);
+            return;
+        }
+        try (TensorScope work = backend.scope(Region.WORKSPACE)) {
+            Tensor all = gathered(ops, experts, local, work);
+            Tensor allPriorities = priority == null ? null : gathered(ops, priority, local, work);
+            ops.dropOverCapacity(all, allPriorities, sequence, capacity(sequence), all, keptCounts);
+            ops.gatherRows(all, Objects.requireNonNull(local.rows()), 1, kept);
+            ops.countExperts(kept, keptCounts);
+        }
     }
 
-    private int group(int sequences, int sequenceLength) {
-        boolean perSequence = config != null && config.scope() == Scope.FULL_SEQUENCE;
-        return perSequence ? sequenceLength : sequences * sequenceLength;
+    /** Rows [T, k] of all holders in the order of the sequences. */
+    private static Tensor gathered(MoeOps ops, Tensor rows, LocalTokens local, TensorScope work) {
+        Tensor gathered = work.allocate(rows.dtype(), local.total(), rows.dim(1));
+        local.holders().allGather(rows, gathered);
+        if (local.rowOfGathered() == null) {
+            return gathered;
+        }
+        Tensor ordered = work.allocate(rows.dtype(), gathered.shape());
+        ops.gatherRows(gathered, local.rowOfGathered(), 1, ordered);
+        return ordered;
+    }
+
+    private boolean perSequence() {
+        return config != null && config.scope() == Scope.FULL_SEQUENCE;
     }
 }

@@ -3,6 +3,7 @@ package io.fourfold.moe;
 import io.fourfold.config.MoeConfig;
 import io.fourfold.config.RouterConfig;
 import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.comm.ReduceOp;
 import io.fourfold.kernels.op.MoeOps;
 import io.fourfold.kernels.op.RouterSpec;
 import io.fourfold.kernels.tensor.DType;
@@ -61,14 +62,13 @@ public final class Router {
     }
 
     /**
-     * @param logits FP32 [T, E] with T = sequences * sequenceLength
+     * @param logits FP32 [T, E] of this rank's tokens
      * @param report filled when not null (training)
      * @param scope where the routing lives
      */
-    public Routing route(
-            Tensor logits, int sequences, int sequenceLength, @Nullable RouterReport report, TensorScope scope) {
+    public Routing route(Tensor logits, LocalTokens local, @Nullable RouterReport report, TensorScope scope) {
         MoeOps ops = backend.moe();
-        int tokens = sequences * sequenceLength;
+        int tokens = local.count();
         Tensor scores = scope.allocate(DType.FP32, tokens, spec.experts());
         Tensor experts = scope.allocate(DType.INT32, tokens, spec.topK());
         Tensor weights = scope.allocate(DType.FP32, tokens, spec.topK());
@@ -79,30 +79,31 @@ public final class Router {
         if (capacity.drops()) {
             kept = scope.allocate(DType.INT32, tokens, spec.topK());
             keptCounts = scope.allocate(DType.INT32, spec.experts());
-            capacity.apply(ops, sequences, sequenceLength, experts, weights, kept, keptCounts);
+            capacity.apply(backend, local, experts, weights, kept, keptCounts);
         }
-        Routing routing = new Routing(
-                logits, scores, experts, weights, kept, keptCounts, capacity.paddedRows(sequences, sequenceLength));
+        Routing routing = new Routing(logits, scores, experts, weights, kept, keptCounts, capacity.paddedRows(local));
         if (report != null) {
-            count(routing, counts, sequences, sequenceLength, report, scope);
+            count(routing, counts, local, report, scope);
         }
         return routing;
     }
 
-    private void count(
-            Routing routing, Tensor counts, int sequences, int sequenceLength, RouterReport report, TensorScope scope) {
-        if (groups(sequences) == 1) {
+    private void count(Routing routing, Tensor counts, LocalTokens local, RouterReport report, TensorScope scope) {
+        if (groups(local.sequences()) == 1) {
             backend.elementwise().copy(counts, report.counts().reshape(spec.experts()));
         } else {
-            Tensor perSequence = scope.allocate(DType.INT32, sequences, spec.experts());
-            for (int s = 0; s < sequences; s++) {
-                Tensor experts = routing.experts().rows(s * sequenceLength, (s + 1) * sequenceLength);
+            Tensor perSequence = scope.allocate(DType.INT32, local.sequences(), spec.experts());
+            for (int s = 0; s < local.sequences(); s++) {
+                Tensor experts = routing.experts().rows(local.from(s), local.to(s));
                 backend.moe().countExperts(experts, perSequence.rows(s, s + 1).reshape(spec.experts()));
             }
             backend.elementwise().copy(perSequence, report.counts());
         }
-        // Column sums: groups in ascending order.
+        // Column sums: groups in ascending order. A step's counts are summed over ranks at its end.
         backend.elementwise().biasBackward(report.counts(), report.stepCounts());
+        if (local.shared() && balance.enabled() && !balance.global()) {
+            local.holders().allReduce(report.counts(), ReduceOp.SUM);
+        }
         Tensor keptCounts = scope.allocate(DType.FP32, spec.experts(), 1);
         backend.elementwise().copy(routing.keptCounts(), keptCounts.reshape(spec.experts()));
         backend.elementwise().biasBackward(keptCounts, report.keptRows());
@@ -117,8 +118,7 @@ public final class Router {
     public void backward(
             Routing routing,
             Tensor dweights,
-            int sequences,
-            int sequenceLength,
+            LocalTokens local,
             float share,
             RouterReport report,
             Tensor dlogits,
@@ -126,7 +126,7 @@ public final class Router {
         Tensor dscores = null;
         if (balance.enabled()) {
             dscores = work.zeros(DType.FP32, routing.scores().shape());
-            balanceGradient(routing, dscores, sequences, sequenceLength, share, report);
+            balanceGradient(routing, dscores, local, share, report);
         }
         backend.moe()
                 .routeBackward(
@@ -139,25 +139,28 @@ public final class Router {
                         dscores,
                         dlogits);
         if (config.zLossCoeff() > 0) {
-            float factor = (float) (config.zLossCoeff() * share / (sequences * sequenceLength));
+            float factor = (float) (config.zLossCoeff() * share / local.total());
             backend.moe().zLoss(routing.logits(), factor, report.zSum(), dlogits);
         }
     }
 
-    private void balanceGradient(
-            Routing routing, Tensor dscores, int sequences, int sequenceLength, float share, RouterReport report) {
-        int groups = groups(sequences);
-        int tokens = sequences * sequenceLength / groups;
-        float factor = (float) balance.factor(tokens, (double) share / groups);
+    private void balanceGradient(Routing routing, Tensor dscores, LocalTokens local, float share, RouterReport report) {
+        int groups = groups(local.sequences());
+        float factor = (float) balance.factor(local.total() / groups, (double) share / groups);
         for (int g = 0; g < groups; g++) {
+            int from = groups == 1 ? 0 : local.from(g);
+            int to = groups == 1 ? local.count() : local.to(g);
             Tensor load = balance.global() ? previousLoad : row(report.counts(), g);
+            if (from == to) {
+                continue; // another rank's sequence
+            }
             backend.moe()
                     .balanceLoss(
-                            routing.scores().rows(g * tokens, (g + 1) * tokens),
+                            routing.scores().rows(from, to),
                             balance.normalizesScores(),
                             load,
                             factor,
-                            dscores.rows(g * tokens, (g + 1) * tokens),
+                            dscores.rows(from, to),
                             row(report.scoreSums(), g));
         }
     }

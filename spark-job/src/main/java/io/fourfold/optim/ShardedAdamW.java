@@ -9,6 +9,7 @@ import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
 import io.fourfold.model.Parameter;
 import io.fourfold.model.ParameterStore;
+import io.fourfold.parallel.FixedOrderSums;
 import io.fourfold.parallel.ProcessGroups;
 import java.util.EnumMap;
 import java.util.Map;

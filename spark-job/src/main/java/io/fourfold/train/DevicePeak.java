@@ -37,7 +37,8 @@ final class DevicePeak {
         }
         String name = device.toLowerCase(Locale.ROOT);
         return KNOWN.stream()
-                .filter(known -> name.contains("nvidia") && name.contains(known.name().toLowerCase(Locale.ROOT)))
+                .filter(known ->
+                        name.contains("nvidia") && name.contains(known.name().toLowerCase(Locale.ROOT)))
                 .mapToDouble(known -> known.teraFlops() * TERA)
                 .findFirst()
                 .orElse(Double.NaN);

@@ -3,7 +3,7 @@ package io.fourfold.train;
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.comm.Communicator;
 import io.fourfold.model.MicroBatchResult;
-import io.fourfold.optim.FixedOrderSums;
+import io.fourfold.parallel.FixedOrderSums;
 import java.util.List;
 
 /**
@@ -36,24 +36,10 @@ record StepTotals(
         return new StepTotals(loss, aux, z, dropped, slots, stop ? 1 : 0, save);
     }
 
-    /**
-     * Sums over ranks (collective).
-     *
-     * @param counts false for a rank whose samples another rank reports
-     */
-    StepTotals reduce(Backend backend, Communicator world, boolean counts) {
-        StepTotals mine = counts ? this : new StepTotals(0, 0, 0, 0, 0, stopVotes, save);
+    /** Sums over ranks (collective): each reports the tokens that it alone holds. */
+    StepTotals reduce(Backend backend, Communicator world) {
         double[] sums = FixedOrderSums.sum(
-                backend,
-                world,
-                mine.lossSum,
-                mine.auxLoss,
-                mine.zLoss,
-                mine.dropped,
-                mine.slots,
-                mine.stopVotes,
-                mine.save.ended(),
-                mine.save.failed());
+                backend, world, lossSum, auxLoss, zLoss, dropped, slots, stopVotes, save.ended(), save.failed());
         return new StepTotals(sums[0], sums[1], sums[2], sums[3], sums[4], sums[5], new SaveVotes(sums[6], sums[7]));
     }
 

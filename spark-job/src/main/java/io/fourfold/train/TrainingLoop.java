@@ -12,11 +12,11 @@ import io.fourfold.metrics.StepMetrics.LayerLoad;
 import io.fourfold.model.MicroBatchResult;
 import io.fourfold.model.QuantizationTelemetry;
 import io.fourfold.model.StepContext;
-import io.fourfold.optim.FixedOrderSums;
 import io.fourfold.optim.GradientNorm;
 import io.fourfold.optim.LearningRateSchedule;
 import io.fourfold.optim.ShardedAdamW;
 import io.fourfold.parallel.Axis;
+import io.fourfold.parallel.FixedOrderSums;
 import io.fourfold.parallel.ProcessGroups;
 import java.io.IOException;
 import java.util.List;
@@ -37,7 +37,6 @@ final class TrainingLoop {
     private final NonFinite nonFinite;
     private final StopRequest stop;
     private final @Nullable Evaluator validation;
-    private final boolean reportsSamples;
     /** FLOP/s of all devices together, NaN when unknown. */
     private final double peakFlops;
 
@@ -74,7 +73,6 @@ final class TrainingLoop {
                         groups.get(Axis.DP));
         peakFlops = groups.mapping().worldSize()
                 * DevicePeak.flops(config.run(), inputs.backend().description());
-        reportsSamples = groups.mapping().coordinate(Axis.TP, groups.rank()) == 0;
     }
 
     /**
@@ -186,8 +184,7 @@ final class TrainingLoop {
     private StepTotals accumulate(List<Batch> batches, StepContext context) {
         model.beginStep(context);
         List<MicroBatchResult> results = model.forwardBackward(batches, context);
-        return StepTotals.of(results, stop.seen(), saver.votes())
-                .reduce(inputs.backend(), groups.world(), reportsSamples);
+        return StepTotals.of(results, stop.seen(), saver.votes()).reduce(inputs.backend(), groups.world());
     }
 
     /** Labels that count in the whole global batch: the loss is a mean over these, however they spread over ranks. */

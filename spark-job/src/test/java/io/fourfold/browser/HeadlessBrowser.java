@@ -87,7 +87,8 @@ public final class HeadlessBrowser implements AutoCloseable {
     }
 
     private static URI page(String port) throws IOException {
-        JsonNode pages = MAPPER.readTree(URI.create("http://127.0.0.1:" + port + "/json/list").toURL());
+        JsonNode pages = MAPPER.readTree(
+                URI.create("http://127.0.0.1:" + port + "/json/list").toURL());
         for (JsonNode page : pages) {
             if (page.path("type").asText().equals("page")) {
                 return URI.create(page.path("webSocketDebuggerUrl").asText());
@@ -139,8 +140,7 @@ public final class HeadlessBrowser implements AutoCloseable {
 
     /** The page from its top to {@code height} pixels as a PNG file. */
     public void screenshot(Path file, int width, int height) throws IOException {
-        ObjectNode arguments =
-                MAPPER.createObjectNode().put("format", "png").put("captureBeyondViewport", true);
+        ObjectNode arguments = MAPPER.createObjectNode().put("format", "png").put("captureBeyondViewport", true);
         arguments
                 .putObject("clip")
                 .put("x", 0)
@@ -169,15 +169,15 @@ public final class HeadlessBrowser implements AutoCloseable {
 
     private void receive(String text) throws IOException {
         JsonNode message = MAPPER.readTree(text);
-        CompletableFuture<JsonNode> answer =
-                answers.remove(message.path("id").asInt(-1));
+        CompletableFuture<JsonNode> answer = answers.remove(message.path("id").asInt(-1));
         if (answer != null) {
             answer.complete(message.path("result"));
             return;
         }
         JsonNode arguments = message.path("params");
         switch (message.path("method").asText()) {
-            case "Runtime.exceptionThrown" -> errors.add(arguments.path("exceptionDetails").toString());
+            case "Runtime.exceptionThrown" ->
+                errors.add(arguments.path("exceptionDetails").toString());
             case "Runtime.consoleAPICalled" -> {
                 if (arguments.path("type").asText().equals("error")) {
                     errors.add(arguments.path("args").toString());
@@ -201,7 +201,8 @@ public final class HeadlessBrowser implements AutoCloseable {
         process.destroyForcibly();
         process.waitFor(SECONDS, TimeUnit.SECONDS);
         try (Stream<Path> files = Files.walk(profile)) {
-            files.sorted(Collections.reverseOrder()).forEach(file -> file.toFile().delete());
+            files.sorted(Collections.reverseOrder())
+                    .forEach(file -> file.toFile().delete());
         }
     }
 

@@ -24,10 +24,17 @@ final class VersionLimitsTest {
 
     @Test
     void cudaRefusesSeveralRanksAndTheOtherRecipes() {
-        FourfoldConfig config = tiny("parallel.world_size=2", "run.backend=cuda", "recipe.kind=mxfp4");
+        FourfoldConfig config = tiny(
+                "parallel={world_size: 4, tensor_parallel_size: 2, context_parallel_size: 2}",
+                "run.backend=cuda",
+                "recipe.kind=mxfp4");
         assertThat(VersionLimits.problems(config))
                 .extracting(Problem::key)
-                .contains("parallel.world_size", "recipe.kind");
+                .contains(
+                        "parallel.world_size",
+                        "parallel.tensor_parallel_size",
+                        "parallel.context_parallel_size",
+                        "recipe.kind");
     }
 
     @Test

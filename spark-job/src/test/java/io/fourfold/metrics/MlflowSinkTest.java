@@ -58,14 +58,16 @@ class MlflowSinkTest {
             failures--;
             code = 503;
         }
-        byte[] body = ("{\"experiment_id\":\"7\",\"run\":{\"info\":{\"run_id\":\"abc\"}}}").getBytes(StandardCharsets.UTF_8);
+        byte[] body =
+                ("{\"experiment_id\":\"7\",\"run\":{\"info\":{\"run_id\":\"abc\"}}}").getBytes(StandardCharsets.UTF_8);
         exchange.sendResponseHeaders(code, body.length);
         exchange.getResponseBody().write(body);
         exchange.close();
     }
 
     private MlflowSink sink(Map<String, String> environment) {
-        return new MlflowSink(new MlflowClient(uri, environment), new MlflowConfig(uri, "ex periment"), "a run", folder);
+        return new MlflowSink(
+                new MlflowClient(uri, environment), new MlflowConfig(uri, "ex periment"), "a run", folder);
     }
 
     @Test
@@ -89,9 +91,13 @@ class MlflowSinkTest {
                 .map(Call::body)
                 .toList();
         assertThat(batches.get(0).path("params")).hasSize(3);
-        assertThat(batches).allSatisfy(batch -> assertThat(batch.path("metrics").size()).isLessThanOrEqualTo(1000));
+        assertThat(batches)
+                .allSatisfy(batch -> assertThat(batch.path("metrics").size()).isLessThanOrEqualTo(1000));
         // Seven finite numbers a step (the peak is unknown), two of the validation.
-        assertThat(batches.stream().mapToInt(batch -> batch.path("metrics").size()).sum()).isEqualTo(7 * 400 + 2);
+        assertThat(batches.stream()
+                        .mapToInt(batch -> batch.path("metrics").size())
+                        .sum())
+                .isEqualTo(7 * 400 + 2);
         assertThat(calls.get(calls.size() - 1).body().path("status").asText()).isEqualTo("FINISHED");
     }
 

@@ -120,6 +120,8 @@ class ExpertQuantizationTest {
             ParameterDeclarations declarations = new ParameterDeclarations(
                     config.model(),
                     StageLayout.of(config.model(), config.parallel()).of(0),
+                    0,
+                    1,
                     expertGroup.rank() * localExperts,
                     localExperts,
                     tensorGroup.rank(),
@@ -139,6 +141,7 @@ class ExpertQuantizationTest {
                                 backend,
                                 store,
                                 declarations,
+                                SequenceParallel.of(groups),
                                 tensorGroup,
                                 dispatcher,
                                 List.of(router))
@@ -171,7 +174,9 @@ class ExpertQuantizationTest {
                 Collections.singletonList(null),
                 Collections.singletonList(null));
         MicroBatchReport report = new MicroBatchReport(scope, batch.tokenCount(), 1, 1, moe.experts(), load);
-        DeviceBatch device = DeviceBatch.upload(batch, backend, scope);
+        DeviceBatch device = new BatchUpload(
+                        backend, SequenceParallel.of(groups), config.model().vocabSize())
+                .upload(batch, scope);
         Pass pass = new Pass(backend, DType.BF16, device, step, true, scope, report, null);
         Tensor x = rows(backend, scope, config, batch, 4, rank, 2);
         Tensor y = scope.allocate(DType.BF16, x.shape());

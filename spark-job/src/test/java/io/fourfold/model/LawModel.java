@@ -13,7 +13,7 @@ final class LawModel {
         "model.attention={heads: 8, kv_heads: 4, head_dim: 4}",
         "model.ffn={intermediate_size: 16}",
         "model.moe={experts: 16, top_k: 2, intermediate_size: 8, dense_layers: [1]}",
-        "train.sequence_length=16",
+        "train.sequence_length=32",
         "train.global_batch_size=16",
         // Far above the gradients' noise: the first step of Adam is otherwise the sign of the gradient.
         "train.optimizer.epsilon=0.01",

@@ -38,6 +38,8 @@ class MappingTest {
         new Model("padded to capacity", "model.moe.capacity={factor: 0.75, scope: full_sequence, pad: true}"),
     };
 
+    private static final String[] SIZES = {"model.vocab_size=24", "train.sequence_length=8"};
+
     private static final String[][] MAPPINGS = {
         {"parallel.world_size=1", "train.micro_batch_size=4"},
         {"parallel.world_size=2"},
@@ -45,6 +47,15 @@ class MappingTest {
         {"parallel.world_size=2", "parallel.expert_parallel_size=2", "train.micro_batch_size=2"},
         {"parallel.world_size=4", "parallel.expert_parallel_size=2"},
         {"parallel.world_size=4", "parallel.expert_parallel_size=4"},
+        {"parallel.world_size=2", "parallel.tensor_parallel_size=2", "train.micro_batch_size=2"},
+        {"parallel.world_size=2", "parallel.context_parallel_size=2", "train.micro_batch_size=2"},
+        {
+            "parallel.world_size=4",
+            "parallel.tensor_parallel_size=2",
+            "parallel.context_parallel_size=2",
+            "parallel.expert_parallel_size=2",
+            "train.micro_batch_size=4"
+        },
         {"parallel.world_size=2", "parallel.expert_tensor_parallel_size=2"},
         {"parallel.world_size=4", "parallel.expert_tensor_parallel_size=2"},
         {"parallel.world_size=4", "parallel.expert_tensor_parallel_size=2", "parallel.expert_parallel_size=2"},
@@ -54,14 +65,15 @@ class MappingTest {
     @TestFactory
     Stream<DynamicTest> equalsOneRank() {
         return Stream.of(MODELS).flatMap(model -> {
-            FourfoldConfig reference = TinyModels.config(model.settings());
+            FourfoldConfig reference = TinyModels.config(join(SIZES, model.settings()));
             Batch batch = TinyModels.batch(reference, 4, 5);
             return Stream.of(MAPPINGS)
                     .map(mapping -> DynamicTest.dynamicTest(
                             model.name() + " " + String.join(" ", mapping),
                             () -> StepComparison.FP32.compare(
                                     RankGroup.step(reference, batch),
-                                    RankGroup.step(TinyModels.config(join(model.settings(), mapping)), batch))));
+                                    RankGroup.step(
+                                            TinyModels.config(join(join(SIZES, model.settings()), mapping)), batch))));
         });
     }
 

@@ -78,6 +78,8 @@ class ParameterInitializerTest {
         new ParameterDeclarations(
                         CONFIG.model(),
                         StageLayout.of(CONFIG.model(), CONFIG.parallel()).of(0),
+                        0,
+                        1,
                         rank * count,
                         count,
                         0,

@@ -6,6 +6,7 @@ import io.fourfold.config.CapacityConfig;
 import io.fourfold.config.MoeConfig;
 import io.fourfold.config.RouterConfig;
 import io.fourfold.config.RouterConfig.AuxLossScope;
+import io.fourfold.kernels.comm.InProcessWorld;
 import io.fourfold.kernels.op.Activation;
 import io.fourfold.kernels.op.RouterSpec.Score;
 import java.util.List;
@@ -14,12 +15,16 @@ import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 
 class CapacityRuleTest {
+    /** Two sequences of six tokens on one rank. */
+    private static final LocalTokens TOKENS =
+            new LocalTokens(2, 6, 6, 0, 12, InProcessWorld.create(1).get(0).group("holders", List.of(0)), null, null);
+
     @Test
     void withoutALimitNothingIsDroppedOrPadded() {
         CapacityRule rule = new CapacityRule(moe(null, AuxLossScope.MICRO_BATCH));
         assertThat(rule.drops()).isFalse();
         assertThat(rule.capacity(7)).isEqualTo(7);
-        assertThat(rule.paddedRows(2, 6)).isZero();
+        assertThat(rule.paddedRows(TOKENS)).isZero();
     }
 
     @Test
@@ -36,10 +41,10 @@ class CapacityRuleTest {
 
     @Test
     void paddingCoversEveryGroupOfTokens() {
-        assertThat(rule(0.75, CapacityConfig.Scope.SUB_SEQUENCE, true).paddedRows(2, 6))
+        assertThat(rule(0.75, CapacityConfig.Scope.SUB_SEQUENCE, true).paddedRows(TOKENS))
                 .as("12 tokens share ceil(12 * 2 / 4 * 0.75)")
                 .isEqualTo(5);
-        assertThat(rule(0.75, CapacityConfig.Scope.FULL_SEQUENCE, true).paddedRows(2, 6))
+        assertThat(rule(0.75, CapacityConfig.Scope.FULL_SEQUENCE, true).paddedRows(TOKENS))
                 .as("two sequences with ceil(6 * 2 / 4 * 0.75) each")
                 .isEqualTo(6);
     }

@@ -157,6 +157,7 @@ class RecipeTest {
                 true,
                 true,
                 config.fp8Scaling(),
+                config.dispatch(),
                 config.lateSwitch(),
                 0);
         assertThatThrownBy(() -> Recipe.of(wrong, 4))

@@ -47,9 +47,13 @@ class BrowserTest {
             try {
                 browser.await(CHARTS + " >= 4");
                 String first = browser.evaluate(REFRESHED).asText();
-                browser.await(REFRESHED + " !== '" + first + "' && " + ROOT + ".textContent.includes('training, step')");
-                assertThat(browser.evaluate(ROOT + ".querySelectorAll('svg.heat').length").asInt()).isGreaterThanOrEqualTo(2);
-                assertThat(browser.evaluate("document.querySelectorAll('a[href*=fourfold]').length").asInt())
+                browser.await(
+                        REFRESHED + " !== '" + first + "' && " + ROOT + ".textContent.includes('training, step')");
+                assertThat(browser.evaluate(ROOT + ".querySelectorAll('svg.heat').length")
+                                .asInt())
+                        .isGreaterThanOrEqualTo(2);
+                assertThat(browser.evaluate("document.querySelectorAll('a[href*=fourfold]').length")
+                                .asInt())
                         .as("the tab in Spark's header")
                         .isPositive();
                 tooltip(browser);
@@ -60,7 +64,8 @@ class BrowserTest {
             browser.scheme("dark");
             browser.open(ui + "/fourfold/");
             browser.await(ROOT + " !== null && " + ROOT + ".textContent.includes('stopped at step')");
-            browser.await("getComputedStyle(" + ROOT + ".querySelector('.card')).backgroundColor === 'rgb(24, 28, 35)'");
+            browser.await(
+                    "getComputedStyle(" + ROOT + ".querySelector('.card')).backgroundColor === 'rgb(24, 28, 35)'");
             assertThat(browser.errors()).isEmpty();
         } finally {
             System.clearProperty("spark.ui.enabled");

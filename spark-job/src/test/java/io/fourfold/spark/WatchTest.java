@@ -77,7 +77,8 @@ class WatchTest {
                         "finished, 6 steps",
                         "id=\"loss\"",
                         "id=\"experts\"",
-                        "Layers by experts", "<h3>MFU</h3>",
+                        "Layers by experts",
+                        "<h3>MFU</h3>",
                         "all 6 steps are done")
                 .doesNotContain("NaN,");
         assertThat(get("/fourfold-live/script.js")).contains("fourfoldCharts");

@@ -91,6 +91,30 @@ class TrainerTest {
     }
 
     @Test
+    void tensorAndContextParallelRanksTrainAndValidateAlike() throws IOException {
+        TinyRun alone = new TinyRun(folder.resolve("1")).set("model.attention.kv_heads", 2);
+        double validation = alone.train().get(0).validationLoss();
+        for (int[] mapping : new int[][] {{2, 2, 1}, {2, 1, 2}, {4, 2, 2}, {8, 2, 2}}) {
+            TinyRun run = new TinyRun(folder.resolve("w%dtp%dcp%d".formatted(mapping[0], mapping[1], mapping[2])))
+                    .set("model.attention.kv_heads", 2)
+                    .set("parallel.world_size", mapping[0])
+                    .set("parallel.tensor_parallel_size", mapping[1])
+                    .set("parallel.context_parallel_size", mapping[2])
+                    .set("parallel.expert_parallel_size", 2);
+            List<TrainResult> results = run.train();
+            assertClose(run.losses(), alone.losses());
+            assertClose(run.gradientNorms(), alone.gradientNorms());
+            assertThat(results)
+                    .allSatisfy(
+                            result -> assertThat(result.validationLoss()).isCloseTo(validation, within(FP32_NOISE)));
+        }
+        // On from a checkpoint of eight ranks on one.
+        TinyRun one = new TinyRun(copyOf("w8tp2cp2", "one", 3)).set("model.attention.kv_heads", 2);
+        assertThat(one.train().get(0).firstStep()).isEqualTo(3);
+        assertClose(one.losses(), alone.losses().subList(3, 6));
+    }
+
+    @Test
     void resumesAtOtherDegrees() throws IOException {
         TinyRun whole = new TinyRun(folder.resolve("whole"));
         whole.train();

@@ -1,4 +1,4 @@
-package io.fourfold.optim;
+package io.fourfold.parallel;
 
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.comm.Communicator;

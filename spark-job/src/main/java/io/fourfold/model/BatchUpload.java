@@ -1,0 +1,106 @@
+package io.fourfold.model;
+
+import io.fourfold.data.Batch;
+import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.op.QueryChunks;
+import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Tensor;
+import io.fourfold.kernels.tensor.TensorScope;
+import io.fourfold.moe.LocalTokens;
+import io.fourfold.parallel.TokenPlacement;
+import java.util.Arrays;
+import java.util.stream.IntStream;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Brings this rank's part of a micro-batch to the device. Every rank reads whole micro-batches; what it holds of them is
+ * decided here.
+ *
+ * @param vocabulary entries of the whole vocabulary
+ */
+record BatchUpload(Backend backend, SequenceParallel ranks, int vocabulary) {
+
+    /**
+     * @throws IllegalArgumentException when the tokens do not split over the ranks
+     */
+    DeviceBatch upload(Batch batch, TensorScope scope) {
+        TokenPlacement placement = ranks.placement();
+        int samples = batch.samples();
+        int length = batch.sequenceLength();
+        placement.check(samples, length);
+        DeviceBatch.ContextOrder order = contextOrder(samples, length, scope);
+        int[] context = placement.contextRows(samples, length);
+        int[] rows = placement.rows(samples, length);
+        return new DeviceBatch(
+                samples,
+                length,
+                embedded(select(batch.tokens(), context), scope),
+                upload(select(batch.labels(), context), scope),
+                upload(batch.documentStart(), scope),
+                upload(select(batch.positions(), context), scope),
+                upload(select(batch.rowIds(), context), scope),
+                upload(select(batch.rowIds(), rows), scope),
+                new QueryChunks(placement.chunkLength(length), placement.chunkStarts(length)),
+                order,
+                routed(samples, length, rows, order, scope));
+    }
+
+    /** The tokens that this rank's part of the vocabulary has. */
+    private DeviceBatch.Embedded embedded(int[] tokens, TensorScope scope) {
+        if (!ranks.splitsLayers()) {
+            return new DeviceBatch.Embedded(upload(tokens, scope), null, null);
+        }
+        int part = vocabulary / ranks.tensor().size();
+        int first = ranks.tensor().rank() * part;
+        int[] rowOfOwn = IntStream.range(0, tokens.length)
+                .filter(t -> tokens[t] >= first && tokens[t] < first + part)
+                .toArray();
+        int[] ownOfRow = new int[tokens.length];
+        Arrays.fill(ownOfRow, -1);
+        for (int i = 0; i < rowOfOwn.length; i++) {
+            ownOfRow[rowOfOwn[i]] = i;
+        }
+        int[] own = Arrays.stream(rowOfOwn).map(t -> tokens[t] - first).toArray();
+        return new DeviceBatch.Embedded(upload(own, scope), upload(rowOfOwn, scope), upload(ownOfRow, scope));
+    }
+
+    private DeviceBatch.@Nullable ContextOrder contextOrder(int samples, int length, TensorScope scope) {
+        if (!ranks.splitsSequences()) {
+            return null;
+        }
+        int[] gathered = ranks.placement().gatheredRows(samples, length);
+        return new DeviceBatch.ContextOrder(upload(gathered, scope), upload(inverse(gathered), scope));
+    }
+
+    private LocalTokens routed(
+            int samples, int length, int[] rows, DeviceBatch.@Nullable ContextOrder order, TensorScope scope) {
+        boolean shared = ranks.holders().size() > 1;
+        return new LocalTokens(
+                samples,
+                length,
+                length / ranks.placement().contextRanks(),
+                ranks.placement().tensorRank() * rows.length,
+                rows.length,
+                ranks.holders(),
+                order == null ? null : order.sequences(),
+                shared ? upload(rows, scope) : null);
+    }
+
+    private static int[] select(int[] values, int[] rows) {
+        return Arrays.stream(rows).map(row -> values[row]).toArray();
+    }
+
+    private static int[] inverse(int[] permutation) {
+        int[] inverse = new int[permutation.length];
+        for (int i = 0; i < permutation.length; i++) {
+            inverse[permutation[i]] = i;
+        }
+        return inverse;
+    }
+
+    private Tensor upload(int[] values, TensorScope scope) {
+        Tensor tensor = scope.allocate(DType.INT32, values.length);
+        backend.upload(values, tensor);
+        return tensor;
+    }
+}

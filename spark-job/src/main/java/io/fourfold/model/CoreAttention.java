@@ -1,0 +1,111 @@
+package io.fourfold.model;
+
+import io.fourfold.config.AttentionConfig;
+import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.comm.ReduceOp;
+import io.fourfold.kernels.op.AttentionShape;
+import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Tensor;
+import io.fourfold.kernels.tensor.TensorScope;
+import io.fourfold.model.DeviceBatch.ContextOrder;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Causal attention of rotated queries, keys and values. Over context parallel ranks keys and values of the whole sequences
+ * are gathered and each rank computes the queries of its own chunks; backward sums the parts of the gradient of keys and
+ * values where they came from.
+ *
+ * @param config of this rank's heads
+ */
+record CoreAttention(Backend backend, AttentionConfig config, SequenceParallel ranks) {
+    /**
+     * What backward reads.
+     *
+     * @param qkv [C, (heads + 2 * kvHeads) * headDim]
+     * @param keyValues [B * S, 2 * kvHeads * headDim]; null without context parallelism
+     * @param out [C, heads * headDim]
+     * @param logSumExp FP32 [B, heads, C / B]
+     */
+    record State(Tensor qkv, @Nullable Tensor keyValues, Tensor out, Tensor logSumExp) {}
+
+    State forward(Pass pass, Tensor qkv, TensorScope work) {
+        DeviceBatch batch = pass.batch();
+        AttentionShape shape = shape(batch);
+        Tensor out = pass.kept().allocate(pass.type(), batch.contextTokens(), shape.outputWidth());
+        Tensor logSumExp = pass.kept()
+                .allocate(
+                        DType.FP32,
+                        shape.batch(),
+                        shape.heads(),
+                        batch.queries().tokens());
+        ContextOrder order = batch.contextOrder();
+        if (order == null) {
+            backend.attention().forward(shape, qkv, batch.documentStart(), out, logSumExp);
+            return new State(qkv, null, out, logSumExp);
+        }
+        Tensor keyValues = gather(pass, qkv, order, work);
+        backend.attention().forward(shape, batch.queries(), qkv, keyValues, batch.documentStart(), out, logSumExp);
+        return new State(qkv, keyValues, out, logSumExp);
+    }
+
+    /** Writes dqkv. */
+    void backward(Pass pass, State state, Tensor dout, Tensor dqkv, TensorScope work) {
+        DeviceBatch batch = pass.batch();
+        ContextOrder order = batch.contextOrder();
+        if (state.keyValues() == null || order == null) {
+            backend.attention()
+                    .backward(
+                            shape(batch),
+                            dout,
+                            state.qkv(),
+                            batch.documentStart(),
+                            state.out(),
+                            state.logSumExp(),
+                            dqkv);
+            return;
+        }
+        Tensor dkeyValues = work.allocate(pass.type(), state.keyValues().shape());
+        backend.attention()
+                .backward(
+                        shape(batch),
+                        batch.queries(),
+                        dout,
+                        state.qkv(),
+                        state.keyValues(),
+                        batch.documentStart(),
+                        state.out(),
+                        state.logSumExp(),
+                        dqkv,
+                        dkeyValues);
+        scatter(pass, dkeyValues, order, dqkv, work);
+    }
+
+    /** Keys and values of all tokens in the order of the sequences, from this rank's. */
+    private Tensor gather(Pass pass, Tensor qkv, ContextOrder order, TensorScope work) {
+        int rows = qkv.dim(0);
+        int width = 2 * config.kvWidth();
+        Tensor own = work.allocate(pass.type(), rows, width);
+        backend.elementwise().copyColumns(qkv, config.queryWidth(), own, 0, width);
+        Tensor gathered = work.allocate(pass.type(), rows * ranks.context().size(), width);
+        ranks.context().allGather(own, gathered);
+        TensorScope scope = pass.training() ? pass.kept() : work;
+        Tensor keyValues = scope.allocate(pass.type(), gathered.shape());
+        backend.moe().gatherRows(gathered, order.sequences(), 1, keyValues);
+        return keyValues;
+    }
+
+    /** Sums every rank's part of the gradient into the columns of keys and values of dqkv. */
+    private void scatter(Pass pass, Tensor dkeyValues, ContextOrder order, Tensor dqkv, TensorScope work) {
+        Tensor ordered = work.allocate(pass.type(), dkeyValues.shape());
+        backend.moe().gatherRows(dkeyValues, order.gathered(), 1, ordered);
+        Tensor own = work.allocate(pass.type(), dqkv.dim(0), dkeyValues.dim(1));
+        ranks.context().reduceScatter(ordered, own, ReduceOp.SUM);
+        backend.elementwise().copyColumns(own, 0, dqkv, config.queryWidth(), own.dim(1));
+    }
+
+    private AttentionShape shape(DeviceBatch batch) {
+        return new AttentionShape(
+                batch.samples(), batch.sequenceLength(), config.heads(), config.kvHeads(), config.headDim(), (float)
+                        (1 / Math.sqrt(config.headDim())));
+    }
+}
