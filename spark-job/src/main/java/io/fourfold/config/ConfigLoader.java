@@ -52,8 +52,13 @@ public final class ConfigLoader {
      * @param name what messages call it
      */
     public static Loaded parse(String name, String yaml) {
+        return parse(name, yaml, List.of());
+    }
+
+    /** As above with {@code key.path=value} settings over the text. */
+    public static Loaded parse(String name, String yaml, List<String> sets) {
         List<Problem> problems = new ArrayList<>();
-        YamlNode.Mapping root = YamlParser.file(name, yaml, problems);
+        YamlNode.Mapping root = new YamlLayers(problems).over(YamlParser.file(name, yaml, problems), sets);
         return bind(root, problems);
     }
 

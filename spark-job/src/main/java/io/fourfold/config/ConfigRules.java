@@ -17,14 +17,16 @@ final class ConfigRules {
             @Nullable RecipeConfig recipe,
             @Nullable ParallelConfig parallel,
             @Nullable DataConfig data,
-            @Nullable TrainConfig train) {
+            @Nullable TrainConfig train,
+            @Nullable RunConfig run) {
         static Sections of(Map<String, Record> records) {
             return new Sections(
                     (ModelConfig) records.get("model"),
                     (RecipeConfig) records.get("recipe"),
                     (ParallelConfig) records.get("parallel"),
                     (DataConfig) records.get("data"),
-                    (TrainConfig) records.get("train"));
+                    (TrainConfig) records.get("train"),
+                    (RunConfig) records.get("run"));
         }
     }
 
@@ -59,6 +61,9 @@ final class ConfigRules {
         }
         if (sections.data() != null) {
             DataRules.check(sections.data(), problems);
+        }
+        if (sections.run() != null) {
+            RunRules.check(sections.run(), mapped ? parallel : null, problems);
         }
         return problems;
     }

@@ -1,5 +1,7 @@
 package io.fourfold.config;
 
+import java.util.List;
+
 /** The run folder. Any Hadoop-compatible URI works. */
 public record RunConfig(
         @Setting(doc = "Run name.", value = "run") String name,
@@ -32,7 +34,19 @@ public record RunConfig(
         int logEvery,
 
         @Setting(doc = "Write TensorBoard event files.", value = "true")
-        boolean tensorboard) {
+        boolean tensorboard,
+
+        @Setting(doc = "What happens after a failure.", value = "{}")
+        RestartConfig restart,
+
+        @Setting(
+                doc = "Faults to inject for tests, each 'kind rank=R step=S times=N seconds=T'; see docs/reliability.md.",
+                value = "[]")
+        List<String> faults) {
+    public RunConfig {
+        faults = List.copyOf(faults);
+    }
+
     /** Devices. */
     public enum BackendKind {
         AUTO,

@@ -34,6 +34,12 @@ final class YamlLayers {
         for (Path file : files) {
             merged = merge(merged, file(file, "--config " + file));
         }
+        return over(merged, sets);
+    }
+
+    /** Lays {@code --set} arguments over what there is. */
+    YamlNode.Mapping over(YamlNode.Mapping below, List<String> sets) {
+        YamlNode.Mapping merged = below;
         for (String set : sets) {
             YamlNode.Mapping layer = set(set);
             if (layer != null) {

@@ -11,7 +11,11 @@ public final class TrainingException extends RuntimeException {
         /** A rank failed; the cause is that rank's own error. */
         TRAIN_RANK_FAILED,
         /** Spark could not start the gang, or it was cancelled. */
-        TRAIN_LAUNCH
+        TRAIN_LAUNCH,
+        /** An executor was lost, or a rank stopped answering. */
+        TRAIN_RANK_LOST,
+        /** The run failed again and again; the cause is the last failure. */
+        TRAIN_GAVE_UP
     }
 
     private final Code code;

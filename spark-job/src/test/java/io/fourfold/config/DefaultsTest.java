@@ -112,6 +112,16 @@ class DefaultsTest {
                             experiment: fourfold
                           log_every: 10
                           tensorboard: true
+                          restart:
+                            by: driver
+                            max_restarts: 10
+                            backoff_seconds: 1.0
+                            max_backoff_seconds: 60.0
+                            wait_seconds: 120.0
+                            min_world_size: 0
+                            exclude_host_after: 3
+                            on_non_finite: stop
+                          faults: []
                         """);
     }
 
