@@ -75,7 +75,8 @@ public record FaultSpec(String text, Kind kind, int rank, int step, int times, d
         }
         throw new IllegalArgumentException("'" + word + "' is no kind of fault; there are "
                 + String.join(
-                        ", ", Arrays.stream(Kind.values()).map(SettingKeys::word).toList()));
+                        ", ",
+                        Arrays.stream(Kind.values()).map(SettingKeys::word).toList()));
     }
 
     private static int whole(String name, @Nullable String text, int least) {

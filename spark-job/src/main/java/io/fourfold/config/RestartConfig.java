@@ -3,9 +3,10 @@ package io.fourfold.config;
 /** What the driver does when a gang fails: try again from the newest complete checkpoint, or give up. */
 public record RestartConfig(
         @Setting(
-                doc = "driver: each restart is a new Spark job with a fresh gang. spark: the training stage is a shuffle"
-                        + " stage that Spark itself reruns, at most spark.stage.maxConsecutiveAttempts times; of the"
-                        + " settings below it then heeds none.",
+                doc =
+                        "driver: each restart is a new Spark job with a fresh gang. spark: the training stage is a shuffle"
+                                + " stage that Spark itself reruns, at most spark.stage.maxConsecutiveAttempts times; of the"
+                                + " settings below it then heeds none.",
                 value = "driver")
         Supervisor by,
 
@@ -22,7 +23,8 @@ public record RestartConfig(
         double maxBackoffSeconds,
 
         @Setting(
-                doc = "Seconds to wait for executors to come back before giving up, or before going on with fewer ranks.",
+                doc =
+                        "Seconds to wait for executors to come back before giving up, or before going on with fewer ranks.",
                 value = "120.0",
                 min = 0)
         double waitSeconds,

@@ -40,7 +40,8 @@ public record RunConfig(
         RestartConfig restart,
 
         @Setting(
-                doc = "Faults to inject for tests, each 'kind rank=R step=S times=N seconds=T'; see docs/reliability.md.",
+                doc =
+                        "Faults to inject for tests, each 'kind rank=R step=S times=N seconds=T'; see docs/reliability.md.",
                 value = "[]")
         List<String> faults) {
     public RunConfig {

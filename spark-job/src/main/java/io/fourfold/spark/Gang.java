@@ -9,6 +9,7 @@ import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collection;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
@@ -74,16 +75,33 @@ record Gang(List<Member> members) {
      * Ranks of all tasks.
      *
      * @param messages every task's {@link Member#toJson}
-     * @throws TrainingException when the tasks do not belong together
      */
     static Gang of(String[] messages) {
+        return of(messages, List.of(), messages.length);
+    }
+
+    /**
+     * The first ranks of the tasks that are not on a host left out; the others have none.
+     *
+     * @param messages every task's {@link Member#toJson}
+     * @param leftOutHosts hosts by the address that Spark knows
+     * @param ranks how many there are
+     * @throws TrainingException when the tasks do not belong together
+     */
+    static Gang of(String[] messages, Collection<String> leftOutHosts, int ranks) {
         List<Member> members = Arrays.stream(messages)
                 .map(Gang::parse)
+                .filter(member -> !leftOutHosts.contains(member.address()))
                 .sorted(Comparator.comparing(Member::host)
                         .thenComparingInt(Member::device)
                         .thenComparing(Member::executor)
                         .thenComparingInt(Member::partition))
+                .limit(ranks)
                 .toList();
+        if (members.size() < ranks) {
+            throw launch("only " + members.size() + " of " + ranks + " ranks are on hosts that are not left out ("
+                    + String.join(", ", leftOutHosts) + ")");
+        }
         refuseProblems(members);
         refuseSharedGpus(members);
         List<String> differences = differences(members);
@@ -158,14 +176,14 @@ record Gang(List<Member> members) {
                 + ranks.getOrDefault(usual, List.of()).size() + " of " + members.size() + " ranks, but " + odd;
     }
 
-    /** Rank of the task of a partition. */
+    /** Rank of the task of a partition; -1 when it has none. */
     int rank(int partition) {
         for (int rank = 0; rank < members.size(); rank++) {
             if (members.get(rank).partition() == partition) {
                 return rank;
             }
         }
-        throw new IllegalStateException("partition " + partition + " is not in the gang");
+        return -1;
     }
 
     /** True when all ranks are threads of one process. */

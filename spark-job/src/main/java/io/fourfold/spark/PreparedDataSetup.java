@@ -76,6 +76,11 @@ final class PreparedDataSetup implements RankSetup {
     }
 
     @Override
+    public BatchReader truncated(FourfoldConfig config, RunIdentity identity) {
+        return TruncatedData.open(config, folder -> open(folder, identity, "train"));
+    }
+
+    @Override
     public @Nullable BatchReader validation(FourfoldConfig config, RunIdentity identity) {
         return config.data().validationFraction() > 0 ? open(config, identity, "validation") : null;
     }

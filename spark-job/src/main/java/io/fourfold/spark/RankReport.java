@@ -12,6 +12,7 @@ import org.jspecify.annotations.Nullable;
  * How one rank ended. Failures come to the driver as results rather than as failed tasks: Spark would report whichever task
  * it noticed first, the driver wants the one that failed first.
  *
+ * @param rank -1 when the task had none
  * @param millis wall clock at the end
  */
 record RankReport(
@@ -24,6 +25,11 @@ record RankReport(
 
     static RankReport success(int rank, String host, TrainResult result) {
         return new RankReport(rank, host, System.currentTimeMillis(), result, null);
+    }
+
+    /** Of a task that got no rank, because its host is left out or there are ranks enough. */
+    static RankReport spare(String host) {
+        return new RankReport(-1, host, System.currentTimeMillis(), null, null);
     }
 
     static RankReport failed(int rank, String host, Throwable failure) {

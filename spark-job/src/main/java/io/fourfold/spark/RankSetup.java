@@ -24,6 +24,9 @@ interface RankSetup extends Serializable {
 
     BatchReader train(FourfoldConfig config, RunIdentity identity);
 
+    /** The training data with a shard that ends too early, for an injected fault. */
+    BatchReader truncated(FourfoldConfig config, RunIdentity identity);
+
     /** Null when there is no validation data. */
     @Nullable
     BatchReader validation(FourfoldConfig config, RunIdentity identity);

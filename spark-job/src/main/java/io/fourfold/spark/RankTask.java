@@ -21,6 +21,10 @@ import io.fourfold.train.TrainResult;
 import io.fourfold.train.Trainer;
 import io.fourfold.train.TrainerInputs;
 import io.fourfold.train.TrainingException;
+import io.fourfold.train.fault.FaultInjector;
+import io.fourfold.train.fault.InjectedFault;
+import io.fourfold.train.restart.Attempt;
+import io.fourfold.train.restart.SmallerWorld;
 import java.io.IOException;
 import java.io.Serializable;
 import java.io.UncheckedIOException;
@@ -28,6 +32,7 @@ import java.time.Duration;
 import java.util.List;
 import org.apache.hadoop.conf.Configuration;
 import org.apache.spark.BarrierTaskContext;
+import org.apache.spark.SparkEnv;
 import org.apache.spark.deploy.SparkHadoopUtil;
 import org.jspecify.annotations.Nullable;
 import scala.Function1;
@@ -39,23 +44,46 @@ import scala.jdk.javaapi.CollectionConverters;
  * each call costs about a second.
  *
  * @param runId unique for this attempt; ranks of one JVM meet under it, ranks of several over TCP
- * @param configYaml the resolved configuration
+ * @param configYaml the resolved configuration of the run
+ * @param attempt which of the run's attempts this gang is
  */
-record RankTask(String runId, String configYaml, RunIdentity identity, double flopsPerToken, RankSetup setup)
+record RankTask(
+        String runId, String configYaml, Attempt attempt, RunIdentity identity, double flopsPerToken, RankSetup setup)
         implements Function1<Iterator<Integer>, Iterator<RankReport>>, Serializable {
     private static final long serialVersionUID = 1;
 
     /** What healthy ranks give the others to end after a failure, before they leave it to Spark to end them. */
     private static final Duration DEPARTURE = Duration.ofSeconds(10);
 
+    /** Spark's name for the driver as an executor. */
+    private static final String DRIVER = "driver";
+
+    /** What the system reports of a process that called abort(). */
+    private static final int CRASH_STATUS = 134;
+
     @Override
     public Iterator<RankReport> apply(Iterator<Integer> unused) {
-        FourfoldConfig config = ConfigLoader.parse("config.yaml", configYaml).config();
-        Rendezvous rendezvous = Rendezvous.open(BarrierTaskContext.get(), config);
+        BarrierTaskContext task = BarrierTaskContext.get();
+        int reruns = task.stageAttemptNumber();
+        return reruns == 0 ? meet(task) : rerun(reruns).meet(task);
+    }
+
+    /** This task when Spark itself started the stage again. */
+    private RankTask rerun(int reruns) {
+        Attempt again = new Attempt(
+                attempt.number() + reruns,
+                attempt.worldSize(),
+                attempt.leftOutHosts(),
+                "a task failed and Spark started the stage again");
+        return new RankTask(runId + "." + reruns, configYaml, again, identity, flopsPerToken, setup);
+    }
+
+    private Iterator<RankReport> meet(BarrierTaskContext task) {
+        FourfoldConfig config = config();
+        Rendezvous rendezvous = Rendezvous.open(task, config);
         try (TcpEndpoint endpoint = rendezvous.endpoint()) {
-            String[] messages = rendezvous
-                    .task()
-                    .allGather(rendezvous.member(setup, config, identity).toJson());
+            String[] messages =
+                    task.allGather(rendezvous.member(setup, config, identity).toJson());
             return CollectionConverters.asScala(
                     List.of(run(rendezvous, config, messages)).iterator());
         } catch (IOException e) {
@@ -67,12 +95,15 @@ record RankTask(String runId, String configYaml, RunIdentity identity, double fl
     private RankReport run(Rendezvous rendezvous, FourfoldConfig config, String[] messages) {
         int rank = rendezvous.task().partitionId();
         try {
-            Gang gang = Gang.of(messages);
+            Gang gang = Gang.of(messages, attempt.leftOutHosts(), attempt.worldSize());
             rank = gang.rank(rank);
+            if (rank < 0) {
+                return RankReport.spare(rendezvous.host());
+            }
             return RankReport.success(rank, rendezvous.host(), train(gang, rank, rendezvous, config));
         } catch (StuckRanks e) {
             // As a failed task, for the reports of those ranks would never come.
-            throw new TrainingException(TrainingException.Code.TRAIN_RANK_FAILED, e.getMessage(), e);
+            throw new TrainingException(TrainingException.Code.TRAIN_RANK_LOST, e.getMessage(), e);
         } catch (RuntimeException | Error e) {
             return RankReport.failed(rank, rendezvous.host(), e);
         }
@@ -120,8 +151,11 @@ record RankTask(String runId, String configYaml, RunIdentity identity, double fl
     }
 
     private TrainResult train(CommunicationWorld world, FourfoldConfig config, Rendezvous rendezvous) {
+        RunStorage run = storage(config);
+        FaultInjector faults = FaultInjector.of(config, world.rank(), run, RankTask::crash);
         try (Backend backend = setup.backend(config, rendezvous.device());
-                BatchReader train = setup.train(config, identity);
+                BatchReader train =
+                        faults.reader(setup.train(config, identity), () -> setup.truncated(config, identity));
                 BatchReader validation = setup.validation(config, identity);
                 MetricsSink sink = sink(config, world.rank(), rendezvous.host())) {
             TrainerInputs inputs = new TrainerInputs(
@@ -131,11 +165,24 @@ record RankTask(String runId, String configYaml, RunIdentity identity, double fl
                     train,
                     validation,
                     sink,
-                    storage(config),
+                    faults.storage(run),
                     identity,
                     flopsPerToken);
-            return new Trainer(inputs, setup.model()).run();
+            return new Trainer(inputs, faults.model(setup.model())).run();
         }
+    }
+
+    /** The run's configuration as this attempt needs it. */
+    private FourfoldConfig config() {
+        return SmallerWorld.of(ConfigLoader.parse("config.yaml", configYaml).config(), attempt);
+    }
+
+    /** Ends an executor as a native crash would; the driver's own process, where all ranks may live, goes on. */
+    private static void crash(String reason) {
+        if (SparkEnv.get().executorId().equals(DRIVER)) {
+            throw new InjectedFault(reason);
+        }
+        Runtime.getRuntime().halt(CRASH_STATUS);
     }
 
     private static RunStorage storage(FourfoldConfig config) {

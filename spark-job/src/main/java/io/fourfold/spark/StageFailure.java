@@ -14,12 +14,12 @@ final class StageFailure {
         for (Throwable at = failure; at != null; at = at.getCause()) {
             Optional<String> reason = String.valueOf(at.getMessage())
                     .lines()
-                    .filter(line -> line.contains(MARK + TrainingException.Code.TRAIN_RANK_FAILED))
+                    .filter(line -> line.contains(MARK + TrainingException.Code.TRAIN_RANK_LOST))
                     .map(line -> line.substring(line.indexOf(MARK) + MARK.length()))
                     .findFirst();
             if (reason.isPresent()) {
                 return reason.map(text -> text.substring(
-                        TrainingException.Code.TRAIN_RANK_FAILED.name().length() + 2));
+                        TrainingException.Code.TRAIN_RANK_LOST.name().length() + 2));
             }
         }
         return Optional.empty();

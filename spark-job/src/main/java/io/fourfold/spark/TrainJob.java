@@ -6,32 +6,27 @@ import io.fourfold.config.FourfoldConfig;
 import io.fourfold.config.ResolvedConfig;
 import io.fourfold.data.tokenize.Tokenizer;
 import io.fourfold.data.tokenize.Tokenizers;
+import io.fourfold.metrics.EventKind;
 import io.fourfold.plan.Plan;
 import io.fourfold.plan.PlanJson;
 import io.fourfold.spark.watch.RunWatch;
 import io.fourfold.train.RunIdentity;
 import io.fourfold.train.TrainResult;
 import io.fourfold.train.TrainingException;
+import io.fourfold.train.restart.Attempt;
+import io.fourfold.train.restart.Pause;
+import io.fourfold.train.restart.RestartLoop;
 import java.io.IOException;
 import java.nio.file.Path;
-import java.util.ArrayList;
-import java.util.Comparator;
-import java.util.List;
-import java.util.Objects;
 import java.util.Optional;
 import java.util.UUID;
-import java.util.stream.IntStream;
+import java.util.function.Function;
 import org.apache.spark.SparkContext;
-import org.apache.spark.SparkException;
-import org.apache.spark.api.java.JavaSparkContext;
-import org.apache.spark.rdd.RDD;
 import org.apache.spark.sql.SparkSession;
-import scala.reflect.ClassTag;
-import scala.reflect.ClassTag$;
 
 /**
  * Trains as one barrier stage: a task per rank, all started at the same moment. Writes the resolved configuration and the
- * plan into the run folder, starts the gang and returns how it ended.
+ * plan into the run folder, starts gangs until one ends the run, and returns how it ended.
  */
 public final class TrainJob {
     private TrainJob() {}
@@ -76,52 +71,26 @@ public final class TrainJob {
             RunIdentity identity,
             Plan plan,
             RankSetup setup) {
-        int ranks = config.parallel().worldSize();
         writeFacts(folder, resolved, plan);
-        String runId = spark.applicationId() + "-" + UUID.randomUUID();
-        RankTask task = new RankTask(
-                runId, resolved.yaml(), identity, plan.flopsPerToken().causal(), setup);
-        try (RunWatch watch = RunWatch.open(config, folder)) {
-            watch.attempt(runId);
-            List<RankReport> reports = runGang(spark, ranks, task, config.run().name());
-            if (reports.stream().anyMatch(report -> report.failure() != null)) {
-                throw GangFailure.of(reports);
-            }
-            return Objects.requireNonNull(reports.get(0).result());
+        double flops = plan.flopsPerToken().causal();
+        Function<Attempt, RankTask> tasks = attempt -> new RankTask(
+                spark.applicationId() + "-" + UUID.randomUUID(), resolved.yaml(), attempt, identity, flops, setup);
+        try (RunWatch watch = RunWatch.open(config, folder);
+                DriverFault fault = DriverFault.watch(config, folder)) {
+            SparkGangs gangs = new SparkGangs(spark, config, folder, watch, tasks);
+            return switch (config.run().restart().by()) {
+                case SPARK -> gangs.rerunBySpark();
+                case DRIVER ->
+                    new RestartLoop(config, gangs, Pause.system(), line -> announce(line, gangs, watch)).run();
+            };
         }
     }
 
-    /** The reports by rank. */
-    private static List<RankReport> runGang(SparkContext spark, int ranks, RankTask task, String name) {
-        List<Integer> numbers = IntStream.range(0, ranks).boxed().toList();
-        RDD<Integer> rdd = JavaSparkContext.fromSparkContext(spark)
-                .parallelize(numbers, ranks)
-                .rdd();
-        ClassTag<RankReport> tag = ClassTag$.MODULE$.apply(RankReport.class);
-        // A cancelled job then interrupts its tasks, so that ranks that wait for each other end at once.
-        spark.setJobGroup(task.runId(), "train " + name, true);
-        try {
-            // Not mapPartitionsWithEvaluator: in Spark 4.2.0 its result is no barrier stage.
-            List<RankReport> reports = new ArrayList<>(
-                    rdd.barrier().mapPartitions(task, false, tag).toJavaRDD().collect());
-            reports.sort(Comparator.comparingInt(RankReport::rank));
-            return reports;
-        } catch (Exception e) {
-            // Spark throws its checked SparkException through Scala without declaring it.
-            if (e instanceof SparkException || e instanceof RuntimeException) {
-                StageFailure.reasonOfRank(e).ifPresent(reason -> {
-                    throw new TrainingException(TrainingException.Code.TRAIN_RANK_FAILED, reason, e);
-                });
-                throw new TrainingException(
-                        TrainingException.Code.TRAIN_LAUNCH,
-                        "the barrier stage of " + ranks + " ranks did not finish: " + StageFailure.firstLine(e)
-                                + ". Run the same command to continue from the last checkpoint.",
-                        e);
-            }
-            throw new IllegalStateException(e);
-        } finally {
-            spark.clearJobGroup();
-        }
+    /** On standard error, for with --json standard output is for the result alone; and in the metrics. */
+    private static void announce(String line, SparkGangs gangs, RunWatch watch) {
+        System.err.println("fourfold: " + line);
+        System.err.flush();
+        watch.event(gangs.newestCheckpoint(), EventKind.RESTART, line);
     }
 
     private static RunStorage openFolder(FourfoldConfig config, SparkContext spark) {

@@ -3,7 +3,6 @@ package io.fourfold.spark;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.fourfold.kernels.comm.CommunicationException;
 import io.fourfold.train.TrainingException;
 import java.util.List;
 import java.util.Map;
@@ -60,17 +59,17 @@ class GangTest {
     }
 
     @Test
-    void theFirstCauseWinsOverItsConsequences() {
-        RankReport consequence =
-                new RankReport(0, "a", 100, null, new CommunicationException("rank 1 failed: disk on fire"));
-        RankReport cause = new RankReport(1, "b", 120, null, new IllegalStateException("disk on fire"));
-        TrainingException failure = GangFailure.of(List.of(consequence, cause));
-        assertThat(failure.code()).isEqualTo(TrainingException.Code.TRAIN_RANK_FAILED);
-        assertThat(failure)
-                .hasMessageContaining("rank 1 on b failed")
-                .hasMessageContaining("disk on fire")
-                .hasMessageContaining("(rank 0 stopped as a consequence)")
-                .hasCauseInstanceOf(IllegalStateException.class);
+    void tasksOnHostsLeftOutGetNoRank() {
+        String[] messages = {member("a", -1, "0", 0), member("b", -1, "1", 1), member("c", -1, "2", 2)};
+        Gang gang = Gang.of(messages, List.of("a.net"), 2);
+        assertThat(gang.rank(0)).isEqualTo(-1);
+        assertThat(gang.rank(1)).isZero();
+        assertThat(gang.rank(2)).isEqualTo(1);
+        // Slots beyond the ranks stay unused, too.
+        assertThat(Gang.of(messages, List.of(), 2).rank(2)).isEqualTo(-1);
+        assertThatThrownBy(() -> Gang.of(messages, List.of("a.net", "b.net"), 2))
+                .isInstanceOf(TrainingException.class)
+                .hasMessageContaining("only 1 of 2 ranks are on hosts that are not left out (a.net, b.net)");
     }
 
     /** Every executor is a process. */

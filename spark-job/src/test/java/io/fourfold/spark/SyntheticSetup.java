@@ -32,6 +32,11 @@ record SyntheticSetup(int failAfter) implements RankSetup {
     }
 
     @Override
+    public BatchReader truncated(FourfoldConfig config, RunIdentity identity) {
+        throw new DataException("shard 3 ends after 512 of 1024 bytes");
+    }
+
+    @Override
     public @Nullable BatchReader validation(FourfoldConfig config, RunIdentity identity) {
         return new SyntheticReader(TinyRun.SEQUENCE, TinyRun.VOCABULARY, 6);
     }

@@ -21,6 +21,7 @@ import java.util.concurrent.TimeUnit;
 import org.apache.spark.sql.SparkSession;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -135,11 +136,58 @@ class TrainJobTest {
                 .hasMessageContaining("run.dir");
     }
 
+    @Test
+    void aGangIsRestartedUntilTheEnd() {
+        TrainResult whole = train(config("undisturbed", 2, Map.of()), -1);
+        String faults = "[crash rank=1 step=3, truncated_shard rank=0 step=5, full_disk rank=1 step=4]";
+        TrainResult result = train(config("disturbed", 2, Map.of("run.faults", faults, "run.restart.max_restarts", "5")), -1);
+        assertThat(result.lastStep()).isEqualTo(6);
+        // The checkpoint of step 4 could not be written.
+        assertThat(result.firstStep()).isEqualTo(3);
+        assertThat(result.loss()).isEqualTo(whole.loss());
+        assertThat(result.validationLoss()).isEqualTo(whole.validationLoss());
+        assertThat(folder.resolve("disturbed/metrics.jsonl"))
+                .content()
+                .contains("restart 1 with 2 ranks after: ", "injected fault 'crash rank=1 step=3' at step 3")
+                .contains("restart 2 with 2 ranks after: ", "shard 3 ends after 512 of 1024 bytes")
+                .contains("No space left on device (injected)");
+    }
+
+    @Test
+    void sparkItselfCanRestartTheStage() {
+        TrainResult whole = train(config("alone", 2, Map.of()), -1);
+        TrainResult result =
+                train(config("rerun", 2, Map.of("run.restart.by", "spark", "run.faults", "[crash rank=1 step=3]")), -1);
+        assertThat(result.firstStep()).isEqualTo(2);
+        assertThat(result.loss()).isEqualTo(whole.loss());
+    }
+
+    @Test
+    @Tag("slow")
+    void sparkGivesUpAfterItsAttempts() {
+        assertThatThrownBy(() -> train(config("hopeless", 2, Map.of("run.restart.by", "spark")), 2))
+                .isInstanceOf(TrainingException.class)
+                .hasMessageContaining("spark.stage.maxConsecutiveAttempts")
+                .hasMessageContaining("shard 7 is corrupt");
+    }
+
+    @Test
+    void aLossThatIsNotFiniteIsTriedAgainOnlyWhenAskedTo() {
+        String fault = "[non_finite rank=0 step=2]";
+        assertThatThrownBy(() -> train(config("strict", 2, Map.of("run.faults", fault)), -1))
+                .hasMessageStartingWith("TRAIN_NON_FINITE: gradient norm is NaN at step 2");
+        Map<String, String> again = Map.of(
+                "run.faults", fault, "run.restart.on_non_finite", "restart", "run.restart.max_restarts", "5");
+        assertThat(train(config("lenient", 2, again), -1).lastStep()).isEqualTo(6);
+    }
+
     private FourfoldConfig config(String run, int ranks, Map<String, String> more) {
         Map<String, String> settings = new TreeMap<>(more);
         settings.put("parallel.world_size", Integer.toString(ranks));
         settings.put("run.dir", folder.resolve(run).toString());
         settings.put("run.backend", "cpu");
+        settings.put("run.restart.backoff_seconds", "0.1");
+        settings.putIfAbsent("run.restart.max_restarts", "0");
         return TinyRun.tinyConfig(settings);
     }
 

@@ -6,10 +6,13 @@ import io.fourfold.metrics.MetricsLine;
 import io.fourfold.metrics.MetricsSink;
 import io.fourfold.metrics.RankBeat;
 import io.fourfold.metrics.RunState;
+import io.fourfold.metrics.RunHistory;
 import io.fourfold.metrics.Sinks;
+import io.fourfold.metrics.StepMetrics;
 import java.time.Instant;
 import java.util.List;
 import java.util.Optional;
+import java.util.OptionalInt;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -64,6 +67,18 @@ public final class RunWatch implements AutoCloseable {
         }
         try (RunFiles files = RunFiles.open(config.run(), folder)) {
             files.event(step, kind, message);
+        }
+    }
+
+    /** The last finished step that is known; empty when no metrics are there. */
+    public OptionalInt lastStep() {
+        if (sinks != null) {
+            StepMetrics latest = state.latest();
+            return latest == null ? OptionalInt.empty() : OptionalInt.of(latest.step());
+        }
+        try (RunFiles files = RunFiles.open(config.run(), folder)) {
+            RunHistory past = files.past();
+            return past.starts().isEmpty() ? OptionalInt.empty() : OptionalInt.of(past.lastStep());
         }
     }
 

@@ -78,8 +78,8 @@ final class FaultyModel implements TrainableModel {
     }
 
     @Override
-    public MicroBatchResult forwardBackward(Batch batch, StepContext step) {
-        MicroBatchResult result = model.forwardBackward(batch, step);
+    public List<MicroBatchResult> forwardBackward(List<Batch> batches, StepContext step) {
+        List<MicroBatchResult> result = model.forwardBackward(batches, step);
         if (poisoned) {
             Tensor gradients = model.parameters().flatGrads(Parameter.Kind.DENSE);
             backend.upload(new float[] {Float.NaN}, gradients.view(0, Shape.of(1)));

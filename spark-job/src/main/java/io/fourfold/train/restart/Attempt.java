@@ -12,8 +12,11 @@ import org.jspecify.annotations.Nullable;
  * @param leftOutHosts hosts whose slots stay unused, sorted
  * @param reason why the attempt before this one failed; null for the first
  */
-public record Attempt(int number, int worldSize, List<String> leftOutHosts, @Nullable String reason)
-        implements Serializable {
+public record Attempt(
+        int number,
+        int worldSize,
+        List<String> leftOutHosts,
+        @Nullable String reason) implements Serializable {
     private static final long serialVersionUID = 1;
 
     public Attempt {

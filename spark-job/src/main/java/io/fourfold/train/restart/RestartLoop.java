@@ -81,7 +81,8 @@ public final class RestartLoop {
                 host == null ? "" : "; leaves out host " + host,
                 checkpoint == 0 ? "from the start" : "after step " + checkpoint));
         sleep(backoff, error);
-        return new Attempt(failures.restarts() + 1, worldSize(error), leftOut.stream().toList(), cause);
+        return new Attempt(
+                failures.restarts() + 1, worldSize(error), leftOut.stream().toList(), cause);
     }
 
     /** The host, when from now on its slots stay unused: it failed too often, and there are enough slots elsewhere. */
