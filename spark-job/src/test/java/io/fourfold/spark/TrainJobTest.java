@@ -148,8 +148,8 @@ class TrainJobTest {
         assertThat(result.validationLoss()).isEqualTo(whole.validationLoss());
         assertThat(folder.resolve("disturbed/metrics.jsonl"))
                 .content()
-                .contains("restart 1 with 2 ranks after: ", "injected fault 'crash rank=1 step=3' at step 3")
-                .contains("restart 2 with 2 ranks after: ", "shard 3 ends after 512 of 1024 bytes")
+                .contains("restart 1 of 5 in 0.1 s: ", "injected fault 'crash rank=1 step=3' at step 3")
+                .contains("restart 2 of 5 in 0.1 s: ", "shard 3 ends after 512 of 1024 bytes")
                 .contains("No space left on device (injected)");
     }
 
@@ -188,6 +188,8 @@ class TrainJobTest {
         settings.put("run.backend", "cpu");
         settings.put("run.restart.backoff_seconds", "0.1");
         settings.putIfAbsent("run.restart.max_restarts", "0");
+        // So that it is certain which checkpoints a failure finds.
+        settings.put("run.checkpoint.async", "false");
         return TinyRun.tinyConfig(settings);
     }
 

@@ -130,6 +130,7 @@ class WatchTest {
         settings.put("run.dir", folder.resolve(name).toString());
         settings.put("run.backend", "cpu");
         settings.put("run.peak_tflops", "0.001");
+        settings.put("run.restart.max_restarts", "0");
         FourfoldConfig config = TinyRun.tinyConfig(settings);
         return TrainJob.run(config, spark, "tokenizer", new SyntheticSetup(failAfter));
     }
