@@ -47,7 +47,8 @@ final class GangFailure {
         return new AttemptException(
                 new TrainingException(
                         TrainingException.Code.TRAIN_LAUNCH,
-                        "the barrier stage of " + tasks + " ranks did not finish: " + StageFailure.firstLine(Objects.requireNonNull(aborted))
+                        "the barrier stage of " + tasks + " ranks did not finish: "
+                                + StageFailure.firstLine(Objects.requireNonNull(aborted))
                                 + ". Run the same command to continue from the last checkpoint.",
                         Objects.requireNonNull(aborted)),
                 null);

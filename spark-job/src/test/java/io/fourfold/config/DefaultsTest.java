@@ -57,6 +57,7 @@ class DefaultsTest {
                           expert_parallel_size: 1
                           expert_tensor_parallel_size: 1
                           virtual_stages: 1
+                          stage_layout: []
                         data:
                           sources: {}
                           text_field: text

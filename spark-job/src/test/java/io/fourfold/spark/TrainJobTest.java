@@ -140,7 +140,8 @@ class TrainJobTest {
     void aGangIsRestartedUntilTheEnd() {
         TrainResult whole = train(config("undisturbed", 2, Map.of()), -1);
         String faults = "[crash rank=1 step=3, truncated_shard rank=0 step=5, full_disk rank=1 step=4]";
-        TrainResult result = train(config("disturbed", 2, Map.of("run.faults", faults, "run.restart.max_restarts", "5")), -1);
+        TrainResult result =
+                train(config("disturbed", 2, Map.of("run.faults", faults, "run.restart.max_restarts", "5")), -1);
         assertThat(result.lastStep()).isEqualTo(6);
         // The checkpoint of step 4 could not be written.
         assertThat(result.firstStep()).isEqualTo(3);
@@ -176,8 +177,8 @@ class TrainJobTest {
         String fault = "[non_finite rank=0 step=2]";
         assertThatThrownBy(() -> train(config("strict", 2, Map.of("run.faults", fault)), -1))
                 .hasMessageStartingWith("TRAIN_NON_FINITE: gradient norm is NaN at step 2");
-        Map<String, String> again = Map.of(
-                "run.faults", fault, "run.restart.on_non_finite", "restart", "run.restart.max_restarts", "5");
+        Map<String, String> again =
+                Map.of("run.faults", fault, "run.restart.on_non_finite", "restart", "run.restart.max_restarts", "5");
         assertThat(train(config("lenient", 2, again), -1).lastStep()).isEqualTo(6);
     }
 
