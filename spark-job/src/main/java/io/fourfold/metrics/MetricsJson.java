@@ -102,6 +102,11 @@ final class MetricsJson {
                 number(json, phase.getKey(), phase.getValue());
             }
             json.writeEndObject();
+            json.writeObjectFieldStart("bytes_sent");
+            for (Map.Entry<String, Long> axis : metrics.bytesSent().entrySet()) {
+                json.writeNumberField(axis.getKey(), axis.getValue());
+            }
+            json.writeEndObject();
             if (withLoad && !metrics.expertLoad().isEmpty()) {
                 expertLoad(json, metrics);
             }

@@ -88,6 +88,10 @@ public final class MetricsLine {
         int step = required(json, "step").asInt();
         Map<String, Double> phases = new LinkedHashMap<>();
         json.path("phases").fields().forEachRemaining(phase -> phases.put(phase.getKey(), value(phase.getValue())));
+        Map<String, Long> bytesSent = new LinkedHashMap<>();
+        json.path("bytes_sent")
+                .fields()
+                .forEachRemaining(axis -> bytesSent.put(axis.getKey(), axis.getValue().asLong()));
         List<LayerLoad> load = new ArrayList<>();
         json.path("expert_load")
                 .fields()
@@ -110,6 +114,7 @@ public final class MetricsLine {
                 value(json.path("flops_per_second")),
                 value(json.path("mfu")),
                 phases,
+                bytesSent,
                 load,
                 value(json.path("dropped")),
                 quantization);

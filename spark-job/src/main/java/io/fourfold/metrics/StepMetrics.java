@@ -20,6 +20,7 @@ import java.util.Map;
  * @param flopsPerSecond model FLOP/s over all ranks, causal count
  * @param mfu share of the devices' peak, or NaN where the peak is unknown (CPU)
  * @param phases seconds by part of the step (data, forward, backward, gradients, optimizer) on rank 0
+ * @param bytesSent bytes that rank 0 sent to others in this step, by axis ("dp_cp"); axes without traffic are absent
  * @param expertLoad per MoE layer, tokens of this step per expert
  * @param dropped share of slots dropped, 0 in dropless mode
  * @param quantization per operand ("layers.3.expert_up.fprop.x") on sampled steps, else empty
@@ -38,6 +39,7 @@ public record StepMetrics(
         double flopsPerSecond,
         double mfu,
         Map<String, Double> phases,
+        Map<String, Long> bytesSent,
         List<LayerLoad> expertLoad,
         double dropped,
         Map<String, QuantStats> quantization) {
@@ -58,6 +60,7 @@ public record StepMetrics(
                 flopsPerSecond,
                 mfu,
                 phases,
+                bytesSent,
                 List.of(),
                 dropped,
                 quantization);
@@ -79,6 +82,7 @@ public record StepMetrics(
                 flopsPerSecond,
                 mfu,
                 phases,
+                bytesSent,
                 expertLoad,
                 dropped,
                 Map.of());

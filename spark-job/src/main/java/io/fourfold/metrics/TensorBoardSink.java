@@ -46,6 +46,7 @@ public final class TensorBoardSink implements MetricsSink {
         scalars.put("throughput/flops_per_second", metrics.flopsPerSecond());
         putIfFinite(scalars, "throughput/mfu", metrics.mfu());
         metrics.phases().forEach((phase, seconds) -> scalars.put("phase_seconds/" + phase, seconds));
+        metrics.bytesSent().forEach((axis, bytes) -> scalars.put("bytes_sent/" + axis, (double) bytes));
         if (!metrics.expertLoad().isEmpty()) {
             scalars.put("moe/aux_loss", metrics.auxLoss());
             scalars.put("moe/z_loss", metrics.zLoss());

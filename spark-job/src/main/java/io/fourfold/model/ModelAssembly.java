@@ -31,9 +31,6 @@ import org.jspecify.annotations.Nullable;
 
 /** Puts a {@link MoeTransformer} together: declarations, parameters, routers, blocks. */
 final class ModelAssembly {
-    /** Flat buffers are multiples of this on every shard, so that shards start aligned. */
-    private static final int SHARD_ALIGNMENT = 16;
-
     private ModelAssembly() {}
 
     static MoeTransformer create(FourfoldConfig config, Backend backend, ProcessGroups groups) {
@@ -77,7 +74,7 @@ final class ModelAssembly {
     private static Map<Kind, Integer> padding(ParallelMapping mapping) {
         Map<Kind, Integer> padding = new EnumMap<>(Kind.class);
         for (Kind kind : Kind.values()) {
-            padding.put(kind, mapping.size(kind.replicas()) * SHARD_ALIGNMENT);
+            padding.put(kind, ParameterStore.alignment(mapping.size(kind.replicas())));
         }
         return padding;
     }

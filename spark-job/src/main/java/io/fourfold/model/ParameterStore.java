@@ -22,6 +22,8 @@ import java.util.Objects;
  * padded to {@code padTo} elements so that it splits evenly over the optimizer's shards.
  */
 public final class ParameterStore implements AutoCloseable {
+    private static final int SHARD_ALIGNMENT = 16;
+
     private final TensorScope weightScope;
     private final TensorScope gradScope;
     private final Map<Parameter.Kind, Tensor> weights = new EnumMap<>(Parameter.Kind.class);
@@ -32,6 +34,17 @@ public final class ParameterStore implements AutoCloseable {
     private ParameterStore(Backend backend) {
         weightScope = backend.scope(Region.PARAMETERS);
         gradScope = backend.scope(Region.GRADIENTS);
+    }
+
+    /** Flat buffers are multiples of this, so that every rank's shard of them starts aligned. */
+    static int alignment(int ranks) {
+        return ranks * SHARD_ALIGNMENT;
+    }
+
+    /** Elements of a flat buffer that holds {@code elements} and is split over {@code ranks}. */
+    public static long padded(long elements, int ranks) {
+        int multiple = alignment(ranks);
+        return (elements + multiple - 1) / multiple * multiple;
     }
 
     /** The whole flat weight buffer of a kind, padding (zeros) included; may be empty. */

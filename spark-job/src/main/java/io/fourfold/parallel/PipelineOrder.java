@@ -23,8 +23,7 @@ final class PipelineOrder {
             backwards.add(PipelineOperation.compute(false, forward.microBatch(), chunks - 1 - forward.chunk()));
         }
         int total = forwards.size();
-        int ahead = chunks == 1 ? ranks - 1 - rank : 2 * (ranks - 1 - rank) + (chunks - 1) * ranks;
-        int warmup = Math.min(ahead + extra, total);
+        int warmup = Math.min(ahead(ranks, chunks, rank) + extra, total);
         List<PipelineOperation> order = new ArrayList<>(forwards.subList(0, warmup));
         for (int i = warmup; i < total; i++) {
             order.add(forwards.get(i));
@@ -32,6 +31,11 @@ final class PipelineOrder {
         }
         order.addAll(backwards.subList(total - warmup, total));
         return order;
+    }
+
+    /** Forwards before the first backward in a long enough step. */
+    static int ahead(int ranks, int chunks, int rank) {
+        return chunks == 1 ? ranks - 1 - rank : 2 * (ranks - 1 - rank) + (chunks - 1) * ranks;
     }
 
     /** Forwards only; the same on every rank. */

@@ -88,6 +88,11 @@ public final class PipelineSchedule {
         return bubble;
     }
 
+    /** {@link #peakInFlight} of a training schedule whose micro-batches divide by the ranks, without making it. */
+    public static long inFlight(int ranks, int chunks, int microBatches, int rank) {
+        return Math.min(PipelineOrder.ahead(ranks, chunks, rank) + 1L, (long) chunks * microBatches);
+    }
+
     /** Largest number of (micro-batch, chunk) whose forward is done and whose backward is not. */
     public int peakInFlight(int rank) {
         int inFlight = 0;

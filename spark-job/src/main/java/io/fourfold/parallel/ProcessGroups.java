@@ -7,6 +7,7 @@ import java.util.Deque;
 import java.util.EnumMap;
 import java.util.Map;
 import java.util.Objects;
+import java.util.TreeMap;
 import java.util.stream.IntStream;
 
 /** The communicators of one rank: one per axis, made in the same order on every rank, closed in reverse. */
@@ -61,6 +62,17 @@ public final class ProcessGroups implements AutoCloseable {
     /** This rank's group along an axis; a group of one works too. */
     public Communicator get(Axis axis) {
         return Objects.requireNonNull(groups.get(axis));
+    }
+
+    /** Bytes this rank has sent so far, by {@link Axis#label}; axes without any are absent. */
+    public Map<String, Long> bytesSent() {
+        Map<String, Long> bytes = new TreeMap<>();
+        groups.forEach((axis, group) -> {
+            if (group.bytesSent() > 0) {
+                bytes.put(axis.label(), group.bytesSent());
+            }
+        });
+        return bytes;
     }
 
     /** All ranks. */

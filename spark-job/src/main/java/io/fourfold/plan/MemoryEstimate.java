@@ -10,6 +10,7 @@ import io.fourfold.config.SharedExpertConfig;
 import io.fourfold.config.TrainConfig;
 import io.fourfold.parallel.Axis;
 import io.fourfold.parallel.ParallelMapping;
+import io.fourfold.parallel.PipelineSchedule;
 
 /**
  * Bytes that the fullest rank needs with the CPU backend, which stores FP32 and BF16 alike in four bytes. Weights,
@@ -34,22 +35,30 @@ public record MemoryEstimate(long weights, long gradients, long optimizer, long 
     }
 
     static MemoryEstimate of(FourfoldConfig config, ParallelMapping mapping, RankShare share) {
-        long parameters = share.dense() + share.expert();
+        long parameters = share.parameters();
         long dense = ceilDiv(share.dense(), mapping.size(Axis.DP_CP));
+        long replicated = ceilDiv(share.replicated(), mapping.size(Axis.STAGE));
         long expert = ceilDiv(share.expert(), mapping.expertData());
         long tokens = localTokens(config.train(), mapping);
-        // A pipeline's first stage holds one micro-batch for each stage.
-        long kept = tokens * keptPerToken(config.model(), share) * mapping.pipeline();
-        long oneLayer = tokens * keptPerToken(config.model(), share) / share.layers();
+        long perToken = keptPerToken(config.model(), share);
+        int chunks = config.parallel().virtualStages();
+        // As many as the first pipeline rank holds, which runs furthest ahead.
+        long inFlight = PipelineSchedule.inFlight(mapping.pipeline(), chunks, microBatches(config.train(), mapping), 0);
+        long kept = tokens * perToken * inFlight / chunks;
+        long oneLayer = tokens * perToken / Math.max(1, share.layers());
         long vocabulary = config.model().vocabSize();
         long piece = Math.min(tokens * vocabulary, Math.max(PIECE_ROWS * vocabulary, PIECE_LOGITS));
         long logits = share.lastStage() ? piece : 0;
         return new MemoryEstimate(
                 FLOAT * parameters,
                 FLOAT * parameters,
-                2L * FLOAT * (dense + expert),
+                2L * FLOAT * (dense + replicated + expert),
                 FLOAT * kept,
                 FLOAT * (operands(config.recipe().kind(), share.linear()) + oneLayer + logits));
+    }
+
+    private static int microBatches(TrainConfig train, ParallelMapping mapping) {
+        return Math.max(1, train.globalBatchSize() / mapping.data() / train.microBatchSize());
     }
 
     private static long localTokens(TrainConfig train, ParallelMapping mapping) {

@@ -59,7 +59,7 @@ public record Plan(
      */
     public static Plan of(FourfoldConfig config, int ranksPerHost, OptionalLong datasetTokens) {
         ParallelMapping mapping = ParallelMapping.of(config.parallel());
-        RankShare share = RankShare.largest(config.model(), mapping);
+        RankShare share = RankShare.largest(config);
         FlopCount flops = FlopCount.of(config.model(), config.train().sequenceLength());
         Budget budget = Budget.of(config.train(), mapping, datasetTokens);
         return new Plan(
@@ -71,7 +71,7 @@ public record Plan(
                 (double) flops.causal() * budget.tokens(),
                 Precision.of(config),
                 RankLayout.of(mapping, ranksPerHost),
-                share.dense() + share.expert(),
+                share.parameters(),
                 MemoryEstimate.of(config, mapping, share),
                 budget,
                 Traffic.of(config, mapping, share),

@@ -5,7 +5,6 @@ import io.fourfold.config.FourfoldConfig;
 import io.fourfold.config.Problem;
 import io.fourfold.config.RunConfig;
 import io.fourfold.config.VersionLimits;
-import io.fourfold.parallel.ParallelMapping;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -17,7 +16,7 @@ public final class Preflight {
      * @throws ConfigException with everything that stands in the way of training this configuration
      */
     public static void check(FourfoldConfig config) {
-        RankShare share = RankShare.largest(config.model(), ParallelMapping.of(config.parallel()));
+        RankShare share = RankShare.largest(config);
         List<Problem> obstacles = obstacles(config, share);
         if (!obstacles.isEmpty()) {
             throw new ConfigException(obstacles);

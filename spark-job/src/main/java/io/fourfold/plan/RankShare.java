@@ -1,75 +1,99 @@
 package io.fourfold.plan;
 
+import io.fourfold.config.FourfoldConfig;
 import io.fourfold.config.ModelConfig;
 import io.fourfold.parallel.ParallelMapping;
+import io.fourfold.parallel.Stage;
+import io.fourfold.parallel.StageLayout;
 import io.fourfold.plan.ModelTensors.GlobalTensor;
 import io.fourfold.plan.ModelTensors.Part;
+import java.util.List;
 
 /**
- * What one rank holds of a model. Pipeline stages differ; this is one of them.
+ * What one rank holds of a model. Pipeline ranks differ; this is one of them.
  *
- * @param dense elements replicated over DP x CP
+ * @param dense elements sharded over TP and replicated over DP x CP
+ * @param replicated elements that are whole on every rank of the stage: norms, routers
  * @param expert elements replicated over EDP
- * @param linear elements of both that are weights of linear layers
- * @param layers blocks of the stage
+ * @param linear elements of all that are weights of linear layers
+ * @param layers blocks of the rank
  * @param moeLayers those with experts
+ * @param firstStage holds the embedding
  * @param lastStage holds the output head
  */
-record RankShare(long dense, long expert, long linear, int layers, int moeLayers, boolean lastStage) {
-    /** The stage that holds the most. */
-    static RankShare largest(ModelConfig model, ParallelMapping mapping) {
-        RankShare largest = of(model, mapping, 0);
-        for (int stage = 1; stage < mapping.pipeline(); stage++) {
-            RankShare share = of(model, mapping, stage);
-            if (share.dense + share.expert > largest.dense + largest.expert) {
+record RankShare(
+        long dense,
+        long replicated,
+        long expert,
+        long linear,
+        int layers,
+        int moeLayers,
+        boolean firstStage,
+        boolean lastStage) {
+    /** Trained elements. */
+    long parameters() {
+        return dense + replicated + expert;
+    }
+
+    /** The pipeline rank that holds the most. */
+    static RankShare largest(FourfoldConfig config) {
+        RankShare largest = of(config, 0);
+        for (int rank = 1; rank < config.parallel().pipelineParallelSize(); rank++) {
+            RankShare share = of(config, rank);
+            if (share.parameters() > largest.parameters()) {
                 largest = share;
             }
         }
         return largest;
     }
 
-    static RankShare of(ModelConfig model, ParallelMapping mapping, int stage) {
-        int stages = mapping.pipeline();
-        int first = firstLayer(model.layers(), stages, stage);
-        int end = firstLayer(model.layers(), stages, stage + 1);
+    /** The share of the ranks with coordinate {@code rank} in the pipeline group. */
+    static RankShare of(FourfoldConfig config, int rank) {
+        ModelConfig model = config.model();
+        ParallelMapping mapping = ParallelMapping.of(config.parallel());
+        List<Stage> stages = StageLayout.of(model, config.parallel()).of(rank);
         long dense = 0;
+        long replicated = 0;
         long expert = 0;
         long linear = 0;
         for (GlobalTensor tensor : ModelTensors.of(model)) {
-            if (!onStage(tensor, model, first, end, stage, stages)) {
-                continue;
-            }
-            long elements = tensor.elements() / ways(tensor, mapping);
-            if (tensor.part() == Part.EXPERT) {
-                expert += elements;
-            } else {
-                dense += elements;
+            long elements = copies(tensor, model, stages) * tensor.elements() / ways(tensor, mapping);
+            switch (tensor.part()) {
+                case EXPERT -> expert += elements;
+                case NORM, ROUTER -> replicated += elements;
+                case EMBEDDING, HEAD, ATTENTION, FFN, SHARED_EXPERT -> dense += elements;
             }
             if (tensor.linear() != null) {
                 linear += elements;
             }
         }
         int moeLayers = 0;
-        for (int layer = first; layer < end; layer++) {
-            moeLayers += model.isMoeLayer(layer) ? 1 : 0;
+        for (int layer = 0; layer < model.layers(); layer++) {
+            moeLayers += model.isMoeLayer(layer) && has(stages, layer) ? 1 : 0;
         }
-        return new RankShare(dense, expert, linear, end - first, moeLayers, stage == stages - 1);
+        return new RankShare(
+                dense,
+                replicated,
+                expert,
+                linear,
+                stages.stream().mapToInt(Stage::layers).sum(),
+                moeLayers,
+                stages.stream().anyMatch(Stage::first),
+                stages.stream().anyMatch(Stage::last));
     }
 
-    /** Blocks are dealt as evenly as they go, the earlier stages taking one more. */
-    private static int firstLayer(int layers, int stages, int stage) {
-        return layers / stages * stage + Math.min(stage, layers % stages);
+    private static boolean has(List<Stage> stages, int layer) {
+        return stages.stream().anyMatch(stage -> stage.has(layer));
     }
 
-    private static boolean onStage(GlobalTensor tensor, ModelConfig model, int first, int end, int stage, int stages) {
-        if (tensor.layer() >= 0) {
-            return tensor.layer() >= first && tensor.layer() < end;
-        }
-        if (tensor.part() == Part.EMBEDDING) {
-            // A tied embedding is also the head of the last stage.
-            return stage == 0 || (model.tieEmbeddings() && stage == stages - 1);
-        }
-        return stage == stages - 1;
+    /** How often a tensor is on the stages; the head's copy of a tied embedding is one when it is elsewhere. */
+    private static int copies(GlobalTensor tensor, ModelConfig model, List<Stage> stages) {
+        boolean first = stages.stream().anyMatch(Stage::first);
+        boolean last = stages.stream().anyMatch(Stage::last);
+        boolean here = tensor.layer() >= 0
+                ? has(stages, tensor.layer())
+                : tensor.part() == Part.EMBEDDING ? first || (model.tieEmbeddings() && last) : last;
+        return here ? 1 : 0;
     }
 
     /** Over how many ranks a tensor is split. */

@@ -1,80 +1,129 @@
 package io.fourfold.plan;
 
+import io.fourfold.config.CapacityConfig;
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.config.ModelConfig;
 import io.fourfold.config.MoeConfig;
 import io.fourfold.config.RecipeConfig;
-import io.fourfold.config.TrainConfig;
 import io.fourfold.kernels.op.RowFormat;
+import io.fourfold.model.ParameterStore;
 import io.fourfold.parallel.Axis;
 import io.fourfold.parallel.ParallelMapping;
 import java.util.ArrayList;
 import java.util.List;
 
 /**
- * Bytes one rank sends to others along one axis in one optimizer step, its own part excluded. Token traffic assumes
- * balanced routing without dropping.
+ * Bytes one rank sends to others along one axis in one optimizer step, its own part excluded: what the communicators of
+ * that axis count, see {@link io.fourfold.kernels.comm.Communicator#bytesSent}. Token traffic assumes balanced routing
+ * without dropping. Sums of a few scalars over the world, telemetry, validation and checkpoints come on top.
  *
  * @param axis group over which it goes
  * @param what collectives and their payload
- * @param bytes sent by one rank of the fullest stage
+ * @param bytes sent by one rank
  */
 public record Traffic(Axis axis, String what, long bytes) {
     private static final int FLOAT = 4;
     private static final int WORD = 4;
+    private static final int DOUBLE = 8;
+
+    /** Of the ranks with coordinate {@code pipelineRank} in the pipeline group. */
+    public static List<Traffic> of(FourfoldConfig config, int pipelineRank) {
+        return of(config, ParallelMapping.of(config.parallel()), RankShare.of(config, pipelineRank));
+    }
 
     static List<Traffic> of(FourfoldConfig config, ParallelMapping mapping, RankShare share) {
         List<Traffic> traffic = new ArrayList<>();
-        gradients(mapping, share, traffic);
+        gradients(config, mapping, share, traffic);
         tokens(config, mapping, share, traffic);
+        traffic.add(pipeline(config, mapping, share));
         return traffic.stream().filter(t -> t.bytes > 0).toList();
     }
 
-    private static void gradients(ParallelMapping mapping, RankShare share, List<Traffic> traffic) {
-        int dense = mapping.size(Axis.DP_CP);
+    private static void gradients(
+            FourfoldConfig config, ParallelMapping mapping, RankShare share, List<Traffic> traffic) {
         String what = "reduce-scatter of FP32 gradients, all-gather of FP32 weights";
-        traffic.add(new Traffic(Axis.DP_CP, what + " (dense)", 2 * others(FLOAT * share.dense(), dense)));
-        traffic.add(
-                new Traffic(Axis.EDP, what + " (experts)", 2 * others(FLOAT * share.expert(), mapping.expertData())));
+        MoeConfig moe = config.model().moe();
+        long load = moe == null ? 0 : (long) FLOAT * moe.experts() * share.moeLayers();
+        traffic.add(new Traffic(Axis.DP, "number of labels", (long) DOUBLE * (mapping.data() - 1)));
+        traffic.add(new Traffic(Axis.DP_CP, what + " (dense)", flat(share.dense(), mapping.size(Axis.DP_CP))));
+        int stage = mapping.size(Axis.STAGE);
+        traffic.add(new Traffic(
+                Axis.STAGE,
+                what + " (norms, routers), expert load",
+                flat(share.replicated(), stage) + 2 * others(load, stage)));
+        traffic.add(new Traffic(Axis.EDP, what + " (experts)", flat(share.expert(), mapping.expertData())));
+    }
+
+    /** A flat buffer's way out as gradients and back as weights. */
+    private static long flat(long elements, int ranks) {
+        return 2 * others(FLOAT * ParameterStore.padded(elements, ranks), ranks);
     }
 
     private static void tokens(FourfoldConfig config, ParallelMapping mapping, RankShare share, List<Traffic> traffic) {
         ModelConfig model = config.model();
-        TrainConfig train = config.train();
-        int element = config.recipe().kind() == RecipeConfig.Kind.FP32 ? 4 : 2;
-        long microBatches = train.globalBatchSize() / mapping.data() / train.microBatchSize();
-        long sequencePart = (long) train.microBatchSize() * train.sequenceLength() / mapping.context();
-        long local = sequencePart / mapping.tensor();
-        long row = (long) element * model.hiddenSize();
+        long microBatches = microBatches(config, mapping);
+        long sequencePart = localTokens(config, mapping) * mapping.tensor();
+        long row = (long) element(config) * model.hiddenSize();
         MoeConfig moe = model.moe();
         if (moe != null) {
-            long slots = microBatches * share.moeLayers() * local * moe.topK();
-            long allWays = 3 * row + dispatchedRow(config.recipe().dispatch(), row, model.hiddenSize());
+            long layers = microBatches * share.moeLayers();
+            long slots = layers * localTokens(config, mapping) * moe.topK();
+            // Rows four times; routing weight, row id and the weight's gradient once each.
+            long allWays = 3 * row + dispatchedRow(config.recipe().dispatch(), row, model.hiddenSize()) + 3 * WORD;
+            CapacityConfig capacity = moe.capacity();
+            boolean known = capacity != null && capacity.pad();
+            long counts = known ? 0 : layers * moe.experts() * WORD;
+            boolean exchanged = mapping.expert() > 1 || mapping.expertTensor() > 1;
             traffic.add(new Traffic(
                     Axis.EP,
                     "all-to-all of tokens: dispatch and combine, forward and backward",
-                    others(slots * allWays, mapping.expert())));
+                    exchanged ? others(slots * allWays + counts, mapping.expert()) : 0));
             traffic.add(new Traffic(
                     Axis.ETP,
                     "all-gather and reduce-scatter of expert inputs and outputs, forward and backward",
-                    slots * allWays * (mapping.expertTensor() - 1)));
+                    (slots * allWays + layers * moe.experts() * WORD) * (mapping.expertTensor() - 1)));
         }
         int dense = share.layers() - share.moeLayers();
         traffic.add(new Traffic(
                 Axis.TP,
                 "all-gather and reduce-scatter of the sequence, forward and backward",
                 4 * others(microBatches * (share.layers() + dense) * sequencePart * row, mapping.tensor())));
-        long keyValue = 2L * element * model.attention().kvWidth() / mapping.tensor();
+        long keyValue = 2L * element(config) * model.attention().kvWidth() / mapping.tensor();
         traffic.add(new Traffic(
                 Axis.CP,
                 "keys and values forward, their gradients backward",
                 2 * microBatches * share.layers() * sequencePart * keyValue * (mapping.context() - 1)));
-        boolean pipelined = mapping.pipeline() > 1;
-        int chunks = config.parallel().virtualStages();
-        traffic.add(new Traffic(
+    }
+
+    private static Traffic pipeline(FourfoldConfig config, ParallelMapping mapping, RankShare share) {
+        ModelConfig model = config.model();
+        int ranks = mapping.pipeline();
+        long row = (long) element(config) * model.hiddenSize();
+        // Every chunk sends its output on and its input's gradient back, but for the ends of the model.
+        int sends = 2 * config.parallel().virtualStages() - (share.firstStage() ? 1 : 0) - (share.lastStage() ? 1 : 0);
+        long activations = microBatches(config, mapping) * sends * localTokens(config, mapping) * row;
+        boolean tied = model.tieEmbeddings() && (share.firstStage() || share.lastStage());
+        long embedding = tied ? (long) FLOAT * model.vocabSize() * model.hiddenSize() / mapping.tensor() : 0;
+        long load = model.moe() == null ? 0 : (long) WORD * model.moe().experts() * share.moeLayers() * (ranks - 1);
+        return new Traffic(
                 Axis.PP,
                 "activations to the next stage, gradients to the previous one",
-                pipelined ? 2 * microBatches * chunks * local * row : 0));
+                ranks == 1 ? 0 : activations + embedding + load);
+    }
+
+    /** Bytes of an activation. */
+    private static int element(FourfoldConfig config) {
+        return config.recipe().kind() == RecipeConfig.Kind.FP32 ? 4 : 2;
+    }
+
+    private static long microBatches(FourfoldConfig config, ParallelMapping mapping) {
+        return config.train().globalBatchSize() / mapping.data() / config.train().microBatchSize();
+    }
+
+    /** Rows of the residual stream on one rank. */
+    private static long localTokens(FourfoldConfig config, ParallelMapping mapping) {
+        long tokens = (long) config.train().microBatchSize() * config.train().sequenceLength();
+        return tokens / mapping.context() / mapping.tensor();
     }
 
     /** Bytes of a row on its way to an expert in the forward pass. */

@@ -21,6 +21,7 @@ import io.fourfold.parallel.ProcessGroups;
 import java.io.IOException;
 import java.util.List;
 import java.util.Map;
+import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
 
 /** The steps of one rank from where it starts to the end of the run. */
@@ -141,6 +142,7 @@ final class TrainingLoop {
     /** One optimizer step; true when some rank asks to stop. */
     private boolean step(Progress before) {
         PhaseClock clock = new PhaseClock();
+        Map<String, Long> bytesBefore = groups.bytesSent();
         int step = before.step() + 1;
         inputs.sink().phase(step, "data");
         List<Batch> batches = globalBatch.read(before.samples());
@@ -177,7 +179,7 @@ final class TrainingLoop {
         Map<String, QuantStats> quantization =
                 telemetry == null ? Map.of() : TelemetryExchange.reduce(agreement, telemetry.statistics());
         lastLoss = totals.lossSum() / labels;
-        inputs.sink().step(metrics(before.plus(globalBatch), totals, norm, learningRate, clock, load, quantization));
+        inputs.sink().step(metrics(before.plus(globalBatch), totals, norm, learningRate, clock, bytesSince(bytesBefore), load, quantization));
         return totals.stopVotes() > 0;
     }
 
@@ -201,12 +203,20 @@ final class TrainingLoop {
         return labels;
     }
 
+    private Map<String, Long> bytesSince(Map<String, Long> before) {
+        Map<String, Long> since = new TreeMap<>(groups.bytesSent());
+        since.replaceAll((axis, bytes) -> bytes - before.getOrDefault(axis, 0L));
+        since.values().removeIf(bytes -> bytes == 0);
+        return since;
+    }
+
     private StepMetrics metrics(
             Progress after,
             StepTotals totals,
             GradientNorm norm,
             double learningRate,
             PhaseClock clock,
+            Map<String, Long> bytesSent,
             List<LayerLoad> load,
             Map<String, QuantStats> quantization) {
         double tokensPerSecond = globalBatch.tokens() / clock.total();
@@ -224,6 +234,7 @@ final class TrainingLoop {
                 tokensPerSecond * inputs.flopsPerToken(),
                 tokensPerSecond * inputs.flopsPerToken() / peakFlops,
                 clock.seconds(),
+                bytesSent,
                 load,
                 totals.dropRate(),
                 quantization);

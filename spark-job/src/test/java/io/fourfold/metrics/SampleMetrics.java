@@ -45,6 +45,7 @@ final class SampleMetrics {
                 1e9,
                 Double.NaN,
                 phases,
+                Map.of("dp_cp", 4096L),
                 List.of(new LayerLoad(0, new int[] {10, 20, 30, 40}), new LayerLoad(2, new int[] {25, 25, 25, 25})),
                 0,
                 Map.of("layers.2.expert_up.fprop.x", new QuantStats(1000, 50, 3, 63, 1, 7.5f, 123.25, 0.5)));

@@ -52,6 +52,8 @@ class PipelineScheduleTest {
                         int ahead = c.ranks() - 1 - rank;
                         int bound = c.chunks() == 1 ? ahead + 1 : 2 * ahead + (c.chunks() - 1) * c.ranks() + 1;
                         assertThat(schedule.peakInFlight(rank)).isEqualTo(Math.min(bound, work));
+                        assertThat(PipelineSchedule.inFlight(c.ranks(), c.chunks(), c.microBatches(), rank))
+                                .isEqualTo(Math.min(bound, work));
                     }
                 });
     }

@@ -126,15 +126,17 @@ class PlanTest {
         assertThat(one.memory().optimizer()).isEqualTo(8 * one.parameters().total());
         assertThat(two.memory().weights()).isEqualTo(4 * (dense + experts / 2));
         assertThat(two.memory().optimizer()).isEqualTo(8 * (dense / 2 + experts / 2));
-        assertThat(two.traffic()).hasSize(2);
-        // Half of the dense gradients go out, half of the weights come as the other's; EDP is 1.
-        assertThat(two.traffic().get(0))
-                .extracting(Traffic::axis, Traffic::bytes)
-                .containsExactly(Axis.DP_CP, 4 * dense);
-        // 4 layers, 2048 tokens a rank and step, 2 slots each, half of them leave; 4 passes of 256 BF16 values.
-        assertThat(two.traffic().get(1))
-                .extracting(Traffic::axis, Traffic::bytes)
-                .containsExactly(Axis.EP, 4L * 4 * 2048 * 2 / 2 * 256 * 2);
+        assertThat(two.traffic())
+                .extracting(Traffic::axis)
+                .containsExactly(Axis.DP, Axis.DP_CP, Axis.STAGE, Axis.EP);
+        // Half of the gradients go out, half of the weights come as the other's; EDP is 1. Padding included.
+        RankShare share = RankShare.of(load("run/quickstart.yaml"), 0);
+        assertThat(share.dense() + share.replicated()).isEqualTo(dense);
+        assertThat(two.traffic().get(1).bytes()).isBetween(4 * share.dense(), 4 * (share.dense() + 31));
+        // 4 layers, 2048 tokens a rank and step, 2 slots each, half of them leave: 4 passes of 256 BF16 values, three
+        // words; and the counts of 8 experts in each of 2 micro-batches.
+        assertThat(two.traffic().get(3).bytes())
+                .isEqualTo(4L * 2048 * 2 / 2 * (4 * 256 * 2 + 12) + 4L * 2 * 8 * 4 / 2);
     }
 
     @Test

@@ -134,6 +134,7 @@ final class SyntheticRun {
                 TOKENS_A_STEP / seconds * 31e6,
                 Double.NaN,
                 phases,
+                Map.of(),
                 loads(random, progress),
                 0,
                 sampled ? quantization(random, progress) : Map.of());

@@ -9,6 +9,7 @@ import io.fourfold.data.BatchReader;
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.comm.InProcessWorld;
 import io.fourfold.kernels.cpu.CpuBackend;
+import io.fourfold.metrics.MetricsSink;
 import io.fourfold.metrics.RecordingSink;
 import io.fourfold.metrics.Sinks;
 import io.fourfold.metrics.StepMetrics;
@@ -16,6 +17,7 @@ import io.fourfold.model.MoeTransformer;
 import java.net.URISyntaxException;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
@@ -32,6 +34,7 @@ public final class TinyRun {
     private Trainer.ModelFactory factory =
             (inputs, groups) -> TrainableModel.of(MoeTransformer.create(inputs.config(), inputs.backend(), groups));
     private BatchReaders readers = rank -> new SyntheticReader(SEQUENCE, VOCABULARY, 5);
+    private final Map<Integer, MetricsSink> others = new HashMap<>();
     private RecordingSink sink = new RecordingSink();
     private Supplier<Backend> backends = () -> new CpuBackend(1);
 
@@ -114,13 +117,19 @@ public final class TinyRun {
                                     backend.communicating(world),
                                     train,
                                     validation,
-                                    world.rank() == 0 ? sink : Sinks.none(),
+                                    world.rank() == 0 ? sink : others.getOrDefault(world.rank(), Sinks.none()),
                                     storage,
                                     identity,
                                     1e6),
                             factory)
                     .run();
         }
+    }
+
+    /** Reports to a sink on a rank other than 0 too. */
+    TinyRun sink(int rank, MetricsSink other) {
+        others.put(rank, other);
+        return this;
     }
 
     RecordingSink sink() {

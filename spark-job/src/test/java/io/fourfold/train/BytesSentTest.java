@@ -1,0 +1,74 @@
+package io.fourfold.train;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.fourfold.metrics.RecordingSink;
+import io.fourfold.metrics.StepMetrics;
+import io.fourfold.parallel.Axis;
+import io.fourfold.parallel.ParallelMapping;
+import io.fourfold.plan.Traffic;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** What the communicators count is what the planner announces. Every token visits all experts, so routing is balanced. */
+class BytesSentTest {
+    @TempDir
+    Path folder;
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "world_size=2",
+                "world_size=4",
+                "world_size=2 expert_parallel_size=2",
+                "world_size=4 expert_parallel_size=2",
+                "world_size=2 expert_tensor_parallel_size=2",
+                "world_size=4 expert_parallel_size=2 expert_tensor_parallel_size=2",
+                "world_size=2 pipeline_parallel_size=2",
+                "world_size=2 pipeline_parallel_size=2 virtual_stages=2",
+                "world_size=4 pipeline_parallel_size=4 stage_layout=[0,2,2,0]",
+                "world_size=4 pipeline_parallel_size=2 expert_parallel_size=2",
+            })
+    void everyRankSendsWhatThePlanSays(String mapping) {
+        TinyRun run = new TinyRun(folder)
+                .set("model.layers", 4)
+                .set("model.moe.top_k", 4)
+                .set("model.tie_embeddings", true)
+                .set("recipe.kind", "bf16")
+                .set("train.steps", 2);
+        for (String setting : mapping.split(" ")) {
+            String[] parts = setting.split("=", -1);
+            run.set("parallel." + parts[0], parts[1]);
+        }
+        int ranks = run.config().parallel().worldSize();
+        List<RecordingSink> sinks = new ArrayList<>();
+        for (int rank = 0; rank < ranks; rank++) {
+            sinks.add(new RecordingSink());
+            run.sink(rank, sinks.get(rank));
+        }
+        run.train();
+        ParallelMapping parallel = ParallelMapping.of(run.config().parallel());
+        for (int rank = 0; rank < ranks; rank++) {
+            RecordingSink sink = rank == 0 ? run.sink() : sinks.get(rank);
+            assertThat(sink.steps()).hasSize(2);
+            Map<String, Long> planned = planned(run, parallel.coordinate(Axis.PP, rank));
+            for (StepMetrics step : sink.steps()) {
+                assertThat(step.bytesSent()).as("rank %d", rank).isEqualTo(planned);
+            }
+        }
+    }
+
+    private static Map<String, Long> planned(TinyRun run, int pipelineRank) {
+        Map<String, Long> planned = new TreeMap<>();
+        for (Traffic traffic : Traffic.of(run.config(), pipelineRank)) {
+            planned.put(traffic.axis().label(), traffic.bytes());
+        }
+        return planned;
+    }
+}
