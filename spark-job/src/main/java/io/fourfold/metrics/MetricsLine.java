@@ -91,7 +91,8 @@ public final class MetricsLine {
         Map<String, Long> bytesSent = new LinkedHashMap<>();
         json.path("bytes_sent")
                 .fields()
-                .forEachRemaining(axis -> bytesSent.put(axis.getKey(), axis.getValue().asLong()));
+                .forEachRemaining(
+                        axis -> bytesSent.put(axis.getKey(), axis.getValue().asLong()));
         List<LayerLoad> load = new ArrayList<>();
         json.path("expert_load")
                 .fields()

@@ -117,7 +117,9 @@ public record Traffic(Axis axis, String what, long bytes) {
     }
 
     private static long microBatches(FourfoldConfig config, ParallelMapping mapping) {
-        return config.train().globalBatchSize() / mapping.data() / config.train().microBatchSize();
+        return config.train().globalBatchSize()
+                / mapping.data()
+                / config.train().microBatchSize();
     }
 
     /** Rows of the residual stream on one rank. */

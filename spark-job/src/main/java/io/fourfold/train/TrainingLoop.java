@@ -179,7 +179,16 @@ final class TrainingLoop {
         Map<String, QuantStats> quantization =
                 telemetry == null ? Map.of() : TelemetryExchange.reduce(agreement, telemetry.statistics());
         lastLoss = totals.lossSum() / labels;
-        inputs.sink().step(metrics(before.plus(globalBatch), totals, norm, learningRate, clock, bytesSince(bytesBefore), load, quantization));
+        inputs.sink()
+                .step(metrics(
+                        before.plus(globalBatch),
+                        totals,
+                        norm,
+                        learningRate,
+                        clock,
+                        bytesSince(bytesBefore),
+                        load,
+                        quantization));
         return totals.stopVotes() > 0;
     }
 

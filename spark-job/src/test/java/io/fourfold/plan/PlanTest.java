@@ -112,7 +112,7 @@ class PlanTest {
         });
         assertThat(plan.obstacles()).isEmpty();
         assertThat(plan.traffic().stream().map(Traffic::axis))
-                .containsExactlyInAnyOrder(Axis.DP_CP, Axis.EDP, Axis.EP, Axis.TP, Axis.PP);
+                .containsExactlyInAnyOrder(Axis.DP, Axis.DP_CP, Axis.STAGE, Axis.EDP, Axis.EP, Axis.TP, Axis.PP);
     }
 
     @Test
@@ -126,17 +126,14 @@ class PlanTest {
         assertThat(one.memory().optimizer()).isEqualTo(8 * one.parameters().total());
         assertThat(two.memory().weights()).isEqualTo(4 * (dense + experts / 2));
         assertThat(two.memory().optimizer()).isEqualTo(8 * (dense / 2 + experts / 2));
-        assertThat(two.traffic())
-                .extracting(Traffic::axis)
-                .containsExactly(Axis.DP, Axis.DP_CP, Axis.STAGE, Axis.EP);
+        assertThat(two.traffic()).extracting(Traffic::axis).containsExactly(Axis.DP, Axis.DP_CP, Axis.STAGE, Axis.EP);
         // Half of the gradients go out, half of the weights come as the other's; EDP is 1. Padding included.
         RankShare share = RankShare.of(load("run/quickstart.yaml"), 0);
         assertThat(share.dense() + share.replicated()).isEqualTo(dense);
         assertThat(two.traffic().get(1).bytes()).isBetween(4 * share.dense(), 4 * (share.dense() + 31));
         // 4 layers, 2048 tokens a rank and step, 2 slots each, half of them leave: 4 passes of 256 BF16 values, three
         // words; and the counts of 8 experts in each of 2 micro-batches.
-        assertThat(two.traffic().get(3).bytes())
-                .isEqualTo(4L * 2048 * 2 / 2 * (4 * 256 * 2 + 12) + 4L * 2 * 8 * 4 / 2);
+        assertThat(two.traffic().get(3).bytes()).isEqualTo(4L * 2048 * 2 / 2 * (4 * 256 * 2 + 12) + 4L * 2 * 8 * 4 / 2);
     }
 
     @Test

@@ -145,7 +145,8 @@ class RunReportTest {
     private static StepMetrics nonFinite() {
         double nan = Double.NaN;
         return new StepMetrics(
-                21, 21 * 8192, 168, nan, nan, nan, nan, 0, nan, nan, nan, nan, Map.of(), Map.of(), List.of(), 0, Map.of());
+                21, 21 * 8192, 168, nan, nan, nan, nan, 0, nan, nan, nan, nan, Map.of(), Map.of(), List.of(), 0,
+                Map.of());
     }
 
     @Test
