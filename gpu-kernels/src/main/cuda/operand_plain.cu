@@ -26,6 +26,50 @@ extern "C" __global__ void __launch_bounds__(256) cast_bf16_fp32(
     }
 }
 
+// An FP32 value as the sum of three BF16: eight bits of the significand each, so exact but for underflow. What is not finite
+// stays in the first.
+static __device__ __forceinline__ void split3(float x, __nv_bfloat16 (&parts)[3]) {
+    float rest = x;
+#pragma unroll
+    for (int i = 0; i < 3; ++i) {
+        parts[i] = __float2bfloat16_rn(rest);
+        rest = isfinite(x) ? __fsub_rn(rest, __bfloat162float(parts[i])) : 0.f;
+    }
+}
+
+// out [3][elements]: the parts of an FP32 operand, whose three products with a BF16 operand sum to the FP32 product.
+extern "C" __global__ void __launch_bounds__(256) split_bf16x3(
+    const float* __restrict__ in, __nv_bfloat16* __restrict__ out, long elements) {
+    long stride = long(gridDim.x) * blockDim.x;
+    for (long i = long(blockIdx.x) * blockDim.x + threadIdx.x; i < elements; i += stride) {
+        __nv_bfloat16 parts[3];
+        split3(in[i], parts);
+        out[i] = parts[0];
+        out[elements + i] = parts[1];
+        out[2 * elements + i] = parts[2];
+    }
+}
+
+// Parts repeated along K so that one product of depth 6 K holds the six largest of the nine products of parts:
+// left a0 a0 a1 a0 a1 a2, right b0 b1 b0 b2 b1 b0. in is [rows, depth], or [depth, rows] when depthMajor; out likewise.
+extern "C" __global__ void __launch_bounds__(256) split_bf16x6(
+    const float* __restrict__ in, __nv_bfloat16* __restrict__ out, int rows, int depth, int depthMajor, int right) {
+    long elements = long(rows) * depth;
+    long stride = long(gridDim.x) * blockDim.x;
+    for (long i = long(blockIdx.x) * blockDim.x + threadIdx.x; i < elements; i += stride) {
+        __nv_bfloat16 p[3];
+        split3(in[i], p);
+        long first = depthMajor ? i : (i / depth) * 6 * depth + i % depth;
+        long step = depthMajor ? elements : depth;
+        out[first] = p[0];
+        out[first + step] = right ? p[1] : p[0];
+        out[first + 2 * step] = right ? p[0] : p[1];
+        out[first + 3 * step] = right ? p[2] : p[0];
+        out[first + 4 * step] = p[1];
+        out[first + 5 * step] = right ? p[0] : p[2];
+    }
+}
+
 // out[r, k] = values * scale; values are [rows, depth], or [depth, rows] when depthMajor. scale may be null.
 #define FOURFOLD_DEQUANTIZE(name, In, Out, load, store)                                                                 \
     extern "C" __global__ void __launch_bounds__(256) name(                                                            \

@@ -4,7 +4,7 @@
 //   w -= lr * ( (m / c1) / (sqrt(v / c2) + eps) + wd * w ),  c1 = 1 - b1^t, c2 = 1 - b2^t
 //
 // Each operation is rounded on its own (no contraction), in the order of the CPU oracle: the results are bit-equal.
-// 28 bytes move per parameter. Squares are summed in FP64: per thread, warp and block, then over blocks in order.
+// rounded, when not null, receives the new weights in BF16. 28 bytes move per parameter, 30 with the copy. Squares are summed in FP64: per thread, warp and block, then over blocks in order.
 
 #include "ops/vector.cuh"
 
@@ -65,7 +65,7 @@ __device__ __forceinline__ void squaredNorm(const T* values, long n, double* par
 using namespace fourfold;
 
 extern "C" __global__ void __launch_bounds__(256) adamw(
-    float* weight, const float* grad, float* moment1, float* moment2, long n, float gradScale, float b1, float b2,
+    float* weight, const float* grad, float* moment1, float* moment2, bf16* rounded, long n, float gradScale, float b1, float b2,
     float c1, float c2, float eps, float lr, float decay) {
     AdamW a = {gradScale, b1, b2, __fsub_rn(1.f, b1), __fsub_rn(1.f, b2), c1, c2, eps, lr, decay};
     long at = (long(blockIdx.x) * blockDim.x + threadIdx.x) * 4;
@@ -82,9 +82,23 @@ extern "C" __global__ void __launch_bounds__(256) adamw(
         *reinterpret_cast<float4*>(weight + at) = w;
         *reinterpret_cast<float4*>(moment1 + at) = m;
         *reinterpret_cast<float4*>(moment2 + at) = v;
+        if (rounded != nullptr) {
+            // Eight-byte aligned where the weights are sixteen: both views start at the same element of a flat buffer.
+            if ((reinterpret_cast<uintptr_t>(rounded) & 7) == 0) {
+                *reinterpret_cast<uint2*>(rounded + at) = make_uint2(packBf16(w.x, w.y), packBf16(w.z, w.w));
+            } else {
+                rounded[at] = __float2bfloat16_rn(w.x);
+                rounded[at + 1] = __float2bfloat16_rn(w.y);
+                rounded[at + 2] = __float2bfloat16_rn(w.z);
+                rounded[at + 3] = __float2bfloat16_rn(w.w);
+            }
+        }
     } else {
         for (int i = 0; i < 4 && at + i < n; ++i) {
             update(a, grad[at + i], weight[at + i], moment1[at + i], moment2[at + i]);
+            if (rounded != nullptr) {
+                rounded[at + i] = __float2bfloat16_rn(weight[at + i]);
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ import java.util.Locale;
 /** Results as tables for people. */
 public final class BenchText {
     private static final double GIBIBYTE = 1 << 30;
-    private static final int TRACED_LINES = 24;
+    private static final int TRACED_LINES = 40;
 
     private BenchText() {}
 

@@ -22,6 +22,9 @@ final class GroupedLinear {
     private final int firstExpert;
     private final WeightSplit split;
     private @Nullable LinearPrecision precision;
+    /** The next backward is the step's first and writes the weight gradient instead of adding to it. */
+    private boolean overwrites;
+
     private @Nullable GroupedOperand fpropW;
     private @Nullable GroupedOperand dgradW;
 
@@ -42,7 +45,7 @@ final class GroupedLinear {
         LinearPrecision chosen = preparation.precision(formats);
         OperandSpec forward = chosen.fpropW();
         OperandSpec dgrad = chosen.dgradW();
-        Tensor rounded = preparation.source(weight.weight(), forward, dgrad);
+        Tensor rounded = preparation.source(weight, forward, dgrad);
         QuantizeOps quantize = backend.quantize();
         StepContext step = preparation.step();
         fpropW = quantize.stacked(
@@ -53,15 +56,17 @@ final class GroupedLinear {
                 split.weight(),
                 preparation.scope());
         dgradW = preparation.backward()
-                ? quantize.stacked(
+                ? quantize.columnsOf(
+                        prepared(fpropW),
+                        forward,
                         dgrad.quantized() ? weight.weight() : rounded,
-                        true,
                         dgrad,
                         formats.probe(step, "dgrad.w", dgrad),
                         split.weight(),
                         preparation.scope())
                 : null;
         precision = chosen;
+        overwrites = preparation.overwrites(weight);
     }
 
     /** Where this layer's input must be allocated: kept when backward reads it through a shared operand. */
@@ -139,7 +144,8 @@ final class GroupedLinear {
                 formats.probe(step, "wgrad.dy", wgrad),
                 split.output(),
                 work);
-        backend.gemm().multiplyGroupedDepth(byColumns, Objects.requireNonNull(xByColumns), weight.grad(), true);
+        backend.gemm().multiplyGroupedDepth(byColumns, Objects.requireNonNull(xByColumns), weight.grad(), !overwrites);
+        overwrites = false;
     }
 
     private LinearPrecision precision() {

@@ -25,6 +25,9 @@ final class Linear {
     private final @Nullable Parameter bias;
     private final LinearSplit split;
     private @Nullable LinearPrecision precision;
+    /** The next backward is the step's first and writes the weight gradient instead of adding to it. */
+    private boolean overwrites;
+
     private @Nullable GemmOperand fpropW;
     private @Nullable GemmOperand dgradW;
 
@@ -53,7 +56,7 @@ final class Linear {
         LinearPrecision chosen = preparation.precision(formats);
         OperandSpec forward = chosen.fpropW();
         OperandSpec dgrad = chosen.dgradW();
-        Tensor rounded = preparation.source(weight.weight(), forward, dgrad);
+        Tensor rounded = preparation.source(weight, forward, dgrad);
         QuantizeOps quantize = backend.quantize();
         StepContext step = preparation.step();
         fpropW = quantize.operand(
@@ -65,16 +68,17 @@ final class Linear {
                 split.operands().weight(),
                 preparation.scope());
         dgradW = preparation.backward()
-                ? quantize.operand(
+                ? quantize.columnsOf(
+                        prepared(fpropW),
+                        forward,
                         dgrad.quantized() ? weight.weight() : rounded,
-                        true,
                         dgrad,
-                        null,
                         formats.probe(step, "dgrad.w", dgrad),
                         split.operands().weight(),
                         preparation.scope())
                 : null;
         precision = chosen;
+        overwrites = preparation.overwrites(weight);
     }
 
     /** Where this layer's input must be allocated: kept when backward reads it through a shared operand. */
@@ -134,7 +138,8 @@ final class Linear {
             split.ranks().scatterSum(dinput, dx);
         }
         GemmOperand columns = outputOperand(pass, doutput, true, precision().wgradDy(), "wgrad.dy", work);
-        backend.gemm().multiply(columns, Objects.requireNonNull(xByColumns), weight.grad(), true);
+        backend.gemm().multiply(columns, Objects.requireNonNull(xByColumns), weight.grad(), !overwrites);
+        overwrites = false;
         if (bias != null) {
             backend.elementwise().biasBackward(doutput, bias.grad());
         }

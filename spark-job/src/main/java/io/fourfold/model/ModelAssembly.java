@@ -54,6 +54,9 @@ final class ModelAssembly {
                 expertTensorGroup.size());
         ParameterStore.Builder builder = new ParameterStore.Builder();
         declarations.declare(builder);
+        if (config.recipe().kind() == RecipeConfig.Kind.BF16) {
+            builder = builder.keepRounded();
+        }
         ParameterStore store = builder.build(backend, padding(groups.mapping()));
         MoeState moe = moeState(model, stages, backend, groups, store);
         TokenDispatcher dispatcher = model.moe() == null

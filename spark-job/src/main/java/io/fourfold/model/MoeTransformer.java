@@ -53,7 +53,7 @@ public final class MoeTransformer implements AutoCloseable {
         this.pipeline = pipeline;
         this.moe = moe;
         this.upload = new BatchUpload(backend, ranks, model.vocabSize());
-        this.prepared = new PreparedWeights(backend, recipe, pipeline.chunks());
+        this.prepared = new PreparedWeights(backend, recipe, store, pipeline.chunks());
     }
 
     /**
@@ -90,20 +90,14 @@ public final class MoeTransformer implements AutoCloseable {
         prepared.evaluateAt(step);
     }
 
-    /** Zeroes the gradients and prepares (quantizes) the weights, once per optimizer step. */
+    /** Prepares (quantizes) the weights and clears the gradients, once per optimizer step. */
     public void beginStep(StepContext step) {
-        for (Parameter.Kind kind : Parameter.Kind.values()) {
-            Tensor grads = store.flatGrads(kind);
-            if (grads.elements() > 0) {
-                backend.elementwise().fill(grads, 0f);
-            }
-        }
         if (reports != null) {
             reports.close();
         }
         reports = backend.scope(Region.WORKSPACE);
         moe.beginStep();
-        prepared.forStep(step);
+        store.clearGradients(backend, prepared.forStep(step));
         ran = false;
     }
 
@@ -150,7 +144,7 @@ public final class MoeTransformer implements AutoCloseable {
      * from counts summed over all ranks (collective).
      */
     public List<LayerLoad> endStep() {
-        prepared.markStale();
+        prepared.markUpdated();
         return pipeline.merge(model, moe.endStep());
     }
 

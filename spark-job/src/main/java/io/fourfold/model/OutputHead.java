@@ -29,7 +29,7 @@ final class OutputHead {
     }
 
     void prepare(WeightPreparation preparation, DType type) {
-        prepared = type == DType.BF16 ? preparation.rounded(weight.weight()) : weight.weight();
+        prepared = type == DType.BF16 ? preparation.rounded(weight) : weight.weight();
     }
 
     /**

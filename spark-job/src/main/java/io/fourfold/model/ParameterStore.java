@@ -13,6 +13,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Set;
 
 /**
  * All parameters of one rank in two flat FP32 buffers a kind (weights and gradients), so that communication and the
@@ -30,6 +31,7 @@ public final class ParameterStore implements AutoCloseable {
     private final Map<Parameter.Kind, Tensor> grads = new EnumMap<>(Parameter.Kind.class);
     private final Map<String, Parameter> parameters = new LinkedHashMap<>();
     private final Map<String, Tensor> state = new LinkedHashMap<>();
+    private final RoundedWeights rounded = new RoundedWeights();
 
     private ParameterStore(Backend backend) {
         weightScope = backend.scope(Region.PARAMETERS);
@@ -55,6 +57,24 @@ public final class ParameterStore implements AutoCloseable {
     /** The whole flat gradient buffer of a kind. */
     public Tensor flatGrads(Parameter.Kind kind) {
         return Objects.requireNonNull(grads.get(kind));
+    }
+
+    /** BF16 copies of the masters; empty unless the builder was told to keep them. */
+    public RoundedWeights rounded() {
+        return rounded;
+    }
+
+    /**
+     * Zeroes the gradients.
+     *
+     * @param overwritten names of parameters to leave out, because their layer writes the step's first gradient
+     */
+    void clearGradients(Backend backend, Set<String> overwritten) {
+        for (Parameter parameter : parameters.values()) {
+            if (!overwritten.contains(parameter.name())) {
+                backend.elementwise().fill(parameter.grad(), 0f);
+            }
+        }
     }
 
     /** In declaration order. */
@@ -93,6 +113,13 @@ public final class ParameterStore implements AutoCloseable {
 
         private final List<Declared> declared = new ArrayList<>();
         private final Map<String, Shape> state = new LinkedHashMap<>();
+        private boolean keepRounded;
+
+        /** Keeps BF16 copies of the masters that linear layers multiply with. */
+        public Builder keepRounded() {
+            keepRounded = true;
+            return this;
+        }
 
         public Builder declare(String name, Parameter.Kind kind, Shape shape, boolean decay, List<Piece> pieces) {
             return declare(name, kind, shape, decay, false, pieces);
@@ -132,6 +159,9 @@ public final class ParameterStore implements AutoCloseable {
                 Shape size = Shape.flat((used + pad - 1) / pad * pad);
                 store.weights.put(kind, store.weightScope.zeros(DType.FP32, size));
                 store.grads.put(kind, store.gradScope.zeros(DType.FP32, size));
+                if (keepRounded && kind != Parameter.Kind.REPLICATED) {
+                    store.rounded.add(kind, size, store.weightScope);
+                }
             }
             Map<Parameter.Kind, Long> next = new EnumMap<>(Parameter.Kind.class);
             for (Declared d : declared) {

@@ -4,7 +4,9 @@ import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.TensorScope;
 import io.fourfold.precision.Recipe;
+import java.util.HashSet;
 import java.util.List;
+import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /** Which weights are prepared at the moment: those of a training step or those of an evaluation. */
@@ -18,21 +20,29 @@ final class PreparedWeights implements AutoCloseable {
 
     private final Backend backend;
     private final Recipe recipe;
+    private final ParameterStore store;
     private final List<ModelChunk> chunks;
     private @Nullable TensorScope scope;
     private State state = State.NONE;
     private int step;
 
-    PreparedWeights(Backend backend, Recipe recipe, List<ModelChunk> chunks) {
+    PreparedWeights(Backend backend, Recipe recipe, ParameterStore store, List<ModelChunk> chunks) {
         this.backend = backend;
         this.recipe = recipe;
+        this.store = store;
         this.chunks = List.copyOf(chunks);
     }
 
-    void forStep(StepContext context) {
+    /**
+     * Prepares for a training step.
+     *
+     * @return names of the parameters whose gradients need not be zeroed, since their layers overwrite them
+     */
+    Set<String> forStep(StepContext context) {
         step = context.step();
-        prepare(context, true, false);
+        Set<String> overwritten = prepare(context, true, false);
         state = State.STEP;
+        return overwritten;
     }
 
     boolean readyFor(StepContext context) {
@@ -41,6 +51,12 @@ final class PreparedWeights implements AutoCloseable {
 
     /** The master weights have changed. */
     void markStale() {
+        state = State.NONE;
+        store.rounded().markStale();
+    }
+
+    /** The optimizer has changed the master weights, and with them their BF16 copies. */
+    void markUpdated() {
         state = State.NONE;
     }
 
@@ -55,19 +71,21 @@ final class PreparedWeights implements AutoCloseable {
         boolean usable =
                 unquantized ? state == State.EVALUATION_UNQUANTIZED : state == State.STEP || state == State.EVALUATION;
         if (!usable) {
-            prepare(context, false, unquantized);
+            Set<String> unused = prepare(context, false, unquantized);
             state = unquantized ? State.EVALUATION_UNQUANTIZED : State.EVALUATION;
         }
         return context;
     }
 
-    private void prepare(StepContext context, boolean backward, boolean unquantized) {
+    private Set<String> prepare(StepContext context, boolean backward, boolean unquantized) {
         close();
         TensorScope fresh = backend.scope(Region.WORKSPACE);
         scope = fresh;
-        WeightPreparation preparation =
-                new WeightPreparation(backend, fresh, context, backward, unquantized ? recipe.unquantized() : null);
+        store.rounded().refresh(backend, store, backward);
+        WeightPreparation preparation = new WeightPreparation(
+                backend, store, fresh, context, backward, unquantized ? recipe.unquantized() : null, new HashSet<>());
         chunks.forEach(chunk -> chunk.prepare(preparation, recipe.activationType()));
+        return preparation.overwritten();
     }
 
     @Override

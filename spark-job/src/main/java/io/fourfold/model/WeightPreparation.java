@@ -7,22 +7,26 @@ import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
 import io.fourfold.precision.LinearPrecision;
+import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /**
  * The preparation of all weights for one optimizer step or one evaluation. Quantized operands are made from the FP32
- * master; a plain BF16 operand from one BF16 copy that its row and column operands share.
+ * master; a plain BF16 operand from the BF16 copy in the store, or one made here, which row and column operands share.
  *
  * @param scope where prepared weights live
  * @param backward also prepare the dgrad operands
  * @param override formats instead of the layers' own; null = the layers' own
+ * @param overwritten names of the parameters whose layers write the step's first gradient instead of adding it; filled here
  */
 record WeightPreparation(
         Backend backend,
+        ParameterStore store,
         TensorScope scope,
         StepContext step,
         boolean backward,
-        @Nullable LinearPrecision override) {
+        @Nullable LinearPrecision override,
+        Set<String> overwritten) {
 
     LinearPrecision precision(LinearFormats formats) {
         LinearPrecision own = formats.byStep().apply(step.step());
@@ -31,15 +35,27 @@ record WeightPreparation(
     }
 
     /** The tensor from which operands of the given formats are made. */
-    Tensor source(Tensor master, OperandSpec forward, OperandSpec dgrad) {
+    Tensor source(Parameter weight, OperandSpec forward, OperandSpec dgrad) {
         boolean plain = forward.format() == Format.BF16 || (backward && dgrad.format() == Format.BF16);
-        return plain ? rounded(master) : master;
+        return plain ? rounded(weight) : weight.weight();
     }
 
     /** A BF16 copy of a master weight. */
-    Tensor rounded(Tensor master) {
-        Tensor copy = scope.allocate(DType.BF16, master.shape());
-        backend.elementwise().copy(master, copy);
+    Tensor rounded(Parameter weight) {
+        Tensor kept = store.rounded().of(weight);
+        if (kept != null) {
+            return kept;
+        }
+        Tensor copy = scope.allocate(DType.BF16, weight.weight().shape());
+        backend.elementwise().copy(weight.weight(), copy);
         return copy;
+    }
+
+    /** Tells that a layer's next backward writes the gradient of its weight; true when this is a training step. */
+    boolean overwrites(Parameter weight) {
+        if (backward) {
+            overwritten.add(weight.name());
+        }
+        return backward;
     }
 }

@@ -21,6 +21,8 @@ final class OptimizerShard {
 
     private final Backend backend;
     private final Communicator replicas;
+    private final ParameterStore store;
+    private final Parameter.Kind kind;
     private final Tensor flatWeights;
     private final Tensor flatGrads;
     private final long first;
@@ -39,6 +41,8 @@ final class OptimizerShard {
             TensorScope moments,
             TensorScope gradients) {
         this.backend = backend;
+        this.store = store;
+        this.kind = kind;
         this.replicas = replicas;
         flatWeights = store.flatWeights(kind);
         flatGrads = store.flatGrads(kind);
@@ -123,8 +127,12 @@ final class OptimizerShard {
         return segments.get(segment).parameter().name();
     }
 
-    /** Updates this rank's part: one call for each run of segments that decay alike. */
+    /**
+     * Updates this rank's part: one call for each run of segments that decay alike. BF16 copies of the weights are written
+     * in the same pass, unless other ranks' parts have to be gathered first.
+     */
     void update(AdamWStep step) {
+        Tensor rounded = replicas.size() == 1 ? store.rounded().flat(kind) : null;
         for (int i = 0; i < segments.size(); ) {
             boolean decay = segments.get(i).parameter().decay();
             long from = segments.get(i).from();
@@ -138,6 +146,7 @@ final class OptimizerShard {
                             part(grads, from, to),
                             part(moment1, from, to),
                             part(moment2, from, to),
+                            rounded == null ? null : part(rounded, from, to),
                             decay ? step : step.withoutDecay());
         }
     }
@@ -146,6 +155,9 @@ final class OptimizerShard {
     void gatherWeights() {
         if (replicas.size() > 1 && length > 0) {
             replicas.allGather(weights, flatWeights);
+            if (store.rounded().flat(kind) != null) {
+                store.rounded().round(backend, store, kind);
+            }
         }
     }
 

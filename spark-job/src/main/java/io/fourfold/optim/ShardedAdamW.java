@@ -27,6 +27,7 @@ public final class ShardedAdamW implements AutoCloseable {
     private final Backend backend;
     private final TrainConfig.OptimizerConfig config;
     private final Communicator world;
+    private final ParameterStore store;
     private final TensorScope moments;
     private final TensorScope gradients;
     private final Map<Parameter.Kind, OptimizerShard> shards = new EnumMap<>(Parameter.Kind.class);
@@ -50,6 +51,7 @@ public final class ShardedAdamW implements AutoCloseable {
         this.backend = backend;
         this.config = config;
         this.world = world;
+        this.store = store;
         moments = backend.scope(Region.OPTIMIZER);
         gradients = backend.scope(Region.GRADIENTS);
         for (Parameter.Kind kind : Parameter.Kind.values()) {
@@ -112,6 +114,7 @@ public final class ShardedAdamW implements AutoCloseable {
                 gradScale);
         shards.values().forEach(shard -> shard.update(update));
         gatherWeights();
+        store.rounded().markWritten();
     }
 
     /** Makes the weights of every rank whole from the shards; also needed after shards were loaded. */

@@ -27,6 +27,7 @@ import io.fourfold.precision.Recipe;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
@@ -149,7 +150,7 @@ class ExpertQuantizationTest {
                 int perRank = SEQUENCES / world.size();
                 Batch all = TinyModels.batch(config, SEQUENCES, 5);
                 Batch batch = TinyModels.slice(all, world.rank() * perRank, perRank);
-                float[] output = forwardBackward(config, backend, groups, ffn, batch, scope, world.rank());
+                float[] output = forwardBackward(config, backend, store, groups, ffn, batch, scope, world.rank());
                 return new Part(output, expertGradients(backend, store));
             }
         }
@@ -158,6 +159,7 @@ class ExpertQuantizationTest {
     private static float[] forwardBackward(
             FourfoldConfig config,
             Backend backend,
+            ParameterStore store,
             ProcessGroups groups,
             MoeFfn ffn,
             Batch batch,
@@ -165,7 +167,7 @@ class ExpertQuantizationTest {
             int rank) {
         MoeConfig moe = Objects.requireNonNull(config.model().moe());
         StepContext step = new StepContext(3, 9, 1, SEQUENCES, null);
-        ffn.prepare(new WeightPreparation(backend, scope, step, true, null));
+        ffn.prepare(new WeightPreparation(backend, store, scope, step, true, null, new HashSet<>()));
         ExpertLoad load = new ExpertLoad(
                 backend,
                 moe,

@@ -1,8 +1,11 @@
 package io.fourfold.kernels.cpu;
 
+import io.fourfold.kernels.numeric.BFloat16;
 import io.fourfold.kernels.op.AdamWStep;
 import io.fourfold.kernels.op.OptimizerOps;
+import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
+import org.jspecify.annotations.Nullable;
 
 /**
  * AdamW (arXiv:1711.05101), element by element in FP32:
@@ -14,7 +17,8 @@ import io.fourfold.kernels.tensor.Tensor;
  */
 final class CpuAdamW implements OptimizerOps {
     @Override
-    public void adamW(Tensor weight, Tensor grad, Tensor moment1, Tensor moment2, AdamWStep step) {
+    public void adamW(
+            Tensor weight, Tensor grad, Tensor moment1, Tensor moment2, @Nullable Tensor rounded, AdamWStep step) {
         CpuTensor weights = Arguments.fp32(weight, "weight", weight.elements());
         CpuTensor gradients = Arguments.fp32(grad, "grad", weights.elements());
         CpuTensor firsts = Arguments.fp32(moment1, "moment1", weights.elements());
@@ -37,6 +41,14 @@ final class CpuAdamW implements OptimizerOps {
         for (int i = 0; i < n; i++) {
             float denominator = (float) Math.sqrt(v[vo + i] / correction2) + eps;
             w[wo + i] -= lr * ((m[mo + i] / correction1) / denominator + decay * w[wo + i]);
+        }
+        if (rounded != null) {
+            CpuTensor copy = CpuTensor.of(rounded);
+            Arguments.require(
+                    copy.dtype() == DType.BF16 && copy.size() == n, "rounded must be BF16 of " + n + ", got " + copy);
+            for (int i = 0; i < n; i++) {
+                copy.floats()[copy.offset() + i] = BFloat16.round(w[wo + i]);
+            }
         }
     }
 

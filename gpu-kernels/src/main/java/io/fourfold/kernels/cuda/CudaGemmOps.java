@@ -16,11 +16,13 @@ import java.util.Objects;
 public final class CudaGemmOps implements GemmOps, AutoCloseable {
     private final CudaRuntime cuda;
     private final CublasLt dense;
+    private final SplitGemm splitter;
     private final GroupedGemm grouped;
 
     CudaGemmOps(CudaRuntime cuda) {
         this.cuda = cuda;
         this.dense = new CublasLt(cuda);
+        this.splitter = new SplitGemm(cuda, dense);
         this.grouped = new GroupedGemm(cuda);
     }
 
@@ -43,6 +45,12 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
             }
             return;
         }
+        if (!splitter.multiply(left, right, out, accumulate)) {
+            multiplyAsStored(left, right, out, accumulate);
+        }
+    }
+
+    private void multiplyAsStored(CudaOperand left, CudaOperand right, CudaTensor out, boolean accumulate) {
         try (CudaTensorScope work = cuda.workspace()) {
             boolean mixed = left.values().dtype() != right.values().dtype();
             boolean fp32 = mixed || left.values().dtype() == DType.FP32;

@@ -20,8 +20,11 @@ import org.jspecify.annotations.Nullable;
  * the two gradient GEMMs. With BF16 hidden states the operands of all three are BF16, as on the CPU.
  */
 final class CudaLossOps implements LossOps {
-    /** Logits held at a time: 512 MiB, or a chunk of 128 tokens where that is more. */
-    private static final int CHUNK_LOGITS = 1 << 27;
+    /**
+     * Logits held at a time: 2 GiB and their BF16 gradients, or a chunk of 128 tokens where that is more. Each chunk reads
+     * and writes the FP32 weight gradient once more, so few chunks are faster: it matters from some 100 K entries on.
+     */
+    private static final int CHUNK_LOGITS = 1 << 29;
 
     private static final int CHUNK_UNIT = 128;
 

@@ -1,6 +1,7 @@
 package io.fourfold.kernels.cuda;
 
 import static io.fourfold.kernels.cuda.CudaArguments.blocks;
+import static io.fourfold.kernels.cuda.CudaArguments.floats;
 import static io.fourfold.kernels.cuda.CudaArguments.fp32;
 import static io.fourfold.kernels.cuda.CudaArguments.kernel;
 import static io.fourfold.kernels.cuda.CudaArguments.require;
@@ -9,6 +10,7 @@ import io.fourfold.kernels.op.AdamWStep;
 import io.fourfold.kernels.op.OptimizerOps;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
+import org.jspecify.annotations.Nullable;
 
 /** AdamW and norms: optimizer.cu. The update is bit-equal to the CPU's. */
 final class CudaOptimizerOps implements OptimizerOps {
@@ -22,9 +24,12 @@ final class CudaOptimizerOps implements OptimizerOps {
     }
 
     @Override
-    public void adamW(Tensor weight, Tensor grad, Tensor moment1, Tensor moment2, AdamWStep step) {
+    public void adamW(
+            Tensor weight, Tensor grad, Tensor moment1, Tensor moment2, @Nullable Tensor rounded, AdamWStep step) {
         long n = weight.elements();
         require(step.step() >= 1, "AdamW counts steps from 1, got " + step.step());
+        CudaTensor copy = rounded == null ? null : floats(rounded, "rounded", n);
+        require(copy == null || copy.dtype() == DType.BF16, "rounded must be BF16, got " + copy);
         cuda.function(FILE, "adamw")
                 .launchLine(
                         blocks(n, 1024),
@@ -33,6 +38,7 @@ final class CudaOptimizerOps implements OptimizerOps {
                         fp32(grad, "grad", n),
                         fp32(moment1, "moment1", n),
                         fp32(moment2, "moment2", n),
+                        CudaFunction.orNull(copy),
                         n,
                         step.gradScale(),
                         step.beta1(),

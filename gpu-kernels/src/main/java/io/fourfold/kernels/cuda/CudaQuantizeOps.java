@@ -157,6 +157,57 @@ public final class CudaQuantizeOps implements QuantizeOps {
     }
 
     @Override
+    public GemmOperand columnsOf(
+            GemmOperand byRows,
+            OperandSpec rowSpec,
+            Tensor x,
+            OperandSpec spec,
+            @Nullable QuantProbe probe,
+            @Nullable AmaxExchange exchange,
+            TensorScope scope) {
+        if (!sameValues(rowSpec, spec, probe)) {
+            return operand(x, true, spec, null, probe, exchange, scope);
+        }
+        CudaOperand rows = CudaOperand.of(byRows);
+        return new CudaOperand(spec, rows.depth(), rows.rows(), rows.values(), true, rows.scale());
+    }
+
+    @Override
+    public GroupedOperand columnsOf(
+            GroupedOperand byRows,
+            OperandSpec rowSpec,
+            Tensor weights,
+            OperandSpec spec,
+            @Nullable QuantProbe probe,
+            @Nullable AmaxExchange exchange,
+            TensorScope scope) {
+        if (!sameValues(rowSpec, spec, probe)) {
+            return stacked(weights, true, spec, probe, exchange, scope);
+        }
+        CudaGroupedOperand rows = CudaGroupedOperand.of(byRows, Layout.STACKED, "by rows");
+        return new CudaGroupedOperand(
+                Layout.STACKED,
+                spec,
+                rows.groups(),
+                rows.values(),
+                rows.depth(),
+                rows.width(),
+                true,
+                null,
+                false,
+                rows.scale());
+    }
+
+    /** Square blocks rounded to nearest: rows and columns share codes and scales. Telemetry wants each made anew. */
+    private static boolean sameValues(OperandSpec rows, OperandSpec columns, @Nullable QuantProbe probe) {
+        return rows.equals(columns)
+                && columns.blocks() == Blocks.B16X16
+                && columns.rounding() == OperandSpec.Rounding.NEAREST_EVEN
+                && !columns.hadamard()
+                && probe == null;
+    }
+
+    @Override
     public void dequantize(GemmOperand operand, Tensor out) {
         CudaOperand source = CudaOperand.of(operand);
         CudaTensor target = floats(out);

@@ -58,6 +58,36 @@ public interface QuantizeOps {
     }
 
     /**
+     * The operand by columns of a matrix whose operand by rows is there: the same memory where both see the same values,
+     * as with square blocks, and otherwise a new operand.
+     *
+     * @param byRows made by {@link #operand} from x with {@code rowSpec}
+     */
+    default GemmOperand columnsOf(
+            GemmOperand byRows,
+            OperandSpec rowSpec,
+            Tensor x,
+            OperandSpec spec,
+            @Nullable QuantProbe probe,
+            @Nullable AmaxExchange exchange,
+            TensorScope scope) {
+        return operand(x, true, spec, null, probe, exchange, scope);
+    }
+
+    /** As {@link #columnsOf(GemmOperand, OperandSpec, Tensor, OperandSpec, QuantProbe, AmaxExchange,
+     * TensorScope)} for stacked weights. */
+    default GroupedOperand columnsOf(
+            GroupedOperand byRows,
+            OperandSpec rowSpec,
+            Tensor weights,
+            OperandSpec spec,
+            @Nullable QuantProbe probe,
+            @Nullable AmaxExchange exchange,
+            TensorScope scope) {
+        return stacked(weights, true, spec, probe, exchange, scope);
+    }
+
+    /**
      * Tokens [R, cols] split by offsets. By rows gives RAGGED_ROWS, by columns RAGGED_DEPTH; blocks along the tokens
      * start at each group's first row, and the last block of a group is padded with zeros.
      *

@@ -55,6 +55,7 @@ class CudaGemmParityTest {
         OperandSpec[][] specs = {
             {OperandSpec.FP32, OperandSpec.FP32},
             {OperandSpec.BF16, OperandSpec.BF16},
+            {OperandSpec.FP32, OperandSpec.BF16},
             {NVFP4, WEIGHTS},
             {NVFP4, OperandSpec.BF16}
         };

@@ -379,8 +379,11 @@ class CudaOpsParityTest {
         Twin m = pair.gaussian(DType.FP32, 1, 4099);
         Twin v = pair.floats(DType.FP32, squares(4099), 4099);
         AdamWStep step = new AdamWStep(3, 1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 0.7f);
-        both((on, of) -> on.optimizer().adamW(of.apply(w), of.apply(g), of.apply(m), of.apply(v), step));
+        Twin rounded = pair.poison(DType.BF16, 4099);
+        both((on, of) ->
+                on.optimizer().adamW(of.apply(w), of.apply(g), of.apply(m), of.apply(v), of.apply(rounded), step));
         same("weight", w);
+        same("rounded weight", rounded);
         same("moment1", m);
         same("moment2", v);
         Twin total = pair.gaussian(DType.FP32, 1, 1);
