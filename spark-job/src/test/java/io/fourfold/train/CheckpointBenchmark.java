@@ -149,8 +149,8 @@ public final class CheckpointBenchmark {
         }
         List<TensorSection> sections = new ArrayList<>();
         for (Quantity quantity : List.of(Quantity.WEIGHT, Quantity.MOMENT1, Quantity.MOMENT2)) {
-            sections.add(new TensorSection(
-                    quantity, layout, CpuTensor.ofFloats(DType.FP32, values, Shape.of(ELEMENTS))));
+            sections.add(
+                    new TensorSection(quantity, layout, CpuTensor.ofFloats(DType.FP32, values, Shape.of(ELEMENTS))));
         }
         double megabytes = 3.0 * ELEMENTS * Float.BYTES / 1e6;
         CheckpointStore store = new CheckpointStore(new LocalRunStorage(folder));
@@ -159,12 +159,17 @@ public final class CheckpointBenchmark {
             for (int round = 1; round <= 3; round++) {
                 int step = round;
                 rate("copy", megabytes, () -> snapshot.capture(backend, sections));
-                rate("save", megabytes, () -> store.save(
-                        identity(step), sections, backend, Agreement.alone(), Retention.last(1)));
+                rate(
+                        "save",
+                        megabytes,
+                        () -> store.save(identity(step), sections, backend, Agreement.alone(), Retention.last(1)));
                 try (Checkpoint checkpoint = store.open(step)) {
                     rate("verify", megabytes, () -> checkpoint.verify(0, 1));
-                    rate("load", megabytes, () -> sections.forEach(section ->
-                            checkpoint.read(section.quantity(), "w", whole(checkpoint))));
+                    rate(
+                            "load",
+                            megabytes,
+                            () -> sections.forEach(
+                                    section -> checkpoint.read(section.quantity(), "w", whole(checkpoint))));
                 }
             }
         }
@@ -178,7 +183,8 @@ public final class CheckpointBenchmark {
         long start = System.nanoTime();
         work.run();
         double seconds = (System.nanoTime() - start) * 1e-9;
-        System.out.printf(Locale.ROOT, "%-7s %6.0f MB/s (%.0f MB in %.3f s)%n", what, megabytes / seconds, megabytes, seconds);
+        System.out.printf(
+                Locale.ROOT, "%-7s %6.0f MB/s (%.0f MB in %.3f s)%n", what, megabytes / seconds, megabytes, seconds);
     }
 
     private static CheckpointManifest.Identity identity(int step) {
