@@ -8,7 +8,8 @@ import picocli.CommandLine;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.UnmatchedArgumentException;
 
-/** The command line. Each subcommand is a class of its own; only {@code prepare} and {@code train} start Spark. */
+/** The command line. Each subcommand is a class of its own; only {@code prepare}, {@code preflight} and {@code train} start
+ * Spark. */
 @Command(
         name = "fourfold",
         description = "Pretrains Mixture-of-Experts language models in NVFP4 on Spark barrier tasks.",
@@ -17,6 +18,7 @@ import picocli.CommandLine.UnmatchedArgumentException;
         subcommands = {
             PrepareCommand.class,
             PlanCommand.class,
+            PreflightCommand.class,
             TrainCommand.class,
             EvalCommand.class,
             GenerateCommand.class,

@@ -2,6 +2,8 @@ package io.fourfold.cli;
 
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.report.RunReport;
+import io.fourfold.spark.Preflight;
+import io.fourfold.spark.PreflightReport;
 import io.fourfold.spark.RunFolders;
 import io.fourfold.spark.SparkSessions;
 import io.fourfold.spark.TrainJob;
@@ -43,6 +45,46 @@ final class SparkCommands {
             stop(spark, running);
         }
         return ExitCode.OK;
+    }
+
+    static ExitCode preflight(FourfoldConfig config, CommonOptions common) {
+        int ranks = config.parallel().worldSize();
+        boolean running = SparkSession.getDefaultSession().isDefined();
+        SparkSession spark =
+                SparkSessions.open("fourfold preflight " + config.run().name(), ranks);
+        try {
+            PreflightReport report = Preflight.run(config, spark);
+            if (common.json) {
+                common.printJson(report);
+            } else {
+                common.say(
+                        "%d ranks%s on %s: %d slots, %d busy, %d executors looked at, %.1f s",
+                        report.ranks(),
+                        report.gpus() ? " with a GPU each" : "",
+                        report.master(),
+                        report.slots(),
+                        report.busy(),
+                        report.executors().size(),
+                        report.seconds());
+                report.problems()
+                        .forEach(problem ->
+                                common.say("  %s %s", problem.kind().name().toLowerCase(Locale.ROOT), problem));
+                common.say(
+                        report.errors().isEmpty() ? "Ready to train" : "%d problems: training would not start",
+                        report.errors().size());
+            }
+            return exitCode(report);
+        } finally {
+            stop(spark, running);
+        }
+    }
+
+    private static ExitCode exitCode(PreflightReport report) {
+        if (report.errors().isEmpty()) {
+            return ExitCode.OK;
+        }
+        boolean data = report.errors().stream().allMatch(error -> error.kind() == PreflightReport.Kind.DATA);
+        return data ? ExitCode.DATA : ExitCode.TRAINING;
     }
 
     /**

@@ -11,6 +11,7 @@ import io.fourfold.kernels.cuda.CudaDevice;
 import io.fourfold.kernels.cuda.CudaIdentity;
 import io.fourfold.model.MoeTransformer;
 import io.fourfold.spark.prep.PreparedData;
+import io.fourfold.spark.prep.PreparedDataProbe;
 import io.fourfold.train.RunIdentity;
 import io.fourfold.train.TrainableModel;
 import io.fourfold.train.Trainer;
@@ -68,6 +69,14 @@ final class PreparedDataSetup implements RankSetup {
         return limits.isEmpty()
                 ? CudaDevice.unavailableBecause()
                 : limits.get(0).rule();
+    }
+
+    @Override
+    public void probeData(FourfoldConfig config) {
+        PreparedDataProbe.check(config, "train", SparkHadoopUtil.get().conf());
+        if (config.data().validationFraction() > 0) {
+            PreparedDataProbe.check(config, "validation", SparkHadoopUtil.get().conf());
+        }
     }
 
     @Override

@@ -22,6 +22,13 @@ interface RankSetup extends Serializable {
      */
     Backend backend(FourfoldConfig config, int device);
 
+    /**
+     * Looks whether an executor can read the data, without reading it all.
+     *
+     * @throws io.fourfold.data.DataException when it cannot
+     */
+    void probeData(FourfoldConfig config);
+
     BatchReader train(FourfoldConfig config, RunIdentity identity);
 
     /** The training data with a shard that ends too early, for an injected fault. */

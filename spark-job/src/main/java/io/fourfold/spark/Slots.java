@@ -1,5 +1,6 @@
 package io.fourfold.spark;
 
+import io.fourfold.config.FourfoldConfig;
 import java.util.Collection;
 import org.apache.spark.SparkContext;
 import org.apache.spark.status.api.v1.ExecutorSummary;
@@ -9,14 +10,14 @@ import scala.jdk.javaapi.CollectionConverters;
 final class Slots {
     private Slots() {}
 
-    /** On all hosts. */
-    static int all(SparkContext spark) {
-        return spark.maxNumConcurrentTasks(spark.resourceProfileManager().defaultResourceProfile());
+    /** On all hosts, of tasks that ask for what a rank asks for. */
+    static int all(SparkContext spark, FourfoldConfig config) {
+        return spark.maxNumConcurrentTasks(GangResources.profile(config, spark));
     }
 
     /** On all hosts but these. */
-    static int outside(SparkContext spark, Collection<String> hosts) {
-        int all = all(spark);
+    static int outside(SparkContext spark, FourfoldConfig config, Collection<String> hosts) {
+        int all = all(spark, config);
         if (hosts.isEmpty()) {
             return all;
         }

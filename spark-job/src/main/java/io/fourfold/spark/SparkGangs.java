@@ -59,7 +59,7 @@ final class SparkGangs implements Gangs {
 
     @Override
     public int slots(Collection<String> leftOutHosts) {
-        return Slots.outside(spark, leftOutHosts);
+        return Slots.outside(spark, config, leftOutHosts);
     }
 
     @Override

@@ -28,7 +28,8 @@ final class StageRetry {
                 .rdd();
         spark.setJobGroup(task.runId(), "train " + name, true);
         try {
-            List<RankReport> reports = rdd.barrier()
+            List<RankReport> reports = GangResources.ask(rdd, task.configYaml())
+                    .barrier()
                     .mapPartitions(new Throwing(task), false, ClassTag$.MODULE$.apply(RankReport.class))
                     .toJavaRDD()
                     .repartition(1)

@@ -52,11 +52,10 @@ public final class TrainJob {
             throw new ConfigException(plan.obstacles());
         }
         SparkContext spark = session.sparkContext();
-        int ranks = config.parallel().worldSize();
         ResolvedConfig resolved = ResolvedConfig.of(config);
         RunIdentity identity = new RunIdentity(resolved.sha256(), tokenizer, Version.current());
         RunStorage folder = openFolder(config, spark);
-        Preflight.check(spark, ranks, folder);
+        Preflight.check(config, spark, setup);
         Optional<Path> local = RunFolders.localPath(config.run().dir());
         try (RunLock lock = local.isPresent() ? RunLock.acquire(local.get()) : null) {
             return train(config, spark, folder, resolved, identity, plan, setup);

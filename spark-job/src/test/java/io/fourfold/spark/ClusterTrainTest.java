@@ -7,6 +7,7 @@ import java.io.IOException;
 import java.lang.management.ManagementFactory;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.attribute.PosixFilePermissions;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
@@ -46,8 +47,63 @@ class ClusterTrainTest {
         }
     }
 
+    @Test
+    void everyRankGetsAGpuOfItsOwn() throws Exception {
+        assertThat(drive(LaunchDriver.class, CLUSTER, fakeGpus(), "isolated")).containsExactly("steps 6");
+    }
+
+    @Test
+    void twoRanksOnOneGpuAreNamed() throws Exception {
+        assertThat(drive(LaunchDriver.class, CLUSTER, fakeGpus(), "shared"))
+                .singleElement()
+                .asString()
+                .contains("two ranks have the same GPU GPU-0: rank 0 on ", "and rank 1 on ", "YARN", "device 0");
+    }
+
+    @Test
+    void executorsWithoutGpusAreSaidBeforeTheStart() throws Exception {
+        assertThat(drive(LaunchDriver.class, CLUSTER, List.of(), "isolated"))
+                .singleElement()
+                .asString()
+                .contains("TRAIN_LAUNCH", "spark.executor.resource.gpu.amount is not set");
+    }
+
+    @Test
+    void aRankThatIgnoresInterruptsIsNamedAndItsExecutorEnded() throws Exception {
+        long start = System.nanoTime();
+        assertThat(drive(
+                        LaunchDriver.class,
+                        CLUSTER,
+                        List.of("-Dspark.task.reaper.killTimeout=2s", "-Dspark.task.reaper.pollingInterval=1s"),
+                        "stubborn"))
+                .singleElement()
+                .asString()
+                .contains("rank 1", "in no operation for ", "have not ended 10 s later");
+        assertThat(System.nanoTime() - start).isLessThan(60_000_000_000L);
+        assertThat(folder.resolve("executors/run/failures/stubborn/rank-00001.txt"))
+                .content()
+                .contains("waitForADiskThatIsGone");
+    }
+
+    /** Each worker finds one GPU, at the same address. */
+    private List<String> fakeGpus() throws IOException {
+        Path script = folder.resolve("discover");
+        Files.writeString(script, "#!/bin/sh\necho '{\"name\": \"gpu\", \"addresses\": [\"0\"]}'\n");
+        Files.setPosixFilePermissions(script, PosixFilePermissions.fromString("rwxr-xr-x"));
+        return List.of(
+                "-Dspark.worker.resource.gpu.amount=1",
+                "-Dspark.worker.resource.gpu.discoveryScript=" + script,
+                "-Dspark.executor.resource.gpu.amount=1");
+    }
+
     /** Lines of {@link ClusterDriver}. */
     private List<String> drive(String master, int failAfter) throws IOException, InterruptedException {
+        return drive(ClusterDriver.class, master, List.of(), "2", Integer.toString(failAfter));
+    }
+
+    /** What a driver in a process of its own prints. */
+    private List<String> drive(Class<?> driverClass, String master, List<String> properties, String... arguments)
+            throws IOException, InterruptedException {
         Path home = sparkHome();
         Path runs = Files.createDirectory(folder.resolve(master.startsWith("local[") ? "threads" : "executors"));
         String classPath = System.getProperty("java.class.path");
@@ -65,11 +121,10 @@ class ClusterTrainTest {
                 "-Dspark.executor.memory=1g",
                 "-Dspark.executor.extraClassPath=" + classPath,
                 "-cp",
-                classPath,
-                ClusterDriver.class.getName(),
-                runs.toString(),
-                "2",
-                Integer.toString(failAfter)));
+                classPath));
+        command.addAll(properties);
+        command.addAll(List.of(driverClass.getName(), runs.toString()));
+        command.addAll(List.of(arguments));
         File out = folder.resolve("driver.out").toFile();
         ProcessBuilder builder = new ProcessBuilder(command)
                 .directory(folder.toFile())

@@ -33,6 +33,11 @@ record HangingSetup(int seconds, boolean stubborn) implements RankSetup {
     }
 
     @Override
+    public void probeData(FourfoldConfig config) {
+        // synthetic data is everywhere
+    }
+
+    @Override
     public BatchReader train(FourfoldConfig config, RunIdentity identity) {
         BatchReader samples = healthy().train(config, identity);
         return new BatchReader() {

@@ -27,6 +27,11 @@ record SyntheticSetup(int failAfter) implements RankSetup {
     }
 
     @Override
+    public void probeData(FourfoldConfig config) {
+        // synthetic data is everywhere
+    }
+
+    @Override
     public BatchReader train(FourfoldConfig config, RunIdentity identity) {
         return new FailingReader(failAfter);
     }

@@ -74,12 +74,12 @@ class TrainJobTest {
 
     @Test
     void aHungRankIsTheCauseAndAllRanksLeaveWhatTheyDidLast() throws Exception {
-        FourfoldConfig config = config("hung", 2, Map.of("run.timeouts.step_seconds", "1"));
+        FourfoldConfig config = config("hung", 2, Map.of("run.timeouts.step_seconds", "3"));
         long start = System.nanoTime();
         assertThatThrownBy(() -> TrainJob.run(config, spark, "tokenizer", new HangingSetup(60, false)))
                 .isInstanceOf(TrainingException.class)
                 .hasMessageStartingWith("TRAIN_RANK_FAILED: rank 1 on ")
-                .hasMessageContaining("in no operation for 1.")
+                .hasMessageContaining("in no operation for 3.")
                 .hasMessageContaining("run.timeouts.step_seconds");
         assertThat(System.nanoTime() - start).isLessThan(20_000_000_000L);
         try (var files = Files.walk(folder.resolve("hung/failures"))) {

@@ -6,14 +6,14 @@ import org.apache.spark.api.java.JavaSparkContext;
 import org.apache.spark.resource.ResourceProfileBuilder;
 import org.apache.spark.resource.TaskResourceRequests;
 
-/** Keeps data preparation from waiting for GPUs in a session whose tasks ask for one each. */
-final class CpuOnly {
+/** Keeps data preparation and checks from waiting for GPUs in a session whose tasks ask for one each. */
+public final class CpuOnly {
     private static final String GPU_PER_TASK = "spark.task.resource.gpu.amount";
 
     private CpuOnly() {}
 
     /** Asks for one core a task and nothing else, where the session would ask for more. */
-    static <T> JavaRDD<T> stage(JavaSparkContext context, JavaRDD<T> rdd) {
+    public static <T> JavaRDD<T> stage(JavaSparkContext context, JavaRDD<T> rdd) {
         SparkConf conf = context.getConf();
         // Local masters refuse resource profiles, and have no GPU scheduling to avoid.
         if (!conf.contains(GPU_PER_TASK)

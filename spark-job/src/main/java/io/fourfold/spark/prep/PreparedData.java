@@ -68,7 +68,7 @@ public final class PreparedData {
         return cache;
     }
 
-    private static List<String> dataSets(Folder folder, ReaderOptions options) throws IOException {
+    static List<String> dataSets(Folder folder, ReaderOptions options) throws IOException {
         if (!options.blend().isEmpty()) {
             return List.copyOf(new TreeSet<>(options.blend().keySet()));
         }
