@@ -89,8 +89,9 @@ final class SparkCommands {
 
     /**
      * @param local the run folder is on this machine's disk and was compared with the configuration already
+     * @param ui start Spark's web UI even where everything runs in this process
      */
-    static ExitCode train(FourfoldConfig config, boolean local, CommonOptions common) {
+    static ExitCode train(FourfoldConfig config, boolean local, boolean ui, CommonOptions common) {
         PrintStream console = System.out;
         if (common.json) {
             // Step lines go to standard output; with --json that is for the result alone.
@@ -98,10 +99,15 @@ final class SparkCommands {
         }
         int ranks = config.parallel().worldSize();
         boolean running = SparkSession.getDefaultSession().isDefined();
-        SparkSession spark = SparkSessions.open("fourfold train " + config.run().name(), ranks);
+        SparkSession spark = SparkSessions.open("fourfold train " + config.run().name(), ranks, ui);
         try {
             if (!local) {
                 compare(config, spark, common);
+            }
+            if (spark.sparkContext().uiWebUrl().isDefined()) {
+                common.say(
+                        "Watch it at %s/fourfold/",
+                        spark.sparkContext().uiWebUrl().get());
             }
             TrainResult result = TrainJob.run(config, spark);
             report(config, common);

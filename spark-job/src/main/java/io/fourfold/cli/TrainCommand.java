@@ -34,6 +34,12 @@ final class TrainCommand implements Callable<Integer> {
             description = "Check everything that can be checked and print the plan; train nothing.")
     private boolean dryRun;
 
+    @Option(
+            names = "--ui",
+            description = "Show the run in Spark's web UI (tab Fourfold) when everything runs in this process; on a"
+                    + " cluster Spark shows it anyway.")
+    private boolean ui;
+
     @Override
     public Integer call() {
         ConfigLoader.Loaded layers = config.load(common.err());
@@ -52,7 +58,7 @@ final class TrainCommand implements Callable<Integer> {
             common.out().flush();
             return ExitCode.OK.number();
         }
-        return SparkCommands.train(loaded, local.isPresent(), common).number();
+        return SparkCommands.train(loaded, local.isPresent(), ui, common).number();
     }
 
     private static void preflight(FourfoldConfig config) {

@@ -94,15 +94,15 @@ final class CurveSections {
     static String speed(RunHistory run) {
         LineChart rate = byStep(LOW).fromZero().values(HumanNumbers::compact);
         rate.addNoisy("tokens per second", 1, curve(run, StepMetrics::tokensPerSecond));
-        Curve mfu = curve(run, StepMetrics::mfu);
+        Curve mfu = curve(run, step -> 100 * step.mfu());
         String utilization = mfu.isEmpty()
                 ? ""
                 : Page.chart(
                         "MFU",
-                        "model FLOP/s over the devices' dense BF16 peak",
+                        "model FLOP/s in percent of the devices' dense BF16 peak",
                         byStep(WIDE, LOW)
                                 .fromZero()
-                                .values(HumanNumbers::percent)
+                                .values(value -> HumanNumbers.percent(value / 100))
                                 .addNoisy("MFU", 3, mfu),
                         true);
         return Page.section(

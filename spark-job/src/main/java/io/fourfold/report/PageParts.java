@@ -18,9 +18,10 @@ final class PageParts {
 
     /** For a shadow root: follows the attribute data-theme of its host. */
     static String shadowStyle() {
-        return ":host {\n  display: block; color-scheme: light;\n" + resource("light.css")
+        return ":host {\n  display: block; color-scheme: light; background: var(--page); border-radius: 12px;\n"
+                + resource("light.css")
                 + "}\n:host([data-theme=dark]) {\n  color-scheme: dark;\n" + resource("dark.css") + "}\n"
-                + resource("report.css");
+                + resource("report.css") + ".page { max-width: 1500px; padding: 22px 24px 36px; }\n";
     }
 
     /** The script that defines fourfoldCharts(root). */

@@ -48,11 +48,23 @@ public final class SparkSessions {
      * @param slots tasks that must run at the same time when everything runs in this JVM
      */
     public static SparkSession open(String name, int slots) {
+        return open(name, slots, false);
+    }
+
+    /**
+     * As above.
+     *
+     * @param ui start the web UI even when everything runs in this JVM
+     */
+    public static SparkSession open(String name, int slots, boolean ui) {
         // Reads the spark.* system properties, among them the master that spark-submit sets.
         SparkConf conf = new SparkConf().setIfMissing("spark.app.name", name);
         conf.setIfMissing("spark.master", "local[" + slots + "]");
         if (conf.get("spark.master").startsWith("local[")
                 || conf.get("spark.master").equals("local")) {
+            if (ui) {
+                conf.setIfMissing("spark.ui.enabled", "true");
+            }
             LOCAL.forEach(conf::setIfMissing);
         }
         BASELINE.forEach(conf::setIfMissing);

@@ -2,6 +2,9 @@ package io.fourfold.spark;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.fourfold.metrics.MetricsReader;
+import io.fourfold.metrics.RankBeat;
+import io.fourfold.metrics.RunHistory;
 import java.io.File;
 import java.io.IOException;
 import java.lang.management.ManagementFactory;
@@ -30,6 +33,10 @@ class ClusterTrainTest {
         assertThat(threads).hasSize(3).first().isEqualTo("steps 6");
         assertThat(executors).isEqualTo(threads);
         assertThat(executorLogs()).hasSize(2);
+        // Both came to the driver from other processes, which wrote them down.
+        RunHistory run = MetricsReader.read(folder.resolve("executors/run"));
+        assertThat(run.steps()).hasSize(6);
+        assertThat(run.ranks()).extracting(RankBeat::executor).containsExactlyInAnyOrder("0", "1");
     }
 
     @Test

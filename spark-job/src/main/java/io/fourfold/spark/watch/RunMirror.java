@@ -67,7 +67,9 @@ final class RunMirror implements AutoCloseable {
             if (remote.exists(source)) {
                 Path target = local.resolve(name);
                 Files.write(target, remote.readAll(source));
-                copied.put(name, Files.size(target));
+                if (source.equals(name)) {
+                    copied.put(name, Files.size(target));
+                }
             }
         }
     }

@@ -64,26 +64,34 @@ public final class WatchExecutor implements ExecutorPlugin {
 
     private MetricsSink open(String attempt, int rank, String host) {
         PluginContext channel = context();
-        RankProgress progress = new RankProgress(attempt, rank, host, channel.executorID(), ranks::remove);
+        RankProgress progress = new RankProgress(attempt, rank, host, channel.executorID(), this::end);
         ranks.add(progress);
         if (rank != 0) {
             return progress;
         }
         MetricsSink lines = new LineSink(line -> send(new ChannelMessage(attempt, line)));
         MetricsSink flush = new FlushOnClose(() -> channel.ask(new ChannelMessage(attempt, "").text()));
-        return Sinks.all(List.of(new SafeSink(Sinks.all(List.of(lines, flush)), "to the driver", LOG::warn), progress));
+        // The progress is closed first, so that the flush covers its last word.
+        return Sinks.all(List.of(progress, new SafeSink(Sinks.all(List.of(lines, flush)), "to the driver", LOG::warn)));
     }
 
     private void beat() {
-        for (RankProgress rank : ranks) {
-            try {
-                send(new ChannelMessage(rank.attempt(), rank.line()));
-            } catch (RuntimeException e) {
-                // The driver is gone or busy: the next beat says the same and more. Executors without a driver end
-                // anyway.
-                LOG.debug("no heartbeat of rank {}", rank, e);
-            }
+        ranks.forEach(this::beat);
+    }
+
+    private void beat(RankProgress rank) {
+        try {
+            send(new ChannelMessage(rank.attempt(), rank.line()));
+        } catch (RuntimeException e) {
+            // The driver is gone or busy: the next beat says the same and more, and executors without a driver end.
+            LOG.debug("no heartbeat of rank {}", rank, e);
         }
+    }
+
+    /** A rank's last word tells where it ended. */
+    private void end(RankProgress rank) {
+        ranks.remove(rank);
+        beat(rank);
     }
 
     private void send(ChannelMessage message) {
