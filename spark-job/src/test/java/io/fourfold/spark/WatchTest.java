@@ -111,7 +111,7 @@ class WatchTest {
                 -1));
         try {
             String content = "";
-            for (int i = 0; i < 200 && !content.contains("<h3>Ranks</h3>") && !run.isDone(); i++) {
+            for (int i = 0; i < 600 && !shows(content) && !run.isDone(); i++) {
                 Thread.sleep(100);
                 content = get("/fourfold-live/content");
             }
@@ -121,6 +121,10 @@ class WatchTest {
             Files.createFile(stop);
             assertThat(run.join().stopped()).isTrue();
         }
+    }
+
+    private static boolean shows(String content) {
+        return content.contains("<h3>Ranks</h3>") && content.contains("training, step");
     }
 
     private static TrainResult train(String name, int steps, Map<String, String> more, int failAfter) {
