@@ -1,5 +1,7 @@
 package io.fourfold.config;
 
+import java.util.List;
+
 /** Batches, optimizer and schedule. */
 public record TrainConfig(
         @Setting(doc = "Tokens per sample.", value = "1024", min = 2)
@@ -26,7 +28,17 @@ public record TrainConfig(
         int evalEvery,
 
         @Setting(doc = "Validation samples per evaluation.", value = "32", min = 1)
-        int evalSamples) {
+        int evalSamples,
+
+        @Setting(
+                doc = "What backward computes again instead of keeping it: norm, activation, attention (with its norm),"
+                        + " expert (the feed-forward part with its norm) or block (whole blocks). Same results, less"
+                        + " memory, more time.",
+                value = "[]")
+        List<RecomputeModule> recompute) {
+    public TrainConfig {
+        recompute = List.copyOf(recompute);
+    }
 
     /** AdamW with decoupled weight decay; norms, biases and the router bias do not decay. */
     public record OptimizerConfig(

@@ -1,5 +1,7 @@
 package io.fourfold.model;
 
+import io.fourfold.config.RecomputeModule;
+import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
 import java.util.Objects;
@@ -7,13 +9,16 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * One pre-norm decoder block: h = x + attention(norm(x)), out = h + ffn(norm(h)). Keeps x and h, the reciprocal norms and
- * what the sublayers keep; the normalized inputs only where a sublayer asks for it.
+ * what the sublayers keep; the normalized inputs only where a sublayer asks for it. What {@link Recomputation} names is not
+ * kept but computed again in backward.
  */
 final class Block {
-    /** A norm and what follows it. */
-    record Branch(RmsNorm norm, Sublayer sublayer) {}
-
-    private record BranchState(Tensor x, Tensor rstd, Sublayer.Backward backward) {}
+    /**
+     * A norm and what follows it.
+     *
+     * @param again the module that computes all of it again
+     */
+    record Branch(RmsNorm norm, Sublayer sublayer, RecomputeModule again) {}
 
     /**
      * A block's output and the state for its backward.
@@ -47,40 +52,105 @@ final class Block {
      * @param x [T, H] in a scope that lives as long as {@code pass.kept()}
      */
     Result forward(Pass pass, Tensor x) {
-        Tensor middle = pass.kept().allocate(pass.type(), x.shape());
-        BranchState first = forward(pass, attention, x, middle);
         Tensor out = pass.kept().allocate(pass.type(), x.shape());
-        BranchState second = forward(pass, feedForward, middle, out);
-        if (!pass.training()) {
-            return new Result(out, null);
+        if (pass.training() && pass.recompute().has(RecomputeModule.BLOCK)) {
+            try (TensorScope temporary = pass.backend().scope(Region.ACTIVATIONS)) {
+                Backward unused = branches(pass.forgetting(temporary), x, out);
+            }
+            return new Result(out, dstream -> {
+                try (TensorScope temporary = pass.backend().scope(Region.ACTIVATIONS)) {
+                    Objects.requireNonNull(branches(pass.replaying(temporary), x, null))
+                            .run(dstream);
+                }
+            });
         }
-        return new Result(out, dstream -> {
-            backward(pass, feedForward, Objects.requireNonNull(second), dstream);
-            backward(pass, attention, Objects.requireNonNull(first), dstream);
-        });
+        return new Result(out, branches(pass, x, out));
+    }
+
+    /**
+     * Both branches.
+     *
+     * @param out null = not needed
+     * @return null in evaluation
+     */
+    private @Nullable Backward branches(Pass pass, Tensor x, @Nullable Tensor out) {
+        Tensor middle = pass.kept().allocate(pass.type(), x.shape());
+        Backward first = branch(pass, attention, x, middle);
+        Backward second = branch(pass, feedForward, middle, out);
+        if (first == null || second == null) {
+            return null;
+        }
+        return dstream -> {
+            second.run(dstream);
+            first.run(dstream);
+        };
+    }
+
+    private @Nullable Backward branch(Pass pass, Branch branch, Tensor x, @Nullable Tensor out) {
+        if (!pass.training() || !pass.recompute().has(branch.again())) {
+            return compute(pass, branch, x, out);
+        }
+        try (TensorScope temporary = pass.backend().scope(Region.ACTIVATIONS)) {
+            Backward unused = compute(pass.forgetting(temporary), branch, x, out);
+        }
+        return dstream -> {
+            try (TensorScope temporary = pass.backend().scope(Region.ACTIVATIONS)) {
+                Objects.requireNonNull(compute(pass.replaying(temporary), branch, x, null))
+                        .run(dstream);
+            }
+        };
     }
 
     /** out = x + sublayer(norm(x)). */
-    private @Nullable BranchState forward(Pass pass, Branch branch, Tensor x, Tensor out) {
+    private @Nullable Backward compute(Pass pass, Branch branch, Tensor x, @Nullable Tensor out) {
+        boolean normAgain = pass.training() && pass.recompute().has(RecomputeModule.NORM);
+        Pass own = normAgain ? pass.withInput(new NormAgain(pass, branch.norm(), x)) : pass;
         Sublayer sublayer = branch.sublayer();
         try (TensorScope work = pass.work()) {
-            Tensor normalized = sublayer.inputScope(pass, work).allocate(pass.type(), x.shape());
+            Tensor normalized = sublayer.inputScope(own, work).allocate(pass.type(), x.shape());
             Tensor rstd = branch.norm().forward(pass, x, normalized, pass.training() ? pass.kept() : work);
             Tensor y = work.allocate(pass.type(), x.shape());
-            Sublayer.Backward backward = sublayer.forward(pass, normalized, y, work);
+            Sublayer.Backward backward = sublayer.forward(own, normalized, y, work);
             pass.inspect("forward", index, label(branch) + " output", y);
-            pass.backend().elementwise().add(x, y, out);
-            return backward == null ? null : new BranchState(x, rstd, backward);
+            if (out != null) {
+                pass.backend().elementwise().add(x, y, out);
+            }
+            return backward == null ? null : dstream -> backward(pass, branch, x, rstd, backward, dstream);
         }
     }
 
     /** dstream += norm'(sublayer'(dstream)). */
-    private void backward(Pass pass, Branch branch, BranchState state, Tensor dstream) {
+    private void backward(Pass pass, Branch branch, Tensor x, Tensor rstd, Sublayer.Backward sublayer, Tensor dstream) {
         try (TensorScope work = pass.work()) {
             Tensor dnormalized = work.allocate(pass.type(), dstream.shape());
-            state.backward().run(dstream, dnormalized, work);
+            sublayer.run(dstream, dnormalized, work);
             pass.inspect("backward", index, label(branch) + " input gradient", dnormalized);
-            branch.norm().backward(pass, dnormalized, state.x(), state.rstd(), dstream, true);
+            branch.norm().backward(pass, dnormalized, x, rstd, dstream, true);
+        }
+    }
+
+    /** The normalized input once more: computed on first use in a backward, whose scope all later uses share. */
+    private static final class NormAgain implements InputAgain {
+        private final Pass pass;
+        private final RmsNorm norm;
+        private final Tensor x;
+        private @Nullable Tensor normalized;
+
+        NormAgain(Pass pass, RmsNorm norm, Tensor x) {
+            this.pass = pass;
+            this.norm = norm;
+            this.x = x;
+        }
+
+        @Override
+        public Tensor compute(TensorScope scope) {
+            Tensor result = normalized;
+            if (result == null) {
+                result = scope.allocate(pass.type(), x.shape());
+                Tensor unused = norm.forward(pass, x, result, scope);
+                normalized = result;
+            }
+            return result;
         }
     }
 

@@ -6,6 +6,7 @@ import io.fourfold.config.AttentionConfig;
 import io.fourfold.config.FfnConfig;
 import io.fourfold.config.ModelConfig;
 import io.fourfold.config.MoeConfig;
+import io.fourfold.config.RecomputeModule;
 import io.fourfold.config.SharedExpertConfig;
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.comm.Communicator;
@@ -74,8 +75,8 @@ record BlockFactory(
             }
             blocks.add(new Block(
                     layer,
-                    new Block.Branch(norm(local(layer, "attention_norm")), attention(layer)),
-                    new Block.Branch(norm(local(layer, "ffn_norm")), feedForward)));
+                    new Block.Branch(norm(local(layer, "attention_norm")), attention(layer), RecomputeModule.ATTENTION),
+                    new Block.Branch(norm(local(layer, "ffn_norm")), feedForward, RecomputeModule.EXPERT)));
         }
         return blocks;
     }

@@ -1,5 +1,6 @@
 package io.fourfold.model;
 
+import io.fourfold.config.RecomputeModule;
 import io.fourfold.kernels.op.Activation;
 import io.fourfold.kernels.op.GemmOperand;
 import io.fourfold.kernels.tensor.Tensor;
@@ -12,7 +13,9 @@ import org.jspecify.annotations.Nullable;
  */
 final class DenseFfn implements Sublayer {
     private record Saved(
-            @Nullable GemmOperand x, Tensor inner, @Nullable GemmOperand activated) {}
+            @Nullable OperandSource<GemmOperand> x,
+            Tensor inner,
+            @Nullable OperandSource<GemmOperand> activated) {}
 
     private final String name;
     private final Activation activation;
@@ -46,7 +49,7 @@ final class DenseFfn implements Sublayer {
 
     @Override
     public TensorScope inputScope(Pass pass, TensorScope work) {
-        return up.inputScope(pass, work);
+        return pass.inputScope(up.inputScope(pass, work), work);
     }
 
     @Override
@@ -54,16 +57,23 @@ final class DenseFfn implements Sublayer {
         TensorScope innerScope = pass.training() ? pass.kept() : work;
         Tensor inner =
                 innerScope.allocate(pass.type(), pass.batch().contextTokens(), activation.inputFactor() * innerWidth);
-        GemmOperand xByColumns = up.forward(pass, x, inner, work);
-        Tensor activated =
-                down.inputScope(pass, work).allocate(pass.type(), pass.batch().contextTokens(), innerWidth);
-        pass.backend().moe().activation(activation, inner, null, activated);
-        GemmOperand activatedByColumns = down.forward(pass, activated, y, work);
+        OperandSource<GemmOperand> xByColumns =
+                up.forward(pass, x, inner, work, pass.recompute().input());
+        InputAgain again =
+                pass.recompute().has(RecomputeModule.ACTIVATION) ? scope -> activate(pass, inner, scope) : null;
+        Tensor activated = activate(pass, inner, again == null ? down.inputScope(pass, work) : work);
+        OperandSource<GemmOperand> activatedByColumns = down.forward(pass, activated, y, work, again);
         if (!pass.training()) {
             return null;
         }
         Saved saved = new Saved(xByColumns, inner, activatedByColumns);
         return (dy, dx, backwardWork) -> backward(pass, saved, dy, dx, backwardWork);
+    }
+
+    private Tensor activate(Pass pass, Tensor inner, TensorScope scope) {
+        Tensor activated = scope.allocate(pass.type(), pass.batch().contextTokens(), innerWidth);
+        pass.backend().moe().activation(activation, inner, null, activated);
+        return activated;
     }
 
     private void backward(Pass pass, Saved saved, Tensor dy, Tensor dx, TensorScope work) {

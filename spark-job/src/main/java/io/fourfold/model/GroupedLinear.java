@@ -81,7 +81,18 @@ final class GroupedLinear {
      * @return the wgrad operand of x, null in evaluation
      */
     @Nullable
-    GroupedOperand forward(Pass pass, ExpertRows rows, Tensor x, Tensor y, TensorScope work) {
+    OperandSource<GroupedOperand> forward(Pass pass, ExpertRows rows, Tensor x, Tensor y, TensorScope work) {
+        return forward(pass, rows, x, y, work, null);
+    }
+
+    /**
+     * The same for an input that may not be kept.
+     *
+     * @param again makes x once more; null when backward may read x where it is, or what its operand keeps of it
+     */
+    @Nullable
+    OperandSource<GroupedOperand> forward(
+            Pass pass, ExpertRows rows, Tensor x, Tensor y, TensorScope work, @Nullable InputAgain again) {
         QuantizeOps quantize = backend.quantize();
         StepContext step = pass.step();
         OperandSpec spec = precision().fpropX();
@@ -92,24 +103,33 @@ final class GroupedLinear {
                 spec,
                 firstExpert,
                 null,
-                formats.probe(step, "fprop.x", spec),
+                pass.counts() ? formats.probe(step, "fprop.x", spec) : null,
                 split.input(),
                 work);
         backend.gemm().multiplyGrouped(byRows, prepared(fpropW), y);
         if (!pass.training()) {
             return null;
         }
+        if (again != null) {
+            return backwardWork -> byColumns(rows, again.compute(backwardWork), step, backwardWork);
+        }
+        GroupedOperand columns = byColumns(rows, x, step, pass.kept());
+        return backwardWork -> columns;
+    }
+
+    private GroupedOperand byColumns(ExpertRows rows, Tensor x, StepContext step, TensorScope scope) {
         OperandSpec wgrad = precision().wgradX();
-        return quantize.ragged(
-                x,
-                rows.offsets(),
-                true,
-                wgrad,
-                firstExpert,
-                null,
-                formats.probe(step, "wgrad.x", wgrad),
-                split.input(),
-                pass.kept());
+        return backend.quantize()
+                .ragged(
+                        x,
+                        rows.offsets(),
+                        true,
+                        wgrad,
+                        firstExpert,
+                        null,
+                        formats.probe(step, "wgrad.x", wgrad),
+                        split.input(),
+                        scope);
     }
 
     /**
@@ -118,7 +138,12 @@ final class GroupedLinear {
      * @param xByColumns what forward returned
      */
     void backward(
-            Pass pass, ExpertRows rows, @Nullable GroupedOperand xByColumns, Tensor dy, Tensor dx, TensorScope work) {
+            Pass pass,
+            ExpertRows rows,
+            @Nullable OperandSource<GroupedOperand> xByColumns,
+            Tensor dy,
+            Tensor dx,
+            TensorScope work) {
         QuantizeOps quantize = backend.quantize();
         StepContext step = pass.step();
         OperandSpec dgrad = precision().dgradDy();
@@ -144,7 +169,9 @@ final class GroupedLinear {
                 formats.probe(step, "wgrad.dy", wgrad),
                 split.output(),
                 work);
-        backend.gemm().multiplyGroupedDepth(byColumns, Objects.requireNonNull(xByColumns), weight.grad(), !overwrites);
+        backend.gemm()
+                .multiplyGroupedDepth(
+                        byColumns, Objects.requireNonNull(xByColumns).operand(work), weight.grad(), !overwrites);
         overwrites = false;
     }
 

@@ -97,11 +97,22 @@ final class Linear {
      * @return the wgrad operand of x, null in evaluation
      */
     @Nullable
-    GemmOperand forward(Pass pass, Tensor x, Tensor y, TensorScope work) {
+    OperandSource<GemmOperand> forward(Pass pass, Tensor x, Tensor y, TensorScope work) {
+        return forward(pass, x, y, work, null);
+    }
+
+    /**
+     * The same for an input that may not be kept.
+     *
+     * @param again makes x once more; null when backward may read x where it is, or what its operand keeps of it
+     */
+    @Nullable
+    OperandSource<GemmOperand> forward(Pass pass, Tensor x, Tensor y, TensorScope work, @Nullable InputAgain again) {
         StepContext step = pass.step();
-        Tensor input = split.gathersInput() ? split.ranks().gather(x, operandScope(pass, work)) : x;
+        TensorScope scope = again == null ? operandScope(pass, work) : work;
+        Tensor input = split.gathersInput() ? split.ranks().gather(x, scope) : x;
         Tensor output = split.sumsOutput() ? work.allocate(y.dtype(), input.dim(0), y.dim(1)) : y;
-        GemmOperand rows = inputOperand(input, false, precision().fpropX(), "fprop.x", step, work);
+        GemmOperand rows = inputOperand(input, false, precision().fpropX(), "fprop.x", step, pass.counts(), work);
         backend.gemm().multiply(rows, prepared(fpropW), output, false);
         if (split.sumsOutput()) {
             split.ranks().scatterSum(output, y);
@@ -109,12 +120,33 @@ final class Linear {
         if (bias != null) {
             backend.elementwise().addBias(bias.weight(), y);
         }
-        return pass.training() ? inputOperand(input, true, precision().wgradX(), "wgrad.x", step, pass.kept()) : null;
+        if (!pass.training()) {
+            return null;
+        }
+        if (again != null) {
+            return backwardWork -> {
+                Tensor same = again.compute(backwardWork);
+                Tensor whole = split.gathersInput() ? split.ranks().gather(same, backwardWork) : same;
+                return byColumns(whole, step, backwardWork);
+            };
+        }
+        GemmOperand columns = byColumns(input, step, pass.kept());
+        return backwardWork -> columns;
+    }
+
+    private GemmOperand byColumns(Tensor x, StepContext step, TensorScope scope) {
+        return inputOperand(x, true, precision().wgradX(), "wgrad.x", step, true, scope);
     }
 
     private GemmOperand inputOperand(
-            Tensor x, boolean byColumns, OperandSpec spec, String operand, StepContext step, TensorScope scope) {
-        QuantProbe probe = split.countsInput() ? formats.probe(step, operand, spec) : null;
+            Tensor x,
+            boolean byColumns,
+            OperandSpec spec,
+            String operand,
+            StepContext step,
+            boolean counts,
+            TensorScope scope) {
+        QuantProbe probe = counts && split.countsInput() ? formats.probe(step, operand, spec) : null;
         return backend.quantize()
                 .operand(x, byColumns, spec, null, probe, split.operands().input(), scope);
     }
@@ -126,7 +158,12 @@ final class Linear {
      * @param accumulate true: dx += gradient; not for a layer that gathers its input
      */
     void backward(
-            Pass pass, @Nullable GemmOperand xByColumns, Tensor dy, Tensor dx, boolean accumulate, TensorScope work) {
+            Pass pass,
+            @Nullable OperandSource<GemmOperand> xByColumns,
+            Tensor dy,
+            Tensor dx,
+            boolean accumulate,
+            TensorScope work) {
         if (accumulate && split.gathersInput()) {
             throw new IllegalArgumentException("the input gradient of " + name() + " is a sum over ranks");
         }
@@ -138,7 +175,7 @@ final class Linear {
             split.ranks().scatterSum(dinput, dx);
         }
         GemmOperand columns = outputOperand(pass, doutput, true, precision().wgradDy(), "wgrad.dy", work);
-        backend.gemm().multiply(columns, Objects.requireNonNull(xByColumns), weight.grad(), !overwrites);
+        backend.gemm().multiply(columns, Objects.requireNonNull(xByColumns).operand(work), weight.grad(), !overwrites);
         overwrites = false;
         if (bias != null) {
             backend.elementwise().biasBackward(doutput, bias.grad());

@@ -11,6 +11,7 @@ import org.jspecify.annotations.Nullable;
  *
  * @param type of the residual stream and the activations
  * @param inspector looks for non-finite values; null normally
+ * @param recompute what is not kept but computed again
  */
 record MicroBatch(
         BatchUpload upload,
@@ -18,7 +19,8 @@ record MicroBatch(
         Batch batch,
         StepContext step,
         MicroBatchReport report,
-        @Nullable NonFiniteInspector inspector) {
+        @Nullable NonFiniteInspector inspector,
+        Recomputation recompute) {
 
     Backend backend() {
         return upload.backend();
@@ -27,6 +29,6 @@ record MicroBatch(
     /** A training pass with the batch uploaded to {@code kept}. */
     Pass pass(TensorScope kept) {
         DeviceBatch device = upload.upload(batch, kept);
-        return new Pass(backend(), type, device, step, true, kept, report, inspector);
+        return new Pass(backend(), type, device, step, true, kept, report, inspector, recompute);
     }
 }

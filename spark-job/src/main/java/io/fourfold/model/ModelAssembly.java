@@ -71,7 +71,8 @@ final class ModelAssembly {
         BlockFactory factory = new BlockFactory(
                 model, recipe, backend, store, declarations, ranks, expertTensorGroup, dispatcher, moe.routers());
         Pipeline pipeline = new Pipeline(layout, factory.chunks(stages), groups.get(Axis.PP), backend);
-        return new MoeTransformer(model, backend, recipe, store, pipeline, moe, ranks);
+        Recomputation recompute = Recomputation.of(config.train().recompute());
+        return new MoeTransformer(model, backend, recipe, store, pipeline, moe, ranks, recompute);
     }
 
     private static Map<Kind, Integer> padding(ParallelMapping mapping) {

@@ -1,6 +1,7 @@
 package io.fourfold.model;
 
 import io.fourfold.config.MoeConfig;
+import io.fourfold.config.RecomputeModule;
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.op.GemmOperand;
 import io.fourfold.kernels.op.GroupedOperand;
@@ -30,12 +31,12 @@ final class MoeFfn implements Sublayer {
             @Nullable SharedExpert shared) {}
 
     private record Saved(
-            @Nullable GemmOperand routerX,
+            @Nullable OperandSource<GemmOperand> routerX,
             Routing routing,
             Dispatch dispatch,
-            @Nullable GroupedOperand rowsByColumns,
+            @Nullable OperandSource<GroupedOperand> rowsByColumns,
             Tensor inner,
-            @Nullable GroupedOperand activatedByColumns,
+            @Nullable OperandSource<GroupedOperand> activatedByColumns,
             @Nullable Backward shared) {}
 
     private final Backend backend;
@@ -88,27 +89,31 @@ final class MoeFfn implements Sublayer {
 
     @Override
     public TensorScope inputScope(Pass pass, TensorScope work) {
-        return pass.training() ? pass.kept() : work;
+        return pass.inputScope(pass.training() ? pass.kept() : work, work);
     }
 
     @Override
     public @Nullable Backward forward(Pass pass, Tensor x, Tensor y, TensorScope work) {
         TensorScope scope = pass.training() ? pass.kept() : work;
         Tensor logits = scope.allocate(DType.FP32, pass.tokens(), config.experts());
-        GemmOperand routerX = layers.router().forward(pass, x, logits, work);
+        OperandSource<GemmOperand> routerX =
+                layers.router().forward(pass, x, logits, work, pass.recompute().input());
         pass.inspect("forward", layer, "layers." + layer + ".moe.router logits", logits);
-        RouterReport report = report(pass);
-        Routing routing = router.route(logits, pass.batch().routed(), report, scope);
+        Routing routing = router.route(logits, pass.batch().routed(), pass.counts() ? report(pass) : null, scope);
         Dispatch dispatch = dispatcher.plan(routing, pass.batch().rowIds(), scope, work);
         ExpertRows rows = dispatch.rows();
         Tensor expertX = dispatch.dispatch(x, layers.up().inputScope(pass, work), work);
         Tensor inner = scope.allocate(
                 pass.type(), rows.count(), innerWidth * config.activation().inputFactor());
-        GroupedOperand rowsByColumns = layers.up().forward(pass, rows, expertX, inner, work);
-        Tensor activated = layers.down().inputScope(pass, work).allocate(pass.type(), rows.count(), innerWidth);
-        backend.moe().activation(config.activation(), inner, rows.probability(), activated);
+        OperandSource<GroupedOperand> rowsByColumns = layers.up().forward(pass, rows, expertX, inner, work);
+        InputAgain again = pass.recompute().has(RecomputeModule.ACTIVATION)
+                ? recomputed -> activate(pass, rows, inner, recomputed)
+                : null;
+        Tensor activated =
+                activate(pass, rows, inner, again == null ? layers.down().inputScope(pass, work) : work);
         Tensor expertY = work.allocate(pass.type(), rows.count(), y.dim(1));
-        GroupedOperand activatedByColumns = layers.down().forward(pass, rows, activated, expertY, work);
+        OperandSource<GroupedOperand> activatedByColumns =
+                layers.down().forward(pass, rows, activated, expertY, work, again);
         dispatch.combine(expertY, y, work);
         Backward shared = layers.shared() == null ? null : layers.shared().addForward(pass, x, y, work);
         if (!pass.training()) {
@@ -116,6 +121,12 @@ final class MoeFfn implements Sublayer {
         }
         Saved saved = new Saved(routerX, routing, dispatch, rowsByColumns, inner, activatedByColumns, shared);
         return (dy, dx, backwardWork) -> backward(pass, saved, dy, dx, backwardWork);
+    }
+
+    private Tensor activate(Pass pass, ExpertRows rows, Tensor inner, TensorScope scope) {
+        Tensor activated = scope.allocate(pass.type(), rows.count(), innerWidth);
+        backend.moe().activation(config.activation(), inner, rows.probability(), activated);
+        return activated;
     }
 
     private void backward(Pass pass, Saved saved, Tensor dy, Tensor dx, TensorScope work) {

@@ -30,6 +30,7 @@ public final class MoeTransformer implements AutoCloseable {
     private final ModelConfig model;
     private final Backend backend;
     private final Recipe recipe;
+    private final Recomputation recompute;
     private final ParameterStore store;
     private final Pipeline pipeline;
     private final MoeState moe;
@@ -45,8 +46,10 @@ public final class MoeTransformer implements AutoCloseable {
             ParameterStore store,
             Pipeline pipeline,
             MoeState moe,
-            SequenceParallel ranks) {
+            SequenceParallel ranks,
+            Recomputation recompute) {
         this.model = model;
+        this.recompute = recompute;
         this.backend = backend;
         this.recipe = recipe;
         this.store = store;
@@ -130,7 +133,8 @@ public final class MoeTransformer implements AutoCloseable {
         for (Batch batch : batches) {
             check(batch);
             MicroBatchReport report = moe.report(reports, batch.samples(), localTokens(batch));
-            microBatches.add(new MicroBatch(upload, recipe.activationType(), batch, step, report, inspector));
+            microBatches.add(
+                    new MicroBatch(upload, recipe.activationType(), batch, step, report, inspector, recompute));
         }
         pipeline.train(microBatches);
         return microBatches.stream()

@@ -16,6 +16,7 @@ import org.jspecify.annotations.Nullable;
  * @param kept scope of what must outlive the layer: its output and, in training, what its backward reads
  * @param report where training statistics go; null in evaluation
  * @param inspector looks for non-finite values; null normally
+ * @param recompute what is not kept but computed again
  */
 record Pass(
         Backend backend,
@@ -25,10 +26,38 @@ record Pass(
         boolean training,
         TensorScope kept,
         @Nullable MicroBatchReport report,
-        @Nullable NonFiniteInspector inspector) {
+        @Nullable NonFiniteInspector inspector,
+        Recomputation recompute) {
+
+    /** A pass that keeps everything. */
+    Pass(
+            Backend backend,
+            DType type,
+            DeviceBatch batch,
+            StepContext step,
+            boolean training,
+            TensorScope kept,
+            @Nullable MicroBatchReport report,
+            @Nullable NonFiniteInspector inspector) {
+        this(backend, type, batch, step, training, kept, report, inspector, Recomputation.NONE);
+    }
 
     Pass withKept(TensorScope other) {
-        return new Pass(backend, type, batch, step, training, other, report, inspector);
+        return new Pass(backend, type, batch, step, training, other, report, inspector, recompute);
+    }
+
+    /** The same training pass for something that will be computed again: keeps nothing for backward. */
+    Pass forgetting(TensorScope temporary) {
+        return new Pass(backend, type, batch, step, false, temporary, report, inspector, Recomputation.NONE);
+    }
+
+    /** The same training pass computing again what was forgotten. */
+    Pass replaying(TensorScope temporary) {
+        return new Pass(backend, type, batch, step, true, temporary, report, inspector, Recomputation.REPLAY);
+    }
+
+    Pass withInput(InputAgain again) {
+        return new Pass(backend, type, batch, step, training, kept, report, inspector, recompute.withInput(again));
     }
 
     /** A scope for values that die within a layer's forward or backward. */
@@ -43,6 +72,16 @@ record Pass(
     /** Share of the global batch, the weight of this micro-batch in the auxiliary losses. */
     float share() {
         return (float) batch.samples() / step.globalBatchSize();
+    }
+
+    /** Where a sublayer's input must be allocated: {@code kept} when it is not computed again. */
+    TensorScope inputScope(TensorScope keptScope, TensorScope work) {
+        return recompute.input() == null ? keptScope : work;
+    }
+
+    /** Whether what forward reports is to be counted: not when it is computed again. */
+    boolean counts() {
+        return !recompute.replay();
     }
 
     @Nullable

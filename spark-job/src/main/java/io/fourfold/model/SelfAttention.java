@@ -20,10 +20,10 @@ final class SelfAttention implements Sublayer {
     private record HeadNormState(Tensor qkv, Tensor rstd) {}
 
     private record Saved(
-            @Nullable GemmOperand x,
+            @Nullable OperandSource<GemmOperand> x,
             @Nullable HeadNormState beforeNorm,
             CoreAttention.State core,
-            @Nullable GemmOperand outByColumns) {}
+            @Nullable OperandSource<GemmOperand> outByColumns) {}
 
     private final Backend backend;
     private final AttentionConfig config;
@@ -57,14 +57,15 @@ final class SelfAttention implements Sublayer {
 
     @Override
     public TensorScope inputScope(Pass pass, TensorScope work) {
-        return qkvLinear.inputScope(pass, work);
+        return pass.inputScope(qkvLinear.inputScope(pass, work), work);
     }
 
     @Override
     public @Nullable Backward forward(Pass pass, Tensor x, Tensor y, TensorScope work) {
         int rows = pass.batch().contextTokens();
         Tensor qkv = pass.kept().allocate(pass.type(), rows, config.queryWidth() + 2 * config.kvWidth());
-        GemmOperand xByColumns = qkvLinear.forward(pass, x, qkv, work);
+        OperandSource<GemmOperand> xByColumns =
+                qkvLinear.forward(pass, x, qkv, work, pass.recompute().input());
         HeadNormState beforeNorm = null;
         if (headNorm != null) {
             beforeNorm =
@@ -83,7 +84,7 @@ final class SelfAttention implements Sublayer {
         }
         rotate(pass, qkv, false);
         CoreAttention.State state = core.forward(pass, qkv, work);
-        GemmOperand outByColumns = outputLinear.forward(pass, state.out(), y, work);
+        OperandSource<GemmOperand> outByColumns = outputLinear.forward(pass, state.out(), y, work);
         if (!pass.training()) {
             return null;
         }

@@ -43,7 +43,12 @@ final class SharedExpert {
         }
         TensorScope scope = pass.training() ? pass.kept() : work;
         Tensor gateLogits = scope.allocate(DType.FP32, pass.tokens());
-        GemmOperand gateX = gate.forward(pass, x, gateLogits.reshape(pass.tokens(), 1), work);
+        OperandSource<GemmOperand> gateX = gate.forward(
+                pass,
+                x,
+                gateLogits.reshape(pass.tokens(), 1),
+                work,
+                pass.recompute().input());
         Tensor y = scope.allocate(pass.type(), out.shape());
         Sublayer.Backward inner = ffn.forward(pass, x, y, work);
         backend.elementwise().addGated(gateLogits, y, out);
@@ -63,7 +68,7 @@ final class SharedExpert {
             Pass pass,
             Linear gateLinear,
             Tensor gateLogits,
-            @Nullable GemmOperand gateX,
+            @Nullable OperandSource<GemmOperand> gateX,
             Tensor y,
             Sublayer.Backward inner,
             Tensor dout,

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.within;
 
 import io.fourfold.config.TrainConfig;
 import io.fourfold.config.TrainConfig.ScheduleConfig.Kind;
+import java.util.List;
 import org.junit.jupiter.api.Test;
 
 class LearningRateScheduleTest {
@@ -72,6 +73,7 @@ class LearningRateScheduleTest {
                 new TrainConfig.OptimizerConfig(PEAK, MIN, 0.9, 0.95, 1e-8, 0.1, 1),
                 new TrainConfig.ScheduleConfig(kind, warmup, decay),
                 0,
-                1));
+                1,
+                List.of()));
     }
 }
