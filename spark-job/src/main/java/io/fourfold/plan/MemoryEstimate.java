@@ -1,12 +1,7 @@
 package io.fourfold.plan;
 
-import io.fourfold.config.AttentionConfig;
-import io.fourfold.config.FfnConfig;
 import io.fourfold.config.FourfoldConfig;
-import io.fourfold.config.ModelConfig;
-import io.fourfold.config.MoeConfig;
 import io.fourfold.config.RecipeConfig;
-import io.fourfold.config.SharedExpertConfig;
 import io.fourfold.config.TrainConfig;
 import io.fourfold.parallel.Axis;
 import io.fourfold.parallel.ParallelMapping;
@@ -19,7 +14,7 @@ import io.fourfold.parallel.PipelineSchedule;
  * @param weights FP32 master weights
  * @param gradients FP32 main gradients
  * @param optimizer two FP32 moments, split over DP x CP (dense) and EDP (experts)
- * @param activations what the layers keep for the backward pass of one micro-batch
+ * @param activations what the layers keep for the backward pass of the micro-batches in flight
  * @param workspace GEMM operands made of the weights once a step, the gradients inside one layer, a piece of the logits
  */
 public record MemoryEstimate(long weights, long gradients, long optimizer, long activations, long workspace) {
@@ -40,12 +35,12 @@ public record MemoryEstimate(long weights, long gradients, long optimizer, long 
         long replicated = ceilDiv(share.replicated(), mapping.size(Axis.STAGE));
         long expert = ceilDiv(share.expert(), mapping.expertData());
         long tokens = localTokens(config.train(), mapping);
-        long perToken = keptPerToken(config.model(), share);
+        long perToken = KeptActivations.perToken(config, share);
         int chunks = config.parallel().virtualStages();
         // As many as the first pipeline rank holds, which runs furthest ahead.
         long inFlight = PipelineSchedule.inFlight(mapping.pipeline(), chunks, microBatches(config.train(), mapping), 0);
         long kept = tokens * perToken * inFlight / chunks;
-        long oneLayer = tokens * perToken / Math.max(1, share.layers());
+        long oneLayer = tokens * KeptActivations.perTokenWhenAllIsKept(config, share) / Math.max(1, share.layers());
         long vocabulary = config.model().vocabSize();
         long piece = Math.min(tokens * vocabulary, Math.max(PIECE_ROWS * vocabulary, PIECE_LOGITS));
         long logits = share.lastStage() ? piece : 0;
@@ -63,32 +58,6 @@ public record MemoryEstimate(long weights, long gradients, long optimizer, long 
 
     private static long localTokens(TrainConfig train, ParallelMapping mapping) {
         return (long) train.microBatchSize() * train.sequenceLength() / mapping.context() / mapping.tensor();
-    }
-
-    /** Elements that the layers of a stage keep of one token from the forward to the backward pass. */
-    private static long keptPerToken(ModelConfig model, RankShare share) {
-        AttentionConfig attention = model.attention();
-        // Input and output of both norms (4 H); queries, keys, values and attention output; copies before QK norm.
-        long heads = 2L * attention.queryWidth() + 2L * attention.kvWidth();
-        long normed = attention.qkNorm() ? attention.queryWidth() + 2L * attention.kvWidth() : 0;
-        // One scale a norm, log-sum-exp a head.
-        long statistics = 2L + attention.heads() + (attention.qkNorm() ? attention.heads() + attention.kvHeads() : 0);
-        long elements = share.layers() * (4L * model.hiddenSize() + heads + normed + statistics);
-        MoeConfig moe = model.moe();
-        if (moe != null) {
-            long inner = moe.activation().inputFactor() + 1L;
-            // Sorted inputs, fused gate and up, activation, and four indices or weights a slot.
-            long slot = model.hiddenSize() + inner * moe.intermediateSize() + 4;
-            SharedExpertConfig shared = moe.sharedExpert();
-            long sharedInner = shared == null ? 0 : inner * shared.intermediateSize() + model.hiddenSize();
-            elements += share.moeLayers() * (moe.topK() * slot + sharedInner + 2L * moe.experts());
-        }
-        FfnConfig ffn = model.ffn();
-        if (ffn != null) {
-            long inner = (ffn.activation().inputFactor() + 1L) * ffn.intermediateSize();
-            elements += (share.layers() - share.moeLayers()) * inner;
-        }
-        return elements;
     }
 
     /** FP32 weights are used as they are; BF16 needs one rounded copy; quantized weights one copy a direction. */

@@ -93,6 +93,7 @@ class DefaultsTest {
                             decay_fraction: 0.2
                           eval_every: 0
                           eval_samples: 32
+                          recompute: []
                         run:
                           name: run
                           dir: runs/run

@@ -46,6 +46,12 @@ class ModelMatchesPlanTest {
             strings = {
                 "",
                 "recipe.kind=nvfp4",
+                "recipe.kind=fp32; train.recompute=[norm]",
+                "train.recompute=[activation]; model.family=none; model.moe.shared_expert={intermediate_size: 96}",
+                "recipe.kind=nvfp4; train.recompute=[norm, activation]",
+                "train.recompute=[attention]",
+                "recipe.kind=nvfp4; train.recompute=[expert]",
+                "train.recompute=[block]",
                 "model.family=none; model.tie_embeddings=true; model.attention.qk_norm=false; model.attention.qkv_bias=true",
                 "model.family=none; model.moe.shared_expert={intermediate_size: 96, gated: true}; recipe.kind=fp32",
                 "model.family=none; model.layers=3; model.moe.dense_layers=[0]; model.ffn={intermediate_size: 160}",
