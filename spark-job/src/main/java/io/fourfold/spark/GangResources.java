@@ -51,7 +51,9 @@ final class GangResources {
         if (gpu) {
             requests.resource(AssignedGpu.RESOURCE, 1);
         }
-        return registered(spark.resourceProfileManager(), new ResourceProfileBuilder().require(requests).build());
+        return registered(
+                spark.resourceProfileManager(),
+                new ResourceProfileBuilder().require(requests).build());
     }
 
     /** Spark counts slots only for profiles that it knows. */

@@ -80,7 +80,8 @@ final class GangRun {
                 .rdd();
         ClassTag<RankReport> tag = ClassTag$.MODULE$.apply(RankReport.class);
         // Not mapPartitionsWithEvaluator: in Spark 4.2.0 its result is no barrier stage.
-        RDD<RankReport> gang = GangResources.ask(rdd, task.configYaml()).barrier().mapPartitions(task, false, tag);
+        RDD<RankReport> gang =
+                GangResources.ask(rdd, task.configYaml()).barrier().mapPartitions(task, false, tag);
         Function2<Object, RankReport, BoxedUnit> handler = (partition, report) -> {
             reports.put((Integer) partition, report);
             return BoxedUnit.UNIT;

@@ -24,9 +24,12 @@ final class LaunchDriver {
     public static void main(String[] args) {
         boolean stubborn = args[1].equals("stubborn");
         Map<String, String> settings = new TreeMap<>(Map.of(
-                "parallel.world_size", "2",
-                "run.backend", stubborn ? "cpu" : "cuda",
-                "run.dir", Path.of(args[0]).resolve("run").toString()));
+                "parallel.world_size",
+                "2",
+                "run.backend",
+                stubborn ? "cpu" : "cuda",
+                "run.dir",
+                Path.of(args[0]).resolve("run").toString()));
         if (stubborn) {
             settings.put("run.timeouts.step_seconds", "3");
         }
