@@ -16,16 +16,10 @@ import java.util.concurrent.atomic.AtomicInteger;
 public final class ObjectStore implements RunStorage {
     private final ConcurrentSkipListMap<String, byte[]> objects = new ConcurrentSkipListMap<>();
     private final AtomicInteger reads = new AtomicInteger();
-    private volatile int failingCreates;
 
     /** Positional reads so far. */
     public int reads() {
         return reads.get();
-    }
-
-    /** The next {@code n} objects cannot be created. */
-    public void failCreates(int n) {
-        failingCreates = n;
     }
 
     /** Keys of all objects. */
@@ -39,11 +33,7 @@ public final class ObjectStore implements RunStorage {
     }
 
     @Override
-    public OutputStream create(String path) throws IOException {
-        if (failingCreates > 0) {
-            failingCreates--;
-            throw new IOException("503 Slow Down");
-        }
+    public OutputStream create(String path) {
         return new ByteArrayOutputStream() {
             @Override
             public void close() {
