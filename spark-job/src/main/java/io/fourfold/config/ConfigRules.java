@@ -53,7 +53,7 @@ final class ConfigRules {
         if (parallel != null && mapped && model != null) {
             ParallelRules.fit(parallel, model, train, problems);
             if (sections.recipe() != null) {
-                SplitRules.check(parallel, model, sections.recipe(), problems);
+                SplitRules.check(parallel, model, sections.recipe(), train, problems);
             }
         }
         if (train != null) {

@@ -49,6 +49,8 @@ class ConfigRulesTest {
                 "parallel={world_size: 4, expert_parallel_size: 4, tensor_parallel_size: 4} | parallel.tensor_parallel_size | must divide model.attention.kv_heads (2) | use 2",
                 "parallel={world_size: 16, expert_parallel_size: 16} | parallel.expert_parallel_size | must divide model.moe.experts (8) | use 8",
                 "parallel={world_size: 8, pipeline_parallel_size: 8} | parallel.pipeline_parallel_size | 4 blocks for 8 pipeline chunks | lower",
+                "parallel={world_size: 2, tensor_parallel_size: 2} recipe.kind=nvfp4 model.attention={heads: 4, kv_heads: 2, head_dim: 8} | parallel.tensor_parallel_size | splits model.attention.kv_heads * head_dim (16) into parts of 8 | multiples of 16",
+                "parallel={world_size: 2, context_parallel_size: 2} recipe.kind=nvfp4 train.sequence_length=32 | parallel.context_parallel_size | splits train.sequence_length (32) into parts of 8 | multiples of 16",
                 "parallel={world_size: 2, expert_tensor_parallel_size: 2} recipe.kind=nvfp4 model.moe.intermediate_size=80 | parallel.expert_tensor_parallel_size | parts of 40, no multiple of the blocks of 16 | multiples of 16",
                 "parallel={world_size: 3, context_parallel_size: 3} | train.sequence_length | must be a multiple of 6 | use 1026",
                 "train.global_batch_size=5 train.micro_batch_size=2 | train.global_batch_size | multiple of 2 | use 4 or 6",

@@ -23,7 +23,6 @@ final class LawMappings {
             "W4 TP2 CP2",
             "W4 TP2 EP4",
             "W8 TP2 CP2 EP4",
-            "W16 TP2 CP2 EP8",
             "W2 ETP2",
             "W4 ETP2",
             "W4 ETP2 EP2",
@@ -31,7 +30,9 @@ final class LawMappings {
             "W2 PP2 V2",
             "W4 PP4 L0,1,3,0", // embedding and head on stages of their own
             "W4 PP2 EP2 L1,3",
-            "W8 PP4 EP2");
+            "W8 PP4 EP2",
+            "W8 TP2 PP2 V2 EP2",
+            "W16 TP2 CP2 PP2 EP8");
 
     /** With SMALL, all of them. */
     private static final List<String> MORE = List.of(
@@ -83,7 +84,15 @@ final class LawMappings {
             "W8 PP2 EP4",
             "W8 PP2 V2 EP2",
             "W16 PP4 EP4",
-            "W16 PP2 EP8");
+            "W16 PP2 EP8",
+            "W16 TP2 CP2 EP8",
+            "W4 TP2 PP2",
+            "W4 CP2 PP2 EP2",
+            "W8 TP2 CP2 PP2",
+            "W8 TP2 PP4",
+            "W16 TP2 CP2 PP2 ETP2 EP4",
+            "W16 TP4 PP2 V2 EP8",
+            "W16 CP4 PP2 ETP2 EP2");
 
     private LawMappings() {}
 

@@ -96,7 +96,6 @@ class ShardedOperationsTest {
     @MethodSource("specs")
     void columnShardsHaveTheBitsOfTheWhole(OperandSpec spec) throws Exception {
         for (boolean byColumns : new boolean[] {false, true}) {
-            boolean twice = spec.hadamard() && !byColumns;
             CpuTensor x = random(DType.BF16, 48, 64, 1);
             float[] whole = new float[48 * 64];
             try (CpuBackend backend = new CpuBackend(1);
@@ -122,8 +121,8 @@ class ShardedOperationsTest {
                         ? Arrays.copyOfRange(whole, rank * 32 * 48, (rank + 1) * 32 * 48)
                         : columns(all, rank * 32, 32).floats();
                 assertThat(parts.get(rank))
-                        .as("rank %d, by columns %s, hadamard along the split %s", rank, byColumns, twice)
-                        .containsExactly(expected);
+                        .as("rank %d, by columns %s", rank, byColumns)
+                        .isEqualTo(expected);
             }
         }
     }
