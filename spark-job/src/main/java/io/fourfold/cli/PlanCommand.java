@@ -5,12 +5,16 @@ import io.fourfold.config.ConfigLoader;
 import io.fourfold.config.Problem;
 import io.fourfold.config.ResolvedConfig;
 import io.fourfold.plan.ByteSize;
+import io.fourfold.plan.MappingDrawing;
 import io.fourfold.plan.Plan;
 import io.fourfold.plan.PlanJson;
 import io.fourfold.plan.PlanText;
 import io.fourfold.plan.PreparedTokens;
 import io.fourfold.plan.Quantities;
+import java.io.IOException;
 import java.io.PrintWriter;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.List;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
@@ -46,8 +50,14 @@ final class PlanCommand implements Callable<Integer> {
             description = "Refuse a plan whose fullest rank needs more, for example 80GiB.")
     private @Nullable String memoryPerRank;
 
+    @Option(
+            names = "--draw",
+            paramLabel = "FILE.svg",
+            description = "Also draw the ranks and groups of both grids as SVG.")
+    private @Nullable Path drawing;
+
     @Override
-    public Integer call() {
+    public Integer call() throws IOException {
         if (ranksPerHost < 1) {
             throw new UsageException("--ranks-per-host must be at least 1, not " + ranksPerHost);
         }
@@ -65,6 +75,10 @@ final class PlanCommand implements Callable<Integer> {
             }
             out.print(PlanText.of(plan));
             out.println("Configuration SHA-256 " + plan.configSha256());
+        }
+        if (drawing != null) {
+            Files.writeString(drawing, MappingDrawing.svg(loaded.config(), ranksPerHost));
+            common.err().println("drawn: " + drawing);
         }
         out.flush();
         checkMemory(plan);

@@ -92,7 +92,15 @@ final class LawMappings {
             "W8 TP2 PP4",
             "W16 TP2 CP2 PP2 ETP2 EP4",
             "W16 TP4 PP2 V2 EP8",
-            "W16 CP4 PP2 ETP2 EP2");
+            "W16 CP4 PP2 ETP2 EP2",
+            "W4 CP2 PP2",
+            "W4 PP2 ETP2",
+            "W8 TP2 PP4 L1,1,2,0",
+            "W8 TP2 PP2 EP4",
+            "W8 TP2 PP2 V2 ETP2 EP2",
+            "W16 TP2 PP2 V2 EP4",
+            "W16 CP2 PP4 EP4",
+            "W16 TP2 CP2 PP4 ETP2 EP2");
 
     private LawMappings() {}
 
