@@ -57,6 +57,13 @@ final class RankGroup {
      *     size
      */
     static StepResult step(FourfoldConfig config, Batch batch) throws InterruptedException {
+        return step(config, batch, SingleRank.step(batch));
+    }
+
+    /**
+     * @param step of the whole global batch
+     */
+    static StepResult step(FourfoldConfig config, Batch batch, StepContext step) throws InterruptedException {
         int ranks = config.parallel().worldSize();
         List<? extends CommunicationWorld> worlds = InProcessWorld.create(ranks);
         Map<String, float[]> gradients = new TreeMap<>();
@@ -67,7 +74,7 @@ final class RankGroup {
             for (CommunicationWorld world : worlds) {
                 futures.add(threads.submit(() -> {
                     try {
-                        return rank(config, world, batch, gradients, weights);
+                        return rank(config, world, batch, step, gradients, weights);
                     } catch (RuntimeException e) {
                         world.abort("rank " + world.rank() + " failed: " + e);
                         throw e;
@@ -131,6 +138,7 @@ final class RankGroup {
             FourfoldConfig config,
             CommunicationWorld world,
             Batch batch,
+            StepContext step,
             Map<String, float[]> gradients,
             Map<String, float[]> weights) {
         ParallelMapping mapping = ParallelMapping.of(config.parallel());
@@ -140,7 +148,6 @@ final class RankGroup {
                 ShardedAdamW optimizer = new ShardedAdamW(
                         backend, model.parameters(), config.train().optimizer(), groups)) {
             model.initialize(7);
-            StepContext step = SingleRank.step(batch);
             model.beginStep(step);
             int perRank = batch.samples() / mapping.data();
             int first = mapping.coordinate(Axis.DP, world.rank()) * perRank;
