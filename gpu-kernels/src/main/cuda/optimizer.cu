@@ -60,6 +60,30 @@ __device__ __forceinline__ void squaredNorm(const T* values, long n, double* par
     }
 }
 
+// bounds [pieces][2]: elements of each piece, one block a piece.
+template <class T>
+__device__ __forceinline__ void squaredNormPieces(const T* values, const long2* bounds, double* partial) {
+    long2 piece = bounds[blockIdx.x];
+    const T* from = values + piece.x;
+    long n = piece.y - piece.x;
+    bool wide = aligned(from);
+    double sums[2] = {};
+#pragma unroll 4
+    for (long at = long(threadIdx.x) * kVector; at < n; at += kNormThreads * kVector) {
+        float v[kVector];
+        load8(from + at, n - at, wide, v);
+#pragma unroll
+        for (int i = 0; i < kVector; ++i) {
+            double x = v[i];
+            sums[i % 2] += x * x;
+        }
+    }
+    double sum = blockSum(sums[0] + sums[1]);
+    if (threadIdx.x == 0) {
+        partial[blockIdx.x] = sum;
+    }
+}
+
 }  // namespace fourfold
 
 using namespace fourfold;
@@ -120,5 +144,28 @@ extern "C" __global__ void __launch_bounds__(kNormThreads) add_sum_fp64(const do
     sum = blockSum(sum);
     if (threadIdx.x == 0) {
         out[0] += static_cast<float>(sum);
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(kNormThreads)
+    squared_norm_pieces_fp32(const float* x, const long2* bounds, double* partial) {
+    squaredNormPieces(x, bounds, partial);
+}
+
+extern "C" __global__ void __launch_bounds__(kNormThreads)
+    squared_norm_pieces_bf16(const bf16* x, const long2* bounds, double* partial) {
+    squaredNormPieces(x, bounds, partial);
+}
+
+// out[s] += sum of the partials of segment s; one block a segment.
+extern "C" __global__ void __launch_bounds__(kNormThreads)
+    add_piece_sums(const double* partial, const int* first, float* out) {
+    double sum = 0;
+    for (int i = first[blockIdx.x] + threadIdx.x; i < first[blockIdx.x + 1]; i += kNormThreads) {
+        sum += partial[i];
+    }
+    sum = blockSum(sum);
+    if (threadIdx.x == 0) {
+        out[blockIdx.x] += static_cast<float>(sum);
     }
 }

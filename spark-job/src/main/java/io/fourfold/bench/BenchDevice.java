@@ -12,8 +12,9 @@ public interface BenchDevice extends AutoCloseable {
      * @param count calls
      * @param milliseconds sum
      * @param longest single call, milliseconds
+     * @param longestHost longest time the host took to queue one, milliseconds
      */
-    record TracedWork(String name, int count, double milliseconds, double longest) {}
+    record TracedWork(String name, int count, double milliseconds, double longest, double longestHost) {}
 
     /**
      * Where the time of one traced run went.

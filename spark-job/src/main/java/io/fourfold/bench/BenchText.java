@@ -53,10 +53,11 @@ public final class BenchText {
             if (i < TRACED_LINES) {
                 text.append(String.format(
                         Locale.ROOT,
-                        "    %9.3f ms %5d x (longest %8.3f) %s%n",
+                        "    %9.3f ms %5d x (longest %8.3f, queued in %7.3f) %s%n",
                         work.get(i).milliseconds(),
                         work.get(i).count(),
                         work.get(i).longest(),
+                        work.get(i).longestHost(),
                         work.get(i).name()));
             } else {
                 rest += work.get(i).milliseconds();

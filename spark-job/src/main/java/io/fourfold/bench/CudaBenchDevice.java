@@ -57,7 +57,8 @@ public final class CudaBenchDevice implements BenchDevice {
         CudaTrace.Report report = trace.stop();
         List<TracedWork> entries = new ArrayList<>();
         for (CudaTrace.Entry entry : report.entries()) {
-            entries.add(new TracedWork(entry.name(), entry.count(), entry.milliseconds(), entry.longest()));
+            entries.add(new TracedWork(
+                    entry.name(), entry.count(), entry.milliseconds(), entry.longest(), entry.longestHost()));
         }
         return new Traced(entries, report.idleShare());
     }

@@ -116,8 +116,8 @@ public final class StepBenchmark {
                     "%s %s: loss %s, gradient norm %s at step %d on %s; a kernel is wrong",
                     job.shape(), job.recipe(), loss, norm.value(), step, backend.description()));
         }
-        optimizer.step(step, LEARNING_RATE, norm);
         var unused = model.endStep();
+        optimizer.step(step, LEARNING_RATE, norm);
     }
 
     private StepResult result(

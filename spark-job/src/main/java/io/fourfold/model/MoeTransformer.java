@@ -20,7 +20,7 @@ import org.jspecify.annotations.Nullable;
 /**
  * A decoder with dense and Mixture-of-Experts blocks on one rank. A training step is: {@link #beginStep},
  * {@link #forwardBackward} with all micro-batches, reduction of the gradients (plain sums: they are already scaled) and the
- * optimizer (not here), {@link #endStep}. With expert or pipeline parallelism every call that runs the model is collective
+ * optimizer (not here), {@link #endStep} before or after it. With expert or pipeline parallelism every call that runs the model is collective
  * over those groups.
  *
  * <p>Activations live from a micro-batch's forward to the end of its backward. Prepared weights live from
@@ -144,7 +144,7 @@ public final class MoeTransformer implements AutoCloseable {
     }
 
     /**
-     * After the optimizer step: moves the expert biases and returns the step's load per MoE layer of the whole model, both
+     * After the last micro-batch of a step: moves the expert biases and returns the step's load per MoE layer of the whole model, both
      * from counts summed over all ranks (collective).
      */
     public List<LayerLoad> endStep() {

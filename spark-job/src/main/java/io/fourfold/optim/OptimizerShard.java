@@ -32,6 +32,8 @@ final class OptimizerShard {
     private final Tensor moment1;
     private final Tensor moment2;
     private final List<Segment> segments = new ArrayList<>();
+    /** First element of each segment, and the end of the last: segments follow each other without gaps. */
+    private final long[] starts;
 
     OptimizerShard(
             Backend backend,
@@ -66,6 +68,11 @@ final class OptimizerShard {
                     segments.add(new Segment(parameter, from, to));
                 }
             }
+        }
+        starts = new long[segments.isEmpty() ? 0 : segments.size() + 1];
+        for (int i = 0; i < segments.size(); i++) {
+            starts[i] = segments.get(i).from();
+            starts[i + 1] = segments.get(i).to();
         }
     }
 
@@ -107,13 +114,7 @@ final class OptimizerShard {
         }
         try (TensorScope scope = backend.scope(Region.WORKSPACE)) {
             Tensor sums = scope.zeros(DType.FP32, segments.size());
-            for (int i = 0; i < segments.size(); i++) {
-                Segment segment = segments.get(i);
-                if (!segment.parameter().copy()) {
-                    backend.optimizer()
-                            .addSquaredNorm(part(grads, segment.from(), segment.to()), sums.view(i, Shape.of(1)));
-                }
-            }
+            backend.optimizer().addSquaredNorms(grads, starts, sums);
             float[] host = backend.download(sums);
             double[] squares = new double[host.length];
             for (int i = 0; i < host.length; i++) {

@@ -173,8 +173,9 @@ final class TrainingLoop {
             throw nonFinite.locate("gradient norm is " + norm.value(), hint, batches, context, saver.newest());
         }
         double learningRate = schedule.at(step);
-        optimizer.step(step, learningRate, norm);
+        // Reads a few counts; before the update, so that the host can queue the next step while the device updates.
         List<LayerLoad> load = model.endStep();
+        optimizer.step(step, learningRate, norm);
         clock.end("optimizer");
         Map<String, QuantStats> quantization =
                 telemetry == null ? Map.of() : TelemetryExchange.reduce(agreement, telemetry.statistics());

@@ -32,7 +32,7 @@ public final class CudaBackend implements Backend {
     private final AttentionOps attention;
     private final MoeOps moe;
     private final LossOps loss;
-    private final OptimizerOps optimizer;
+    private final CudaOptimizerOps optimizer;
 
     public CudaBackend(int ordinal) {
         this(ordinal, Map.of());
@@ -145,6 +145,7 @@ public final class CudaBackend implements Backend {
         device.stream().synchronize();
         gemm.close();
         elementwise.close();
+        optimizer.close();
         kernels.close();
         memory.close();
         arena.close();

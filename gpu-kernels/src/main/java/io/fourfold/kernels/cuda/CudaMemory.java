@@ -10,8 +10,8 @@ import jcuda.driver.CUevent;
 import jcuda.driver.JCudaDriver;
 
 /**
- * Fills and copies of device memory on one stream. Uploads and downloads go through one pinned host buffer and are the
- * only places where the host waits for the GPU.
+ * Fills and copies of device memory on one stream. Small uploads are asynchronous, see {@link UploadRing}; large ones and
+ * downloads go through one pinned host buffer and are the only places where the host waits for the GPU.
  */
 public final class CudaMemory implements AutoCloseable {
     private static final int STAGING_BYTES = 16 << 20;
@@ -20,12 +20,14 @@ public final class CudaMemory implements AutoCloseable {
     private final CudaArena arena;
     private final Pointer staging = new Pointer();
     private final ByteBuffer buffer;
+    private final UploadRing ring;
 
     CudaMemory(CudaDevice device, CudaArena arena) {
         this.device = device;
         this.arena = arena;
         CudaDevice.check(JCudaDriver.cuMemAllocHost(staging, STAGING_BYTES), "allocating pinned host memory");
         buffer = staging.getByteBuffer(0, STAGING_BYTES).order(ByteOrder.nativeOrder());
+        ring = new UploadRing(device.stream());
     }
 
     public CudaArena arena() {
@@ -78,6 +80,11 @@ public final class CudaMemory implements AutoCloseable {
     void upload(float[] source, CudaTensor to) {
         requireLength(source.length, to);
         boolean half = to.dtype() == DType.BF16;
+        if (source.length > 0 && !half && to.bytes() <= UploadRing.LARGEST) {
+            ring.take(source.length * 4).asFloatBuffer().put(source);
+            ring.send(arena.pointer(to.address()), source.length * 4);
+            return;
+        }
         int chunk = STAGING_BYTES / to.dtype().bytes();
         for (int start = 0; start < source.length; start += chunk) {
             int n = Math.min(chunk, source.length - start);
@@ -94,6 +101,11 @@ public final class CudaMemory implements AutoCloseable {
 
     void upload(int[] source, CudaTensor to) {
         requireLength(source.length, to);
+        if (source.length > 0 && to.bytes() <= UploadRing.LARGEST) {
+            ring.take(source.length * 4).asIntBuffer().put(source);
+            ring.send(arena.pointer(to.address()), source.length * 4);
+            return;
+        }
         int chunk = STAGING_BYTES / 4;
         for (int start = 0; start < source.length; start += chunk) {
             int n = Math.min(chunk, source.length - start);
@@ -139,6 +151,7 @@ public final class CudaMemory implements AutoCloseable {
 
     @Override
     public void close() {
+        ring.close();
         CudaDevice.check(JCudaDriver.cuMemFreeHost(staging), "cuMemFreeHost");
     }
 

@@ -13,14 +13,16 @@ import io.fourfold.kernels.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
 /** AdamW and norms: optimizer.cu. The update is bit-equal to the CPU's. */
-final class CudaOptimizerOps implements OptimizerOps {
+final class CudaOptimizerOps implements OptimizerOps, AutoCloseable {
     private static final String FILE = "optimizer";
     private static final int NORM_THREADS = 512;
 
     private final CudaRuntime cuda;
+    private final SegmentNorms norms;
 
     CudaOptimizerOps(CudaRuntime cuda) {
         this.cuda = cuda;
+        this.norms = new SegmentNorms(cuda);
     }
 
     @Override
@@ -48,6 +50,19 @@ final class CudaOptimizerOps implements OptimizerOps {
                         step.epsilon(),
                         step.learningRate(),
                         step.weightDecay());
+    }
+
+    @Override
+    public void addSquaredNorms(Tensor values, long[] starts, Tensor out) {
+        require(
+                starts.length == 0 || starts[starts.length - 1] <= values.elements(),
+                "segments leave " + values.shape());
+        norms.add(CudaTensor.of(values), starts, fp32(out, "out", Math.max(0, starts.length - 1)));
+    }
+
+    @Override
+    public void close() {
+        norms.close();
     }
 
     @Override

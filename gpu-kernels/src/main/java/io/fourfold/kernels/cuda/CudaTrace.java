@@ -23,8 +23,9 @@ public final class CudaTrace {
      * @param count launches
      * @param milliseconds sum of their times
      * @param longest of them, milliseconds
+     * @param longestHost longest time the host took to queue one, milliseconds
      */
-    public record Entry(String name, int count, double milliseconds, double longest) {}
+    public record Entry(String name, int count, double milliseconds, double longest, double longestHost) {}
 
     /**
      * What was seen between start and stop.
@@ -40,12 +41,13 @@ public final class CudaTrace {
         }
     }
 
-    private record Span(String name, CUevent start, CUevent end) {}
+    private record Span(String name, CUevent start, CUevent end, long hostNanos) {}
 
     private final CudaStream stream;
     private final Deque<CUevent> spare = new ArrayDeque<>();
     private final List<Span> spans = new ArrayList<>();
     private boolean on;
+    private long begunNanos;
 
     CudaTrace(CudaStream stream) {
         this.stream = stream;
@@ -64,6 +66,7 @@ public final class CudaTrace {
         Map<String, Integer> counts = new LinkedHashMap<>();
         Map<String, Double> times = new LinkedHashMap<>();
         Map<String, Double> longest = new LinkedHashMap<>();
+        Map<String, Double> host = new LinkedHashMap<>();
         double busy = 0;
         for (Span span : spans) {
             double time = elapsed(span.start, span.end);
@@ -71,11 +74,16 @@ public final class CudaTrace {
             counts.merge(span.name, 1, Integer::sum);
             times.merge(span.name, time, Double::sum);
             longest.merge(span.name, time, Math::max);
+            host.merge(span.name, span.hostNanos * 1e-6, Math::max);
         }
         double total = spans.isEmpty() ? 0 : elapsed(spans.get(0).start, spans.get(spans.size() - 1).end);
         List<Entry> entries = new ArrayList<>();
-        times.forEach((name, time) ->
-                entries.add(new Entry(name, counts.getOrDefault(name, 0), time, longest.getOrDefault(name, 0.0))));
+        times.forEach((name, time) -> entries.add(new Entry(
+                name,
+                counts.getOrDefault(name, 0),
+                time,
+                longest.getOrDefault(name, 0.0),
+                host.getOrDefault(name, 0.0))));
         entries.sort((a, b) -> Double.compare(b.milliseconds, a.milliseconds));
         return new Report(List.copyOf(entries), busy, total);
     }
@@ -83,13 +91,19 @@ public final class CudaTrace {
     /** Before work is queued; what {@link #end} wants back. Null while off. */
     @Nullable
     CUevent begin() {
-        return on ? mark() : null;
+        if (!on) {
+            return null;
+        }
+        CUevent event = mark();
+        begunNanos = System.nanoTime();
+        return event;
     }
 
     /** After the work was queued. */
     void end(@Nullable CUevent begun, String name) {
         if (begun != null) {
-            spans.add(new Span(name, begun, mark()));
+            long host = System.nanoTime() - begunNanos;
+            spans.add(new Span(name, begun, mark(), host));
         }
     }
 

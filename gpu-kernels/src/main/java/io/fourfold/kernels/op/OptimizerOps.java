@@ -1,5 +1,6 @@
 package io.fourfold.kernels.op;
 
+import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -20,4 +21,15 @@ public interface OptimizerOps {
 
     /** out[0] += sum of squares, accumulated in FP64 within the call. Non-finite values carry through. */
     void addSquaredNorm(Tensor values, Tensor out);
+
+    /**
+     * out[i] += the sum of squares of {@code values[starts[i] .. starts[i + 1])}, as {@link #addSquaredNorm}.
+     *
+     * @param starts ascending, one more than {@code out} has elements; the same array every time, unchanged
+     */
+    default void addSquaredNorms(Tensor values, long[] starts, Tensor out) {
+        for (int i = 0; i + 1 < starts.length; i++) {
+            addSquaredNorm(values.view(starts[i], Shape.flat(starts[i + 1] - starts[i])), out.view(i, Shape.of(1)));
+        }
+    }
 }

@@ -372,6 +372,30 @@ class CudaOpsParityTest {
         CudaPair.assertClose("dweight", pair.cpu.download(dweight.cpu()), pair.cuda.download(dweight.cuda()), 1e-4);
     }
 
+    /** Rows that a cluster of one, two, four and eight blocks holds, of lengths that are no multiple of eight too. */
+    @ParameterizedTest
+    @CsvSource({"FP32, 4100", "BF16, 30011", "BF16, 50304", "FP32, 96002", "BF16, 151936"})
+    void crossEntropyOfLongRows(DType type, int vocabulary) {
+        Twin hidden = pair.gaussian(type, 1, 5, 8);
+        Twin weight = pair.gaussian(type, 0.5, vocabulary, 8);
+        Twin labels = integers(vocabulary, -1, 5);
+        Twin loss = pair.poison(DType.FP32, 5);
+        Twin dhidden = pair.poison(type, 5, 8);
+        Twin dweight = pair.gaussian(DType.FP32, 0.01, vocabulary, 8);
+        both((on, of) -> on.loss()
+                .linearCrossEntropy(
+                        of.apply(hidden),
+                        of.apply(weight),
+                        of.apply(labels),
+                        0.2f,
+                        of.apply(loss),
+                        of.apply(dhidden),
+                        of.apply(dweight)));
+        close("loss", loss);
+        close("dhidden", dhidden);
+        CudaPair.assertClose("dweight", pair.cpu.download(dweight.cpu()), pair.cuda.download(dweight.cuda()), 1e-4);
+    }
+
     @Test
     void optimizer() {
         Twin w = pair.gaussian(DType.FP32, 1, 4099);
@@ -389,6 +413,11 @@ class CudaOpsParityTest {
         Twin total = pair.gaussian(DType.FP32, 1, 1);
         both((on, of) -> on.optimizer().addSquaredNorm(of.apply(g), of.apply(total)));
         close("squared norm", total);
+        Twin long1 = pair.gaussian(DType.FP32, 1, 700_003);
+        Twin norms = pair.gaussian(DType.FP32, 1, 4);
+        long[] starts = {0, 7, 7, 600_001, 700_003};
+        both((on, of) -> on.optimizer().addSquaredNorms(of.apply(long1), starts, of.apply(norms)));
+        close("squared norms of segments", norms);
     }
 
     private static float[] squares(int count) {
