@@ -22,20 +22,20 @@ public final class VersionLimits {
         return problems;
     }
 
-    /** Why this version's CUDA backend cannot train the configuration; {@code run.backend: auto} then takes the CPU. */
+    /** Several GPUs train by data parallelism only. Why this version's CUDA backend cannot train the configuration; {@code run.backend: auto} then takes the CPU. */
     public static List<Problem> cudaProblems(FourfoldConfig config) {
         List<Problem> problems = new ArrayList<>();
-        int ranks = config.parallel().worldSize();
-        if (ranks > 1) {
-            problems.add(Problem.error(
-                    "parallel.world_size",
-                    ranks,
-                    "training on several GPUs" + SUFFIX,
-                    "set it to 1 for one GPU, or run.backend to cpu"));
-        }
         ParallelConfig parallel = config.parallel();
         cpuOnly(problems, "tensor_parallel_size", parallel.tensorParallelSize(), "tensor parallelism");
         cpuOnly(problems, "context_parallel_size", parallel.contextParallelSize(), "context parallelism");
+        cpuOnly(problems, "pipeline_parallel_size", parallel.pipelineParallelSize(), "pipeline parallelism");
+        cpuOnly(problems, "virtual_stages", parallel.virtualStages(), "interleaved pipeline parallelism");
+        cpuOnly(problems, "expert_parallel_size", parallel.expertParallelSize(), "expert parallelism");
+        cpuOnly(
+                problems,
+                "expert_tensor_parallel_size",
+                parallel.expertTensorParallelSize(),
+                "expert tensor parallelism");
         RecipeConfig.Kind recipe = config.recipe().kind();
         if (recipe == RecipeConfig.Kind.FP8 || recipe == RecipeConfig.Kind.MXFP4) {
             problems.add(Problem.error(

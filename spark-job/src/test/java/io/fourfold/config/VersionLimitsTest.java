@@ -23,24 +23,30 @@ final class VersionLimitsTest {
     }
 
     @Test
-    void cudaRefusesSeveralRanksAndTheOtherRecipes() {
+    void severalGpusTrainByDataParallelismOnly() {
+        assertThat(VersionLimits.problems(tiny("parallel.world_size=2", "run.backend=cuda")))
+                .isEmpty();
+        assertThat(VersionLimits.problems(
+                        tiny("parallel={world_size: 2, expert_parallel_size: 2}", "run.backend=cuda")))
+                .extracting(Problem::key)
+                .containsExactly("parallel.expert_parallel_size");
+    }
+
+    @Test
+    void cudaRefusesOtherParallelismAndTheOtherRecipes() {
         FourfoldConfig config = tiny(
                 "parallel={world_size: 4, tensor_parallel_size: 2, context_parallel_size: 2}",
                 "run.backend=cuda",
                 "recipe.kind=mxfp4");
         assertThat(VersionLimits.problems(config))
                 .extracting(Problem::key)
-                .contains(
-                        "parallel.world_size",
-                        "parallel.tensor_parallel_size",
-                        "parallel.context_parallel_size",
-                        "recipe.kind");
+                .contains("parallel.tensor_parallel_size", "parallel.context_parallel_size", "recipe.kind");
     }
 
     @Test
     void automaticChoiceIsNeverRefused() {
         FourfoldConfig config = tiny("parallel.world_size=2", "run.backend=auto", "recipe.kind=mxfp4");
         assertThat(VersionLimits.problems(config)).isEmpty();
-        assertThat(VersionLimits.cudaProblems(config)).hasSize(2);
+        assertThat(VersionLimits.cudaProblems(config)).hasSize(1);
     }
 }

@@ -97,7 +97,7 @@ public final class CudaBackend implements Backend {
 
     @Override
     public CommunicationWorld communicating(CommunicationWorld world) {
-        return new HostStagedWorld(memory, world);
+        return world.size() == 1 ? new HostStagedWorld(memory, world) : new NcclWorld(runtime, world);
     }
 
     @Override

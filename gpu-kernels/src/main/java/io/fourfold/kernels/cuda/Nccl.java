@@ -1,0 +1,88 @@
+package io.fourfold.kernels.cuda;
+
+import io.fourfold.kernels.comm.CommunicationException;
+import io.fourfold.kernels.comm.ReduceOp;
+import io.fourfold.kernels.tensor.DType;
+import org.bytedeco.cuda.global.nccl;
+import org.bytedeco.cuda.nccl.ncclComm;
+import org.bytedeco.cuda.nccl.ncclUniqueId;
+import org.bytedeco.javacpp.BytePointer;
+import org.jspecify.annotations.Nullable;
+
+/** NCCL's calls in this project's terms; each result is checked. */
+final class Nccl {
+    /** Words of the id by which the ranks of a communicator find each other. */
+    static final int ID_INTS = nccl.NCCL_UNIQUE_ID_BYTES / 4;
+
+    private Nccl() {}
+
+    /** A new id, to be sent to every rank of one communicator. */
+    static int[] newId() {
+        try (ncclUniqueId id = new ncclUniqueId()) {
+            check(nccl.ncclGetUniqueId(id), "ncclGetUniqueId");
+            int[] words = new int[ID_INTS];
+            new BytePointer(id)
+                    .capacity(nccl.NCCL_UNIQUE_ID_BYTES)
+                    .asByteBuffer()
+                    .asIntBuffer()
+                    .get(words);
+            return words;
+        } catch (LinkageError e) {
+            throw new CudaException(
+                    "NCCL cannot be loaded (libnccl.so.2), and several GPUs need it. Install the NCCL package for CUDA 13"
+                            + " on this node and put its folder on LD_LIBRARY_PATH, or train with one rank.",
+                    e);
+        }
+    }
+
+    /** Joins a communicator; returns when all ranks have. */
+    static ncclComm join(int[] words, int size, int rank) {
+        try (ncclUniqueId id = new ncclUniqueId()) {
+            new BytePointer(id)
+                    .capacity(nccl.NCCL_UNIQUE_ID_BYTES)
+                    .asByteBuffer()
+                    .asIntBuffer()
+                    .put(words);
+            ncclComm communicator = new ncclComm();
+            check(
+                    nccl.ncclCommInitRank(communicator, size, id, rank),
+                    "ncclCommInitRank, rank " + rank + " of " + size);
+            return communicator;
+        }
+    }
+
+    static int type(DType type) {
+        return switch (type) {
+            case FP32 -> nccl.ncclFloat32;
+            case BF16 -> nccl.ncclBfloat16;
+            case INT32 -> nccl.ncclInt32;
+        };
+    }
+
+    static int op(ReduceOp op) {
+        return switch (op) {
+            case SUM -> nccl.ncclSum;
+            case MAX -> nccl.ncclMax;
+        };
+    }
+
+    /** What is wrong with a communicator whose operations run; null when nothing is. */
+    static @Nullable String asyncError(ncclComm communicator) {
+        int[] state = new int[1];
+        int result = nccl.ncclCommGetAsyncError(communicator, state);
+        int error = result != nccl.ncclSuccess ? result : state[0];
+        return error == nccl.ncclSuccess || error == nccl.ncclInProgress ? null : text(error);
+    }
+
+    static void check(int result, String what) {
+        if (result != nccl.ncclSuccess && result != nccl.ncclInProgress) {
+            throw new CommunicationException(what + " failed: " + text(result)
+                    + ". Run with NCCL_DEBUG=WARN in the environment for NCCL's own account; each rank needs a GPU of"
+                    + " its own, and the hosts must reach each other (NCCL_SOCKET_IFNAME chooses the network).");
+        }
+    }
+
+    private static String text(int error) {
+        return nccl.ncclGetErrorString(error).getString() + " (NCCL error " + error + ")";
+    }
+}
