@@ -14,7 +14,7 @@ public final class BenchText {
     public static String step(StepResult r) {
         return String.format(
                 Locale.ROOT,
-                "%-3s %-6s %3d %9.2f %11.0f %9.1f %6.1f%% %8.2f %7s %8.2f  %7.4f -> %7.4f%s",
+                "%-3s %-6s %3d %9.2f %11.0f %9.1f %6.1f%% %8.2f %7s %8.2f %8.2f  %7.4f -> %7.4f%s",
                 r.shape(),
                 r.recipe(),
                 r.microBatches(),
@@ -25,6 +25,7 @@ public final class BenchText {
                 r.hostMilliseconds(),
                 Double.isNaN(r.idleShare()) ? "-" : String.format(Locale.ROOT, "%.1f%%", r.idleShare() * 100),
                 r.peakBytes() / GIBIBYTE,
+                r.plannedBytes() / GIBIBYTE,
                 r.firstLoss(),
                 r.lastLoss(),
                 r.steady() ? "" : "  memory grew after the warm-up");
@@ -32,8 +33,19 @@ public final class BenchText {
 
     public static String stepHeader() {
         return String.format(
-                "%-3s %-6s %3s %9s %11s %9s %7s %8s %7s %8s  %s",
-                "", "recipe", "mb", "ms", "tokens/s", "TFLOP/s", "MFU", "host ms", "idle", "peak GiB", "loss");
+                "%-3s %-6s %3s %9s %11s %9s %7s %8s %7s %8s %8s  %s",
+                "",
+                "recipe",
+                "mb",
+                "ms",
+                "tokens/s",
+                "TFLOP/s",
+                "MFU",
+                "host ms",
+                "idle",
+                "peak GiB",
+                "plan GiB",
+                "loss");
     }
 
     /** Memory by region and, where it was traced, where the time of a step went. */

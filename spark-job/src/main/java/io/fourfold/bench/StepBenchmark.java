@@ -14,6 +14,7 @@ import io.fourfold.optim.ShardedAdamW;
 import io.fourfold.parallel.ParallelMapping;
 import io.fourfold.parallel.ProcessGroups;
 import io.fourfold.plan.FlopCount;
+import io.fourfold.plan.Plan;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -151,6 +152,7 @@ public final class StepBenchmark {
                 host,
                 traced.idleShare(),
                 memory.stream().mapToLong(BenchDevice.Memory::peak).sum(),
+                Plan.of(config).memory().total(),
                 steady,
                 memory,
                 traced.work(),

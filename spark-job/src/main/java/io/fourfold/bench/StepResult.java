@@ -19,6 +19,7 @@ import java.util.List;
  * @param hostMilliseconds median time the host was busy queueing a step's micro-batches
  * @param idleShare part of a traced step in which the device had nothing to do
  * @param peakBytes most device memory in use, all regions
+ * @param plannedBytes what {@code fourfold plan} says of it
  * @param steady no device memory was taken after the warm-up
  * @param memory by region
  * @param work of one traced step
@@ -41,6 +42,7 @@ public record StepResult(
         double hostMilliseconds,
         double idleShare,
         long peakBytes,
+        long plannedBytes,
         boolean steady,
         List<BenchDevice.Memory> memory,
         List<BenchDevice.TracedWork> work,

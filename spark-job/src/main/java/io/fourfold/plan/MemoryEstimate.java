@@ -2,22 +2,26 @@ package io.fourfold.plan;
 
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.config.RecipeConfig;
+import io.fourfold.config.RunConfig;
 import io.fourfold.config.TrainConfig;
 import io.fourfold.parallel.Axis;
 import io.fourfold.parallel.ParallelMapping;
 import io.fourfold.parallel.PipelineSchedule;
 
 /**
- * Bytes that the fullest rank needs with the CPU backend, which stores FP32 and BF16 alike in four bytes. Weights,
- * gradients and optimizer states are exact up to padding; activations and workspace are estimates.
+ * Bytes that the fullest rank needs. With the CPU backend, which stores FP32 and BF16 alike in four bytes, weights,
+ * gradients and optimizer states are exact up to padding, activations and workspace are estimates. With {@code run.backend:
+ * cuda} see {@link GpuMemory}.
  *
  * @param weights FP32 master weights
  * @param gradients FP32 main gradients
  * @param optimizer two FP32 moments, split over DP x CP (dense) and EDP (experts)
  * @param activations what the layers keep for the backward pass of the micro-batches in flight
  * @param workspace GEMM operands made of the weights once a step, the gradients inside one layer, a piece of the logits
+ * @param onGpu true with {@code run.backend: cuda}
  */
-public record MemoryEstimate(long weights, long gradients, long optimizer, long activations, long workspace) {
+public record MemoryEstimate(
+        long weights, long gradients, long optimizer, long activations, long workspace, boolean onGpu) {
     private static final int FLOAT = 4;
 
     /** Head and loss are one operation that goes over the tokens in pieces of at least so many rows or logits. */
@@ -30,6 +34,9 @@ public record MemoryEstimate(long weights, long gradients, long optimizer, long 
     }
 
     static MemoryEstimate of(FourfoldConfig config, ParallelMapping mapping, RankShare share) {
+        if (config.run().backend() == RunConfig.BackendKind.CUDA) {
+            return GpuMemory.of(config, mapping, share);
+        }
         long parameters = share.parameters();
         long dense = ceilDiv(share.dense(), mapping.size(Axis.DP_CP));
         long replicated = ceilDiv(share.replicated(), mapping.size(Axis.STAGE));
@@ -49,7 +56,8 @@ public record MemoryEstimate(long weights, long gradients, long optimizer, long 
                 FLOAT * parameters,
                 2L * FLOAT * (dense + replicated + expert),
                 FLOAT * kept,
-                FLOAT * (operands(config.recipe().kind(), share.linear()) + oneLayer + logits));
+                FLOAT * (operands(config.recipe().kind(), share.linear()) + oneLayer + logits),
+                false);
     }
 
     private static int microBatches(TrainConfig train, ParallelMapping mapping) {

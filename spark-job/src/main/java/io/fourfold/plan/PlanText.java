@@ -89,7 +89,7 @@ public final class PlanText {
 
     private void memory() {
         MemoryEstimate memory = plan.memory();
-        heading("Memory of the fullest rank (CPU backend)");
+        heading("Memory of the fullest rank (" + (memory.onGpu() ? "GPU" : "CPU backend") + ")");
         line("weights", "%12s  FP32, %s parameters", Quantities.bytes(memory.weights()), count(plan.rankParameters()));
         line("gradients", "%12s  FP32", Quantities.bytes(memory.gradients()));
         line("optimizer", "%12s  two FP32 moments, sharded", Quantities.bytes(memory.optimizer()));

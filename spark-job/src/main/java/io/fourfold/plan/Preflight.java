@@ -32,7 +32,8 @@ public final class Preflight {
     public static void check(FourfoldConfig config, int ranksInProcess, long availableBytes) {
         check(config);
         Plan plan = Plan.of(config);
-        long needed = (plan.memory().total() + checkpointCopy(config, plan)) * ranksInProcess;
+        long inHeap = plan.memory().onGpu() ? 0 : plan.memory().total();
+        long needed = (inHeap + checkpointCopy(config, plan)) * ranksInProcess;
         if (needed > availableBytes) {
             throw new ConfigException(List.of(tooLarge(plan, ranksInProcess, needed, availableBytes)));
         }

@@ -37,10 +37,13 @@ final class VersionLimitsTest {
         FourfoldConfig config = tiny(
                 "parallel={world_size: 4, tensor_parallel_size: 2, context_parallel_size: 2}",
                 "run.backend=cuda",
-                "recipe.kind=mxfp4");
+                "recipe.kind=bf16");
+        assertThat(VersionLimits.problems(tiny("run.backend=cuda", "recipe.kind=mxfp4")))
+                .extracting(Problem::key)
+                .contains("recipe.kind");
         assertThat(VersionLimits.problems(config))
                 .extracting(Problem::key)
-                .contains("parallel.tensor_parallel_size", "parallel.context_parallel_size", "recipe.kind");
+                .contains("parallel.tensor_parallel_size", "parallel.context_parallel_size");
     }
 
     @Test
