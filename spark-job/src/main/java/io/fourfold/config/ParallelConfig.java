@@ -30,7 +30,10 @@ public record ParallelConfig(
                         + " numbers; the first stage also has the embedding and the last one the head, so these may"
                         + " have no blocks. Empty = balanced by cost.",
                 value = "[]")
-        List<Integer> stageLayout) {
+        List<Integer> stageLayout,
+
+        @Setting(doc = "Sums of gradients over data parallel ranks.", value = "{}")
+        GradientConfig gradients) {
     public ParallelConfig {
         stageLayout = List.copyOf(stageLayout);
     }

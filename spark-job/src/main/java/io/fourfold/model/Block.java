@@ -43,6 +43,11 @@ final class Block {
         this.feedForward = feedForward;
     }
 
+    /** 0-based in the model. */
+    int index() {
+        return index;
+    }
+
     void prepare(WeightPreparation preparation) {
         attention.sublayer().prepare(preparation);
         feedForward.sublayer().prepare(preparation);

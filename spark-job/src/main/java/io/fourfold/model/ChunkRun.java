@@ -70,11 +70,21 @@ final class ChunkRun implements AutoCloseable {
         return dstream;
     }
 
-    /** Adds to the parameter gradients and releases what forward kept. */
-    void backward() {
+    /**
+     * Adds to the parameter gradients and releases what forward kept.
+     *
+     * @param progress told what is complete; null unless this is the chunk's last micro-batch
+     */
+    void backward(@Nullable GradientProgress progress) {
         Tensor gradient = outputGradient();
+        if (progress != null && chunk.head() != null) {
+            progress.headDone();
+        }
         for (int i = backwards.size() - 1; i >= 0; i--) {
             backwards.get(i).run(gradient);
+            if (progress != null) {
+                progress.blockDone(chunk.blocks().get(i).index());
+            }
         }
         if (chunk.embedding() != null) {
             chunk.embedding().backward(pass, gradient);

@@ -38,6 +38,7 @@ public final class MoeTransformer implements AutoCloseable {
     private final PreparedWeights prepared;
     private @Nullable TensorScope reports;
     private boolean ran;
+    private @Nullable GradientProgress progress;
 
     MoeTransformer(
             ModelConfig model,
@@ -118,14 +119,26 @@ public final class MoeTransformer implements AutoCloseable {
             throw new IllegalStateException("a pipeline runs all micro-batches of a step in one call");
         }
         ran = true;
-        List<MicroBatchResult> results = run(batches, step, null);
+        List<MicroBatchResult> results = run(batches, step, null, progress);
         if (model.tieEmbeddings()) {
             pipeline.sumTiedGradients(store);
         }
         return results;
     }
 
-    private List<MicroBatchResult> run(List<Batch> batches, StepContext step, @Nullable NonFiniteInspector inspector) {
+    /**
+     * Tells from now on during {@link #forwardBackward}, which then has to get the micro-batches of the whole step at once,
+     * which gradients are complete on this rank.
+     */
+    public void listen(GradientListener listener) {
+        progress = new GradientProgress(store, listener);
+    }
+
+    private List<MicroBatchResult> run(
+            List<Batch> batches,
+            StepContext step,
+            @Nullable NonFiniteInspector inspector,
+            @Nullable GradientProgress told) {
         if (reports == null || !prepared.readyFor(step)) {
             throw new IllegalStateException("no prepared weights for step " + step.step() + ": call beginStep first");
         }
@@ -136,7 +149,7 @@ public final class MoeTransformer implements AutoCloseable {
             microBatches.add(
                     new MicroBatch(upload, recipe.activationType(), batch, step, report, inspector, recompute));
         }
-        pipeline.train(microBatches);
+        pipeline.train(microBatches, told);
         return microBatches.stream()
                 .map(microBatch ->
                         moe.result(microBatch.report(), microBatch.batch(), localTokens(microBatch.batch()), step))
@@ -244,7 +257,7 @@ public final class MoeTransformer implements AutoCloseable {
             inspector.inspect("parameter", -1, parameter.name(), parameter.weight());
         }
         beginStep(step);
-        List<MicroBatchResult> unused = run(List.of(batch), step, inspector);
+        List<MicroBatchResult> unused = run(List.of(batch), step, inspector, null);
         for (Parameter parameter : store.parameters()) {
             inspector.inspect("backward", -1, parameter.name() + " gradient", parameter.grad());
         }

@@ -14,6 +14,7 @@ import io.fourfold.parallel.StageLayout;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The chunks of one pipeline rank and its way to the others. Every rank of the group calls the same methods with the same
@@ -52,11 +53,15 @@ final class Pipeline {
         return activationBytes;
     }
 
-    /** Forward and backward of all micro-batches of a step; adds to the gradients and fills the reports. */
-    void train(List<MicroBatch> microBatches) {
+    /**
+     * Forward and backward of all micro-batches of a step; adds to the gradients and fills the reports.
+     *
+     * @param progress told about complete gradients; null = nobody is
+     */
+    void train(List<MicroBatch> microBatches, @Nullable GradientProgress progress) {
         PipelineSchedule schedule = schedules.computeIfAbsent(
                 microBatches.size(), n -> PipelineSchedule.training(layout.ranks(), layout.chunks(), n));
-        try (TrainingPipeline run = new TrainingPipeline(chunks, group, microBatches)) {
+        try (TrainingPipeline run = new TrainingPipeline(chunks, group, microBatches, progress)) {
             for (PipelineOperation operation : schedule.operations(group.rank())) {
                 run.execute(operation);
             }

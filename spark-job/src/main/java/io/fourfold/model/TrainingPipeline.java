@@ -5,6 +5,7 @@ import io.fourfold.parallel.PipelineOperation;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /** The state of a training step on one pipeline rank: what is between forward and backward. */
 final class TrainingPipeline implements AutoCloseable {
@@ -14,9 +15,15 @@ final class TrainingPipeline implements AutoCloseable {
     private final Communicator group;
     private final List<MicroBatch> microBatches;
     private final Map<Place, ChunkRun> runs = new HashMap<>();
+    private final @Nullable GradientProgress progress;
     private long peakBytes;
 
-    TrainingPipeline(List<ModelChunk> chunks, Communicator group, List<MicroBatch> microBatches) {
+    TrainingPipeline(
+            List<ModelChunk> chunks,
+            Communicator group,
+            List<MicroBatch> microBatches,
+            @Nullable GradientProgress progress) {
+        this.progress = progress;
         this.chunks = chunks;
         this.group = group;
         this.microBatches = microBatches;
@@ -49,7 +56,9 @@ final class TrainingPipeline implements AutoCloseable {
     }
 
     private void backward(Place place) {
-        running(place).backward();
+        // The backwards of a chunk take the micro-batches in order.
+        boolean last = place.microBatch() == microBatches.size() - 1;
+        running(place).backward(last ? progress : null);
         if (chunks.get(place.chunk()).embedding() != null) {
             finish(place);
         }

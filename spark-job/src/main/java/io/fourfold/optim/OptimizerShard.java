@@ -2,7 +2,6 @@ package io.fourfold.optim;
 
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.comm.Communicator;
-import io.fourfold.kernels.comm.ReduceOp;
 import io.fourfold.kernels.op.AdamWStep;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Region;
@@ -76,6 +75,23 @@ final class OptimizerShard {
         }
     }
 
+    Parameter.Kind kind() {
+        return kind;
+    }
+
+    Tensor flatWeights() {
+        return flatWeights;
+    }
+
+    Tensor flatGrads() {
+        return flatGrads;
+    }
+
+    /** The summed gradients of this rank's part. */
+    Tensor grads() {
+        return grads;
+    }
+
     long first() {
         return first;
     }
@@ -100,13 +116,6 @@ final class OptimizerShard {
         return moment2;
     }
 
-    /** Sums the gradients of all replicas into this rank's part. */
-    void reduceGradients() {
-        if (replicas.size() > 1 && length > 0) {
-            replicas.reduceScatter(flatGrads, grads, ReduceOp.SUM);
-        }
-    }
-
     /** Squared norm of each segment, in segment order; zero for a copy that is counted elsewhere. */
     double[] squaredNorms() {
         if (segments.isEmpty()) {
@@ -118,7 +127,7 @@ final class OptimizerShard {
             float[] host = backend.download(sums);
             double[] squares = new double[host.length];
             for (int i = 0; i < host.length; i++) {
-                squares[i] = host[i];
+                squares[i] = segments.get(i).parameter().copy() ? 0 : host[i];
             }
             return squares;
         }
@@ -128,18 +137,27 @@ final class OptimizerShard {
         return segments.get(segment).parameter().name();
     }
 
-    /**
-     * Updates this rank's part: one call for each run of segments that decay alike. BF16 copies of the weights are written
-     * in the same pass, unless other ranks' parts have to be gathered first.
-     */
+    /** Updates this rank's whole part, see {@link #update(AdamWStep, long, long)}. */
     void update(AdamWStep step) {
+        update(step, 0, length);
+    }
+
+    /**
+     * Updates elements {@code [begin, end)} of this rank's part: one call for each run of segments that decay alike. BF16
+     * copies of the weights are written in the same pass, unless other ranks' parts have to be gathered first.
+     */
+    void update(AdamWStep step, long begin, long end) {
         Tensor rounded = replicas.size() == 1 ? store.rounded().flat(kind) : null;
         for (int i = 0; i < segments.size(); ) {
             boolean decay = segments.get(i).parameter().decay();
-            long from = segments.get(i).from();
+            long from = Math.max(begin, segments.get(i).from());
             long to = segments.get(i).to();
             for (i++; i < segments.size() && segments.get(i).parameter().decay() == decay; i++) {
                 to = segments.get(i).to();
+            }
+            to = Math.min(to, end);
+            if (from >= to) {
+                continue;
             }
             backend.optimizer()
                     .adamW(
@@ -156,9 +174,14 @@ final class OptimizerShard {
     void gatherWeights() {
         if (replicas.size() > 1 && length > 0) {
             replicas.allGather(weights, flatWeights);
-            if (store.rounded().flat(kind) != null) {
-                store.rounded().round(backend, store, kind);
-            }
+            gathered();
+        }
+    }
+
+    /** The weights are whole: rounds copies of them where there are any. */
+    void gathered() {
+        if (replicas.size() > 1 && length > 0 && store.rounded().flat(kind) != null) {
+            store.rounded().round(backend, store, kind);
         }
     }
 

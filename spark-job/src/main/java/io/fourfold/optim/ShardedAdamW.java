@@ -1,5 +1,6 @@
 package io.fourfold.optim;
 
+import io.fourfold.config.GradientConfig;
 import io.fourfold.config.TrainConfig;
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.comm.Communicator;
@@ -7,11 +8,13 @@ import io.fourfold.kernels.op.AdamWStep;
 import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
+import io.fourfold.model.GradientListener;
 import io.fourfold.model.Parameter;
 import io.fourfold.model.ParameterStore;
 import io.fourfold.parallel.FixedOrderSums;
 import io.fourfold.parallel.ProcessGroups;
 import java.util.EnumMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 
@@ -31,11 +34,22 @@ public final class ShardedAdamW implements AutoCloseable {
     private final TensorScope moments;
     private final TensorScope gradients;
     private final Map<Parameter.Kind, OptimizerShard> shards = new EnumMap<>(Parameter.Kind.class);
+    private final GradientExchange exchange;
 
     /** Over the groups of a mapping. */
     public ShardedAdamW(
             Backend backend, ParameterStore store, TrainConfig.OptimizerConfig config, ProcessGroups groups) {
-        this(backend, store, config, replicas(groups), groups.world());
+        this(backend, store, config, GradientConfig.PLAIN, groups);
+    }
+
+    /** Over the groups of a mapping, with another way of summing gradients. */
+    public ShardedAdamW(
+            Backend backend,
+            ParameterStore store,
+            TrainConfig.OptimizerConfig config,
+            GradientConfig summing,
+            ProcessGroups groups) {
+        this(backend, store, config, summing, replicas(groups), groups.world());
     }
 
     /**
@@ -48,6 +62,16 @@ public final class ShardedAdamW implements AutoCloseable {
             TrainConfig.OptimizerConfig config,
             Map<Parameter.Kind, Communicator> replicas,
             Communicator world) {
+        this(backend, store, config, GradientConfig.PLAIN, replicas, world);
+    }
+
+    private ShardedAdamW(
+            Backend backend,
+            ParameterStore store,
+            TrainConfig.OptimizerConfig config,
+            GradientConfig summing,
+            Map<Parameter.Kind, Communicator> replicas,
+            Communicator world) {
         this.backend = backend;
         this.config = config;
         this.world = world;
@@ -58,6 +82,12 @@ public final class ShardedAdamW implements AutoCloseable {
             Communicator group = Objects.requireNonNull(replicas.get(kind), () -> "no group for " + kind);
             shards.put(kind, new OptimizerShard(backend, store, kind, group, moments, gradients));
         }
+        exchange = new GradientExchange(backend, store, List.copyOf(shards.values()), summing);
+    }
+
+    /** To be told which gradients are complete; their sums then start early when overlap is on. */
+    public GradientListener listener() {
+        return exchange;
     }
 
     private static Map<Parameter.Kind, Communicator> replicas(ProcessGroups groups) {
@@ -70,7 +100,7 @@ public final class ShardedAdamW implements AutoCloseable {
 
     /** Sums gradients over the replicas; this rank then holds its shard of the sum. */
     public void reduceGradients() {
-        shards.values().forEach(OptimizerShard::reduceGradients);
+        exchange.finish();
     }
 
     /**
@@ -112,8 +142,13 @@ public final class ShardedAdamW implements AutoCloseable {
                 (float) config.epsilon(),
                 (float) config.weightDecay(),
                 gradScale);
-        shards.values().forEach(shard -> shard.update(update));
-        gatherWeights();
+        for (OptimizerShard shard : shards.values()) {
+            if (shard.replicas().size() == 1) {
+                shard.update(update);
+            }
+        }
+        exchange.updateAndGather(bucket -> bucket.shard().update(update, bucket.ownFrom(), bucket.ownTo()));
+        shards.values().forEach(OptimizerShard::gathered);
         store.rounded().markWritten();
     }
 
@@ -154,6 +189,7 @@ public final class ShardedAdamW implements AutoCloseable {
 
     @Override
     public void close() {
+        exchange.close();
         gradients.close();
         moments.close();
     }

@@ -2,6 +2,7 @@ package io.fourfold.plan;
 
 import io.fourfold.config.CapacityConfig;
 import io.fourfold.config.FourfoldConfig;
+import io.fourfold.config.GradientFormat;
 import io.fourfold.config.ModelConfig;
 import io.fourfold.config.MoeConfig;
 import io.fourfold.config.RecipeConfig;
@@ -41,22 +42,25 @@ public record Traffic(Axis axis, String what, long bytes) {
 
     private static void gradients(
             FourfoldConfig config, ParallelMapping mapping, RankShare share, List<Traffic> traffic) {
-        String what = "reduce-scatter of FP32 gradients, all-gather of FP32 weights";
+        boolean rounded = config.parallel().gradients().format() == GradientFormat.BF16;
+        String what = "reduce-scatter of " + (rounded ? "BF16" : "FP32") + " gradients, all-gather of FP32 weights";
+        int gradient = rounded ? FLOAT / 2 : FLOAT;
         MoeConfig moe = config.model().moe();
         long load = moe == null ? 0 : (long) FLOAT * moe.experts() * share.moeLayers();
         traffic.add(new Traffic(Axis.DP, "number of labels", (long) DOUBLE * (mapping.data() - 1)));
-        traffic.add(new Traffic(Axis.DP_CP, what + " (dense)", flat(share.dense(), mapping.size(Axis.DP_CP))));
+        traffic.add(
+                new Traffic(Axis.DP_CP, what + " (dense)", flat(gradient, share.dense(), mapping.size(Axis.DP_CP))));
         int stage = mapping.size(Axis.STAGE);
         traffic.add(new Traffic(
                 Axis.STAGE,
                 what + " (norms, routers), expert load",
-                flat(share.replicated(), stage) + 2 * others(load, stage)));
-        traffic.add(new Traffic(Axis.EDP, what + " (experts)", flat(share.expert(), mapping.expertData())));
+                flat(gradient, share.replicated(), stage) + 2 * others(load, stage)));
+        traffic.add(new Traffic(Axis.EDP, what + " (experts)", flat(gradient, share.expert(), mapping.expertData())));
     }
 
     /** A flat buffer's way out as gradients and back as weights. */
-    private static long flat(long elements, int ranks) {
-        return 2 * others(FLOAT * ParameterStore.padded(elements, ranks), ranks);
+    private static long flat(int gradient, long elements, int ranks) {
+        return others((gradient + FLOAT) * ParameterStore.padded(elements, ranks), ranks);
     }
 
     private static void tokens(FourfoldConfig config, ParallelMapping mapping, RankShare share, List<Traffic> traffic) {

@@ -2,6 +2,7 @@ package io.fourfold.train;
 
 import io.fourfold.data.Batch;
 import io.fourfold.metrics.StepMetrics.LayerLoad;
+import io.fourfold.model.GradientListener;
 import io.fourfold.model.MicroBatchResult;
 import io.fourfold.model.MoeTransformer;
 import io.fourfold.model.NonFiniteReport;
@@ -22,6 +23,9 @@ public interface TrainableModel extends AutoCloseable {
 
     /** All micro-batches of the step. */
     List<MicroBatchResult> forwardBackward(List<Batch> batches, StepContext step);
+
+    /** Who hears during {@link #forwardBackward} which gradients are complete; a model may tell nothing. */
+    default void listen(GradientListener listener) {}
 
     List<LayerLoad> endStep();
 
@@ -58,6 +62,11 @@ public interface TrainableModel extends AutoCloseable {
             @Override
             public List<MicroBatchResult> forwardBackward(List<Batch> batches, StepContext step) {
                 return model.forwardBackward(batches, step);
+            }
+
+            @Override
+            public void listen(GradientListener listener) {
+                model.listen(listener);
             }
 
             @Override

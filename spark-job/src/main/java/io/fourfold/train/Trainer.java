@@ -67,7 +67,12 @@ public final class Trainer {
         try (ProcessGroups groups = ProcessGroups.create(mapping, inputs.world());
                 TrainableModel model = factory.create(inputs, groups);
                 ShardedAdamW optimizer = new ShardedAdamW(
-                        inputs.backend(), model.parameters(), config.train().optimizer(), groups)) {
+                        inputs.backend(),
+                        model.parameters(),
+                        config.train().optimizer(),
+                        config.parallel().gradients(),
+                        groups)) {
+            model.listen(optimizer.listener());
             WorldAgreement agreement = new WorldAgreement(inputs.backend(), groups.world());
             CheckpointStore store = new CheckpointStore(inputs.run());
             TrainingState state = new TrainingState(inputs.backend(), model.parameters(), optimizer, agreement);

@@ -161,6 +161,7 @@ final class TrainingLoop {
         saver.observe(totals.save());
         if (!totals.isFinite()) {
             saver.settle();
+            optimizer.reduceGradients(); // what is under way must not meet the search
             throw nonFinite.locate("loss is " + totals.lossSum() / labels, null, batches, context, saver.newest());
         }
         optimizer.reduceGradients();

@@ -58,6 +58,10 @@ class DefaultsTest {
                           expert_tensor_parallel_size: 1
                           virtual_stages: 1
                           stage_layout: []
+                          gradients:
+                            overlap: false
+                            bucket_mib: 32
+                            format: fp32
                         data:
                           sources: {}
                           text_field: text

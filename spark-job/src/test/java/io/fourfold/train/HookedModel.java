@@ -2,6 +2,7 @@ package io.fourfold.train;
 
 import io.fourfold.data.Batch;
 import io.fourfold.metrics.StepMetrics.LayerLoad;
+import io.fourfold.model.GradientListener;
 import io.fourfold.model.MicroBatchResult;
 import io.fourfold.model.NonFiniteReport;
 import io.fourfold.model.ParameterStore;
@@ -40,6 +41,11 @@ record HookedModel(TrainableModel model, ObjIntConsumer<ParameterStore> beforeSt
     @Override
     public List<MicroBatchResult> forwardBackward(List<Batch> batches, StepContext step) {
         return model.forwardBackward(batches, step);
+    }
+
+    @Override
+    public void listen(GradientListener listener) {
+        model.listen(listener);
     }
 
     @Override

@@ -8,6 +8,7 @@ import io.fourfold.metrics.EventKind;
 import io.fourfold.metrics.StepMetrics;
 import io.fourfold.metrics.StepMetrics.LayerLoad;
 import io.fourfold.model.MoeTransformer;
+import io.fourfold.model.ParameterStore;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -109,12 +110,11 @@ class PipelineTrainingTest {
     void aBadWeightOfALaterStageIsNamed() {
         TinyRun run = run("bad", "world_size=2 pipeline_parallel_size=2").model((inputs, groups) -> {
             MoeTransformer model = MoeTransformer.create(inputs.config(), inputs.backend(), groups);
-            return new HookedModel(
-                    TrainableModel.of(model),
-                    (parameters, step) -> parameters.parameters().stream()
-                            .filter(p -> step == 2 && p.name().equals("layers.3.ffn_norm"))
-                            .map(p -> CpuTensor.of(p.weight()))
-                            .forEach(weight -> weight.floats()[weight.offset()] = Float.NaN));
+            return new HookedModel(TrainableModel.of(model), (parameters, step) -> {
+                if (step == 2) {
+                    spoil(parameters, "layers.3.ffn_norm");
+                }
+            });
         });
         assertThat(run.outcomes())
                 .allSatisfy(outcome -> assertThat(outcome.failure())
@@ -123,6 +123,14 @@ class PipelineTrainingTest {
                         .hasMessageContaining("rank 1, micro-batch 0")
                         .hasMessageContaining("layers.3.ffn_norm"));
         assertThat(run.events(EventKind.NON_FINITE)).hasSize(1);
+    }
+
+    /** Puts a NaN into a parameter where this rank has it. */
+    static void spoil(ParameterStore store, String name) {
+        store.parameters().stream()
+                .filter(p -> p.name().equals(name))
+                .map(p -> CpuTensor.of(p.weight()))
+                .forEach(weight -> weight.floats()[weight.offset()] = Float.NaN);
     }
 
     private void dropCheckpoint(String name) throws IOException {

@@ -42,6 +42,11 @@ public interface Communicator extends AutoCloseable {
 
     void barrier();
 
+    /** Whether a thread may use this group while another one uses other groups of the same world. */
+    default boolean concurrent() {
+        return false;
+    }
+
     /** Payload bytes this rank has sent to others through this group (its own part excluded). */
     long bytesSent();
 

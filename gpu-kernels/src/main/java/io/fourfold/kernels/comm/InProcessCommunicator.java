@@ -33,6 +33,11 @@ final class InProcessCommunicator extends CpuCommunicator {
         run(call, () -> TensorReduction.reduce(op, payloads(), starts[rank()], receive, 0, receive.size()));
     }
 
+    @Override
+    public boolean concurrent() {
+        return true;
+    }
+
     private CpuTensor[] payloads() {
         CpuTensor[] payloads = new CpuTensor[size()];
         for (int peer = 0; peer < size(); peer++) {

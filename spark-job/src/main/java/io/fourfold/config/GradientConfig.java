@@ -1,0 +1,31 @@
+package io.fourfold.config;
+
+/** How gradients are summed over data parallel ranks, and weights come back. */
+public record GradientConfig(
+        @Setting(
+                doc = "Sum gradients while the rest of the backward pass still computes, and gather updated weights"
+                        + " while others are updated. Same bits. Ranks that are threads of one process overlap, others"
+                        + " communicate afterwards as without it.",
+                value = "false")
+        boolean overlap,
+
+        @Setting(
+                doc = "Largest part of the gradients that is communicated at once, in MiB of FP32.",
+                value = "32",
+                min = 1)
+        int bucketMib,
+
+        @Setting(
+                doc =
+                        "Format of gradients on their way: fp32, or bf16 for half the bytes with a relative error of up to"
+                                + " 2^-8 of the sum of their magnitudes.",
+                value = "fp32")
+        GradientFormat format) {
+    /** Everything at once after backward, exactly. */
+    public static final GradientConfig PLAIN = new GradientConfig(false, 32, GradientFormat.FP32);
+
+    /** Gradients of a bucket. */
+    public long bucketElements() {
+        return ((long) bucketMib << 20) / Float.BYTES;
+    }
+}

@@ -1,0 +1,120 @@
+package io.fourfold.optim;
+
+import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.comm.ReduceOp;
+import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Region;
+import io.fourfold.kernels.tensor.Shape;
+import io.fourfold.kernels.tensor.Tensor;
+import io.fourfold.kernels.tensor.TensorScope;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Elements {@code [from, to)} of one kind's flat buffer, summed over the replicas in one operation. Shards stay contiguous
+ * parts of the whole buffer, so a bucket has uneven parts of a few ranks; every element is summed in rank order whatever
+ * the buckets are, hence with the same bits.
+ *
+ * <p>{@link #prepare} and {@link #finish} use the backend and belong to the rank's thread; {@link #reduce} and
+ * {@link #gather} only move memory and may run on another one.
+ */
+final class Bucket {
+    private final OptimizerShard shard;
+    private final long from;
+    private final long to;
+    private final long[] counts;
+    private final boolean whole;
+    private final boolean rounds;
+    private @Nullable TensorScope staging;
+    private @Nullable Tensor send;
+    private @Nullable Tensor receive;
+
+    /**
+     * @param rounds gradients travel as BF16
+     */
+    Bucket(OptimizerShard shard, long from, long to, boolean rounds) {
+        this.shard = shard;
+        this.from = from;
+        this.to = to;
+        this.rounds = rounds;
+        this.whole = from == 0 && to == shard.length() * shard.replicas().size();
+        this.counts = new long[shard.replicas().size()];
+        for (int rank = 0; rank < counts.length; rank++) {
+            long start = Math.max(from, shard.length() * rank);
+            long end = Math.min(to, shard.length() * (rank + 1));
+            counts[rank] = Math.max(0, end - start);
+        }
+    }
+
+    OptimizerShard shard() {
+        return shard;
+    }
+
+    /** Makes what travels. */
+    void prepare(Backend backend) {
+        Tensor gradients = shard.flatGrads().view(from, Shape.flat(to - from));
+        if (!rounds) {
+            send = gradients;
+            receive = own(shard.grads());
+            return;
+        }
+        TensorScope scope = backend.scope(Region.WORKSPACE);
+        staging = scope;
+        Tensor rounded = scope.allocate(DType.BF16, gradients.shape());
+        backend.elementwise().copy(gradients, rounded);
+        send = rounded;
+        receive = scope.allocate(DType.BF16, Shape.flat(counts[shard.replicas().rank()]));
+    }
+
+    /** Sums over the replicas; collective. */
+    void reduce() {
+        if (whole) {
+            shard.replicas().reduceScatter(prepared(send), prepared(receive), ReduceOp.SUM);
+        } else {
+            shard.replicas().reduceScatterV(prepared(send), prepared(receive), counts, ReduceOp.SUM);
+        }
+    }
+
+    /** Puts the sums into the shard's gradients. */
+    void finish(Backend backend) {
+        try (TensorScope scope = staging) {
+            Tensor sums = prepared(receive);
+            if (scope != null && sums.elements() > 0) {
+                backend.elementwise().copy(sums, own(shard.grads()));
+            }
+        }
+        staging = null;
+        send = null;
+        receive = null;
+    }
+
+    /** Brings the bucket's weights from their owners to all replicas; collective. */
+    void gather() {
+        if (whole) {
+            shard.replicas().allGather(shard.weights(), shard.flatWeights());
+            return;
+        }
+        Tensor all = shard.flatWeights().view(from, Shape.flat(to - from));
+        shard.replicas().allGatherV(own(shard.weights()), all, counts);
+    }
+
+    /** First element of this rank's part, within its shard. */
+    long ownFrom() {
+        return Math.min(shard.length(), Math.max(0, from - shard.first()));
+    }
+
+    /** This rank's part of a tensor of the shard. */
+    private Tensor own(Tensor ofShard) {
+        return ofShard.view(ownFrom(), Shape.flat(counts[shard.replicas().rank()]));
+    }
+
+    long ownTo() {
+        return ownFrom() + counts[shard.replicas().rank()];
+    }
+
+    private static Tensor prepared(@Nullable Tensor tensor) {
+        if (tensor == null) {
+            throw new IllegalStateException("the bucket was not prepared");
+        }
+        return tensor;
+    }
+}
