@@ -6,6 +6,8 @@ import io.fourfold.config.GradientFormat;
 import io.fourfold.config.ModelConfig;
 import io.fourfold.config.MoeConfig;
 import io.fourfold.config.RecipeConfig;
+import io.fourfold.config.RouterConfig;
+import io.fourfold.config.RouterConfig.AuxLossScope;
 import io.fourfold.kernels.op.RowFormat;
 import io.fourfold.model.ParameterStore;
 import io.fourfold.parallel.Axis;
@@ -16,7 +18,8 @@ import java.util.List;
 /**
  * Bytes one rank sends to others along one axis in one optimizer step, its own part excluded: what the communicators of
  * that axis count, see {@link io.fourfold.kernels.comm.Communicator#bytesSent}. Token traffic assumes balanced routing
- * without dropping. Sums of a few scalars over the world, telemetry, validation and checkpoints come on top.
+ * without dropping, and that every label counts. Sums of a few scalars over the world, the amax of split quantized
+ * operands, telemetry, validation, checkpoints and what recomputed layers exchange again come on top.
  *
  * @param axis group over which it goes
  * @param what collectives and their payload
@@ -87,16 +90,56 @@ public record Traffic(Axis axis, String what, long bytes) {
                     "all-gather and reduce-scatter of expert inputs and outputs, forward and backward",
                     (slots * allWays + layers * moe.experts() * WORD) * (mapping.expertTensor() - 1)));
         }
-        int dense = share.layers() - share.moeLayers();
-        traffic.add(new Traffic(
-                Axis.TP,
-                "all-gather and reduce-scatter of the sequence, forward and backward",
-                4 * others(microBatches * (share.layers() + dense) * sequencePart * row, mapping.tensor())));
+        tensorParallel(config, mapping, share, traffic);
         long keyValue = 2L * element(config) * model.attention().kvWidth() / mapping.tensor();
         traffic.add(new Traffic(
                 Axis.CP,
                 "keys and values forward, their gradients backward",
                 2 * microBatches * share.layers() * sequencePart * keyValue * (mapping.context() - 1)));
+        if (moe != null) {
+            traffic.add(new Traffic(
+                    Axis.TP_CP,
+                    "expert counts of balancing losses, choices of whole sequences",
+                    microBatches * share.moeLayers() * shared(config, moe, mapping)));
+        }
+    }
+
+    /** Every split layer gathers rows and sums rows, in forward and in backward; embedding and head do half of that. */
+    private static void tensorParallel(
+            FourfoldConfig config, ParallelMapping mapping, RankShare share, List<Traffic> traffic) {
+        ModelConfig model = config.model();
+        MoeConfig moe = model.moe();
+        long microBatches = microBatches(config, mapping);
+        long rows = localTokens(config, mapping) * mapping.tensor();
+        long row = (long) element(config) * model.hiddenSize();
+        int dense = share.layers() - share.moeLayers();
+        int withShared = moe == null || moe.sharedExpert() == null ? 0 : share.moeLayers();
+        long exchanges =
+                4L * (share.layers() + dense + withShared) + (share.firstStage() ? 2 : 0) + (share.lastStage() ? 2 : 0);
+        // All-reduced for every counted label: the largest logit, the sum of exponentials and the label's logit.
+        long loss = share.lastStage() ? 2 * 3 * FLOAT * rows : 0;
+        traffic.add(new Traffic(
+                Axis.TP,
+                "all-gather and reduce-scatter of the sequence, forward and backward; loss of the split vocabulary",
+                microBatches * (exchanges * others(rows * row, mapping.tensor()) + others(loss, mapping.tensor()))));
+    }
+
+    /** Bytes of one MoE layer and micro-batch among the ranks that hold it. */
+    private static long shared(FourfoldConfig config, MoeConfig moe, ParallelMapping mapping) {
+        int holders = mapping.size(Axis.TP_CP);
+        RouterConfig router = moe.router();
+        long bytes = 0;
+        if (router.auxLossCoeff() > 0 && router.auxLossScope() != AuxLossScope.GLOBAL_BATCH) {
+            boolean sequences = router.auxLossScope() == AuxLossScope.SEQUENCE;
+            long groups = sequences ? config.train().microBatchSize() : 1;
+            bytes += 2 * others(groups * moe.experts() * FLOAT, holders);
+        }
+        CapacityConfig capacity = moe.capacity();
+        if (capacity != null && capacity.scope() == CapacityConfig.Scope.FULL_SEQUENCE) {
+            int words = capacity.policy() == CapacityConfig.Policy.PROBABILITY ? 2 : 1;
+            bytes += localTokens(config, mapping) * moe.topK() * words * WORD * (holders - 1);
+        }
+        return bytes;
     }
 
     private static Traffic pipeline(FourfoldConfig config, ParallelMapping mapping, RankShare share) {

@@ -112,7 +112,8 @@ class PlanTest {
         });
         assertThat(plan.obstacles()).isEmpty();
         assertThat(plan.traffic().stream().map(Traffic::axis))
-                .containsExactlyInAnyOrder(Axis.DP, Axis.DP_CP, Axis.STAGE, Axis.EDP, Axis.EP, Axis.TP, Axis.PP);
+                .containsExactlyInAnyOrder(
+                        Axis.DP, Axis.DP_CP, Axis.STAGE, Axis.EDP, Axis.EP, Axis.TP, Axis.TP_CP, Axis.PP);
     }
 
     @Test

@@ -16,7 +16,8 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** What the communicators count is what the planner announces. Every token visits all experts, so routing is balanced. */
+/** What the communicators count is what the planner announces. Every token visits all experts, so routing is balanced,
+ * and every label counts. */
 class BytesSentTest {
     @TempDir
     Path folder;
@@ -30,6 +31,10 @@ class BytesSentTest {
                 "world_size=4 expert_parallel_size=2 gradients.overlap=true gradients.format=bf16",
                 "world_size=2 expert_parallel_size=2",
                 "world_size=4 expert_parallel_size=2",
+                "world_size=2 tensor_parallel_size=2",
+                "world_size=2 context_parallel_size=2",
+                "world_size=4 tensor_parallel_size=2 context_parallel_size=2",
+                "world_size=8 tensor_parallel_size=2 context_parallel_size=2 pipeline_parallel_size=2",
                 "world_size=2 expert_tensor_parallel_size=2",
                 "world_size=4 expert_parallel_size=2 expert_tensor_parallel_size=2",
                 "world_size=2 pipeline_parallel_size=2",
@@ -39,9 +44,12 @@ class BytesSentTest {
             })
     void everyRankSendsWhatThePlanSays(String mapping) {
         TinyRun run = new TinyRun(folder)
+                .readers(rank -> new SyntheticReader(TinyRun.SEQUENCE, TinyRun.VOCABULARY, 5, 0))
                 .set("model.layers", 4)
                 .set("model.moe.top_k", 4)
                 .set("model.tie_embeddings", true)
+                .set("model.attention.kv_heads", 2)
+                .set("model.moe.shared_expert.intermediate_size", 16)
                 .set("recipe.kind", "bf16")
                 .set("train.steps", 2);
         for (String setting : mapping.split(" ")) {

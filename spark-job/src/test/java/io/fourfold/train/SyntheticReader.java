@@ -10,8 +10,17 @@ public class SyntheticReader implements BatchReader {
     private final int sequenceLength;
     private final int vocabulary;
     private final long seed;
+    private final int mostMasked;
 
     public SyntheticReader(int sequenceLength, int vocabulary, long seed) {
+        this(sequenceLength, vocabulary, seed, 3);
+    }
+
+    /**
+     * @param mostMasked labels of a sample that do not count, at most
+     */
+    SyntheticReader(int sequenceLength, int vocabulary, long seed, int mostMasked) {
+        this.mostMasked = mostMasked;
         this.sequenceLength = sequenceLength;
         this.vocabulary = vocabulary;
         this.seed = seed;
@@ -39,7 +48,7 @@ public class SyntheticReader implements BatchReader {
             int value = random.nextInt(vocabulary);
             int stride = 1 + random.nextInt(3);
             // Some labels do not count, a different number in each sample.
-            int masked = random.nextInt(4);
+            int masked = random.nextInt(mostMasked + 1);
             for (int t = 0; t < sequenceLength; t++) {
                 int i = s * sequenceLength + t;
                 tokens[i] = value;
