@@ -93,7 +93,7 @@ public final class PlanText {
         line("weights", "%12s  FP32, %s parameters", Quantities.bytes(memory.weights()), count(plan.rankParameters()));
         line("gradients", "%12s  FP32", Quantities.bytes(memory.gradients()));
         line("optimizer", "%12s  two FP32 moments, sharded", Quantities.bytes(memory.optimizer()));
-        line("activations", "%12s  estimate, one micro-batch", Quantities.bytes(memory.activations()));
+        line("activations", "%12s  estimate, micro-batches in flight", Quantities.bytes(memory.activations()));
         line(
                 "workspace",
                 "%12s  estimate, GEMM operands of the weights, one layer's gradients",
