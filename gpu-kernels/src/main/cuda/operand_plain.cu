@@ -37,16 +37,35 @@ static __device__ __forceinline__ void split3(float x, __nv_bfloat16 (&parts)[3]
     }
 }
 
-// out [3][elements]: the parts of an FP32 operand, whose three products with a BF16 operand sum to the FP32 product.
+// The three parts of an FP32 operand as three times as many rows, so that one product with a BF16 operand holds all three:
+// in [rows, depth] gives out [3 rows, depth]; depthMajor: in [depth, rows] gives out [depth, 3 rows].
 extern "C" __global__ void __launch_bounds__(256) split_bf16x3(
-    const float* __restrict__ in, __nv_bfloat16* __restrict__ out, long elements) {
+    const float* __restrict__ in, __nv_bfloat16* __restrict__ out, int rows, int depth, int depthMajor) {
+    long elements = long(rows) * depth;
     long stride = long(gridDim.x) * blockDim.x;
     for (long i = long(blockIdx.x) * blockDim.x + threadIdx.x; i < elements; i += stride) {
         __nv_bfloat16 parts[3];
         split3(in[i], parts);
-        out[i] = parts[0];
-        out[elements + i] = parts[1];
-        out[2 * elements + i] = parts[2];
+        long first = depthMajor ? (i / rows) * 3 * rows + i % rows : i;
+        long step = depthMajor ? rows : elements;
+        out[first] = parts[0];
+        out[first + step] = parts[1];
+        out[first + 2 * step] = parts[2];
+    }
+}
+
+// c[m, n] (+)= the sum of the products of the three parts, the smallest first. Parts of the left operand: products
+// [3 m, n]; of the right one: [m, 3 n].
+extern "C" __global__ void __launch_bounds__(256) sum_bf16x3(
+    const float* __restrict__ products, float* __restrict__ c, int m, int n, int left, int accumulate) {
+    long elements = long(m) * n;
+    long stride = long(gridDim.x) * blockDim.x;
+    for (long i = long(blockIdx.x) * blockDim.x + threadIdx.x; i < elements; i += stride) {
+        long first = left ? i : (i / n) * 3 * n + i % n;
+        long step = left ? elements : n;
+        float sum = products[first + 2 * step] + products[first + step];
+        sum += products[first];
+        c[i] = accumulate ? c[i] + sum : sum;
     }
 }
 

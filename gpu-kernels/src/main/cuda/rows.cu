@@ -41,8 +41,20 @@ __device__ __forceinline__ void gather(const W* x, const int* index, int divisor
         __trap();
     }
     const W* from = x + long(source) * words;
-#pragma unroll 4
-    for (int w = lane; w < words; w += kWarp) {
+    // Four loads before the first store: the compiler may not reorder them, the pointers could alias.
+    int w = lane;
+    for (; w + 3 * kWarp < words; w += 4 * kWarp) {
+        W held[4];
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+            held[j] = from[w + j * kWarp];
+        }
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+            to[w + j * kWarp] = held[j];
+        }
+    }
+    for (; w < words; w += kWarp) {
         to[w] = from[w];
     }
 }

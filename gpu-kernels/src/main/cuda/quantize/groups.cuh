@@ -18,9 +18,9 @@ struct RowSpan {
     int end;
 };
 
-// Index of the last entry of an ascending list [count + 1] that is at most `value`; -1 past the end.
+// Index of the last entry of an ascending list [count + 1] that is at most `value`; -1 before the first and past the end.
 __device__ __forceinline__ int groupOf(const int* list, int count, int value) {
-    if (value >= __ldg(list + count)) {
+    if (value < __ldg(list) || value >= __ldg(list + count)) {
         return -1;
     }
     int low = 0;
@@ -36,7 +36,7 @@ __device__ __forceinline__ int groupOf(const int* list, int count, int value) {
     return low;
 }
 
-// The group of a row; false behind the last group.
+// The group of a row; false before the first and behind the last group.
 __device__ __forceinline__ bool spanOfRow(const Groups& groups, int row, RowSpan& span) {
     if (groups.offsets == nullptr) {
         span.group = row / groups.rows;

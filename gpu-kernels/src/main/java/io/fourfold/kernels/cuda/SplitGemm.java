@@ -44,27 +44,45 @@ final class SplitGemm {
         return false;
     }
 
-    /** One FP32 operand: a product for each part, the smallest first. */
+    /** One FP32 operand: its parts as rows of one product, whose parts are then added, the smallest first. */
     private void byParts(CudaOperand a, CudaOperand b, CudaTensor c, boolean accumulate) {
         boolean splitA = a.values().dtype() == DType.FP32;
-        CudaTensor wide = splitA ? a.values() : b.values();
-        long elements = wide.elements();
+        CudaOperand wide = splitA ? a : b;
         try (CudaTensorScope work = cuda.workspace()) {
-            CudaTensor parts = work.allocate(DType.BF16, Shape.flat(PARTS * elements));
-            cuda.function("operand_plain", "split_bf16x3").launchLine(grid(elements), 256, wide, parts, elements);
-            for (int i = PARTS - 1; i >= 0; i--) {
-                CudaTensor part = parts.view(i * elements, wide.shape());
-                dense.multiply(
-                        new Matrix(splitA ? part : a.values(), a.depthMajor()),
-                        new Matrix(splitA ? b.values() : part, b.depthMajor()),
-                        c,
-                        a.rows(),
-                        b.rows(),
-                        a.depth(),
-                        null,
-                        null,
-                        accumulate || i < PARTS - 1);
-            }
+            CudaTensor parts =
+                    work.allocate(DType.BF16, Shape.flat(PARTS * wide.values().elements()));
+            cuda.function("operand_plain", "split_bf16x3")
+                    .launchLine(
+                            grid(wide.values().elements()),
+                            256,
+                            wide.values(),
+                            parts,
+                            wide.rows(),
+                            wide.depth(),
+                            wide.depthMajor() ? 1 : 0);
+            int rowsA = splitA ? PARTS * a.rows() : a.rows();
+            int rowsB = splitA ? b.rows() : PARTS * b.rows();
+            CudaTensor products = work.allocate(DType.FP32, rowsA, rowsB);
+            dense.multiply(
+                    new Matrix(splitA ? parts : a.values(), a.depthMajor()),
+                    new Matrix(splitA ? b.values() : parts, b.depthMajor()),
+                    products,
+                    rowsA,
+                    rowsB,
+                    a.depth(),
+                    null,
+                    null,
+                    false);
+            cuda.function("operand_plain", "sum_bf16x3")
+                    .launchLine(
+                            grid(c.elements()),
+                            256,
+                            products,
+                            c,
+                            a.rows(),
+                            b.rows(),
+                            splitA ? 1 : 0,
+                            accumulate ? 1 : 0);
         }
     }
 
