@@ -16,9 +16,8 @@ public record GradientConfig(
         int bucketMib,
 
         @Setting(
-                doc =
-                        "Format of gradients on their way: fp32, or bf16 for half the bytes with a relative error of up to"
-                                + " 2^-8 of the sum of their magnitudes.",
+                doc = "Format of gradients on their way: fp32; bf16 for half the bytes, with an error of up to 2^-8 of"
+                        + " the sum of the addends' magnitudes; fp8 for a quarter, with 2^-4 of it.",
                 value = "fp32")
         GradientFormat format) {
     /** Everything at once after backward, exactly. */

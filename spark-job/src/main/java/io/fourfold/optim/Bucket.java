@@ -1,5 +1,6 @@
 package io.fourfold.optim;
 
+import io.fourfold.config.GradientFormat;
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.comm.ReduceOp;
 import io.fourfold.kernels.tensor.DType;
@@ -23,19 +24,20 @@ final class Bucket {
     private final long to;
     private final long[] counts;
     private final boolean whole;
-    private final boolean rounds;
+    private final GradientFormat format;
+    private @Nullable PackedSum packed;
     private @Nullable TensorScope staging;
     private @Nullable Tensor send;
     private @Nullable Tensor receive;
 
     /**
-     * @param rounds gradients travel as BF16
+     * @param format how gradients travel
      */
-    Bucket(OptimizerShard shard, long from, long to, boolean rounds) {
+    Bucket(OptimizerShard shard, long from, long to, GradientFormat format) {
         this.shard = shard;
         this.from = from;
         this.to = to;
-        this.rounds = rounds;
+        this.format = format;
         this.whole = from == 0 && to == shard.length() * shard.replicas().size();
         this.counts = new long[shard.replicas().size()];
         for (int rank = 0; rank < counts.length; rank++) {
@@ -52,11 +54,17 @@ final class Bucket {
     /** Makes what travels. */
     void prepare(Backend backend) {
         Tensor gradients = shard.flatGrads().view(from, Shape.flat(to - from));
-        if (!rounds) {
-            send = gradients;
-            receive = own(shard.grads());
-            return;
+        switch (format) {
+            case FP32 -> {
+                send = gradients;
+                receive = own(shard.grads());
+            }
+            case BF16 -> round(backend, gradients);
+            case FP8 -> packed = new PackedSum(backend, shard.replicas(), gradients, counts);
         }
+    }
+
+    private void round(Backend backend, Tensor gradients) {
         TensorScope scope = backend.scope(Region.WORKSPACE);
         staging = scope;
         Tensor rounded = scope.allocate(DType.BF16, gradients.shape());
@@ -67,7 +75,9 @@ final class Bucket {
 
     /** Sums over the replicas; collective. */
     void reduce() {
-        if (whole) {
+        if (packed != null) {
+            packed.move();
+        } else if (whole) {
             shard.replicas().reduceScatter(prepared(send), prepared(receive), ReduceOp.SUM);
         } else {
             shard.replicas().reduceScatterV(prepared(send), prepared(receive), counts, ReduceOp.SUM);
@@ -76,6 +86,13 @@ final class Bucket {
 
     /** Puts the sums into the shard's gradients. */
     void finish(Backend backend) {
+        if (packed != null) {
+            try (PackedSum sum = packed) {
+                sum.finish(own(shard.grads()));
+            }
+            packed = null;
+            return;
+        }
         try (TensorScope scope = staging) {
             Tensor sums = prepared(receive);
             if (scope != null && sums.elements() > 0) {

@@ -1,7 +1,6 @@
 package io.fourfold.optim;
 
 import io.fourfold.config.GradientConfig;
-import io.fourfold.config.GradientFormat;
 import io.fourfold.kernels.Backend;
 import io.fourfold.model.GradientListener;
 import io.fourfold.model.Parameter;
@@ -50,11 +49,10 @@ final class GradientExchange implements GradientListener, AutoCloseable {
     /** Backward completes the last declared parameters first. */
     private void cut(OptimizerShard shard, ParameterStore store, GradientConfig config) {
         long end = shard.length() * shard.replicas().size();
-        boolean rounds = config.format() == GradientFormat.BF16;
         long largest = config.overlap() ? config.bucketElements() : end;
         while (end > 0) {
             long from = Math.max(0, end - largest);
-            Bucket bucket = new Bucket(shard, from, end, rounds);
+            Bucket bucket = new Bucket(shard, from, end, config.format());
             buckets.add(bucket);
             int parameters = 0;
             for (Parameter parameter : store.parameters()) {

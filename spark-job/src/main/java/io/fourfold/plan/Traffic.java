@@ -29,6 +29,7 @@ public record Traffic(Axis axis, String what, long bytes) {
     private static final int FLOAT = 4;
     private static final int WORD = 4;
     private static final int DOUBLE = 8;
+    private static final int PACKED_COLUMNS = 128;
 
     /** Of the ranks with coordinate {@code pipelineRank} in the pipeline group. */
     public static List<Traffic> of(FourfoldConfig config, int pipelineRank) {
@@ -45,25 +46,33 @@ public record Traffic(Axis axis, String what, long bytes) {
 
     private static void gradients(
             FourfoldConfig config, ParallelMapping mapping, RankShare share, List<Traffic> traffic) {
-        boolean rounded = config.parallel().gradients().format() == GradientFormat.BF16;
-        String what = "reduce-scatter of " + (rounded ? "BF16" : "FP32") + " gradients, all-gather of FP32 weights";
-        int gradient = rounded ? FLOAT / 2 : FLOAT;
+        GradientFormat format = config.parallel().gradients().format();
+        String what = "reduce-scatter of " + format + " gradients, all-gather of FP32 weights";
         MoeConfig moe = config.model().moe();
         long load = moe == null ? 0 : (long) FLOAT * moe.experts() * share.moeLayers();
         traffic.add(new Traffic(Axis.DP, "number of labels", (long) DOUBLE * (mapping.data() - 1)));
-        traffic.add(
-                new Traffic(Axis.DP_CP, what + " (dense)", flat(gradient, share.dense(), mapping.size(Axis.DP_CP))));
+        traffic.add(new Traffic(Axis.DP_CP, what + " (dense)", flat(format, share.dense(), mapping.size(Axis.DP_CP))));
         int stage = mapping.size(Axis.STAGE);
         traffic.add(new Traffic(
                 Axis.STAGE,
                 what + " (norms, routers), expert load",
-                flat(gradient, share.replicated(), stage) + 2 * others(load, stage)));
-        traffic.add(new Traffic(Axis.EDP, what + " (experts)", flat(gradient, share.expert(), mapping.expertData())));
+                flat(format, share.replicated(), stage) + 2 * others(load, stage)));
+        traffic.add(new Traffic(Axis.EDP, what + " (experts)", flat(format, share.expert(), mapping.expertData())));
     }
 
-    /** A flat buffer's way out as gradients and back as weights. */
-    private static long flat(int gradient, long elements, int ranks) {
-        return others((gradient + FLOAT) * ParameterStore.padded(elements, ranks), ranks);
+    /** A flat buffer's way out as gradients and back as weights. FP8 rows are counted for undivided shards. */
+    private static long flat(GradientFormat format, long elements, int ranks) {
+        long padded = ParameterStore.padded(elements, ranks);
+        long gradients = switch (format) {
+            case FP32 -> FLOAT * padded;
+            case BF16 -> FLOAT / 2 * padded;
+            case FP8 -> ranks * packedRows(padded / ranks) * WORD * RowFormat.FP8.words(PACKED_COLUMNS);
+        };
+        return others(gradients + FLOAT * padded, ranks);
+    }
+
+    private static long packedRows(long elements) {
+        return (elements + PACKED_COLUMNS - 1) / PACKED_COLUMNS;
     }
 
     private static void tokens(FourfoldConfig config, ParallelMapping mapping, RankShare share, List<Traffic> traffic) {

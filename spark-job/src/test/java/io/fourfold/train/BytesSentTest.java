@@ -28,6 +28,7 @@ class BytesSentTest {
                 "world_size=2",
                 "world_size=4",
                 "world_size=4 gradients.format=bf16",
+                "world_size=4 expert_parallel_size=2 gradients.format=fp8",
                 "world_size=4 expert_parallel_size=2 gradients.overlap=true gradients.format=bf16",
                 "world_size=2 expert_parallel_size=2",
                 "world_size=4 expert_parallel_size=2",
