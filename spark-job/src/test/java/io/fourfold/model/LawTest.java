@@ -44,6 +44,17 @@ class LawTest {
         return cases(LawMappings.all());
     }
 
+    /** Layers that are computed again exchange again. */
+    @TestFactory
+    Stream<DynamicTest> recomputing() {
+        List<String> mappings = List.of("W4 TP2 CP2", "W8 TP2 CP2 PP2 EP4");
+        return Stream.of("norm, activation, attention, expert", "block").flatMap(modules -> {
+            String[] settings = Stream.concat(Stream.of(DROPPING), Stream.of("train.recompute=[" + modules + "]"))
+                    .toArray(String[]::new);
+            return cases("recomputing " + modules, LawModel.config(DROPPING), settings, mappings);
+        });
+    }
+
     private static Stream<DynamicTest> cases(List<String> mappings) {
         return Stream.concat(
                 cases("dropless", LawModel.config(DROPLESS), DROPLESS, mappings),
