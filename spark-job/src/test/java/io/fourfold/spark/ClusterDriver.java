@@ -16,7 +16,7 @@ final class ClusterDriver {
     private ClusterDriver() {}
 
     /**
-     * @param args folder of the runs, ranks, and steps after which rank 1 fails (-1: it does not)
+     * @param args folder of the runs, ranks, steps after which rank 1 fails (-1: it does not), pipeline ranks
      */
     public static void main(String[] args) {
         int ranks = Integer.parseInt(args[1]);
@@ -27,6 +27,8 @@ final class ClusterDriver {
                     args[1],
                     "run.dir",
                     Path.of(args[0]).resolve("run").toString(),
+                    "parallel.pipeline_parallel_size",
+                    args[3],
                     "run.backend",
                     "cpu"));
             TrainResult result =

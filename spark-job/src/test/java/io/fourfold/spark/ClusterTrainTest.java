@@ -40,6 +40,14 @@ class ClusterTrainTest {
     }
 
     @Test
+    void pipelineStagesInTwoExecutorsGiveTheLossOfTwoThreads() throws Exception {
+        List<String> threads = drive(ClusterDriver.class, "local[2]", List.of(), "2", "-1", "2");
+        List<String> executors = drive(ClusterDriver.class, CLUSTER, List.of(), "2", "-1", "2");
+        assertThat(threads).hasSize(3).first().isEqualTo("steps 6");
+        assertThat(executors).isEqualTo(threads);
+    }
+
+    @Test
     void aFailureInOneExecutorIsTheCauseOnTheDriver() throws Exception {
         assertThat(drive(CLUSTER, 2))
                 .singleElement()
@@ -105,7 +113,7 @@ class ClusterTrainTest {
 
     /** Lines of {@link ClusterDriver}. */
     private List<String> drive(String master, int failAfter) throws IOException, InterruptedException {
-        return drive(ClusterDriver.class, master, List.of(), "2", Integer.toString(failAfter));
+        return drive(ClusterDriver.class, master, List.of(), "2", Integer.toString(failAfter), "1");
     }
 
     /** What a driver in a process of its own prints. */
