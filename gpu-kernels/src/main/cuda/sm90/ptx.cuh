@@ -46,6 +46,10 @@ __device__ __forceinline__ void barrierArriveRemote(uint32_t barrier, uint32_t r
         : "memory");
 }
 
+__device__ __forceinline__ void barrierArrive(uint32_t barrier) {
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+
 __device__ __forceinline__ void barrierWait(uint32_t barrier, uint32_t parity) {
     asm volatile(
         "{\n.reg .pred done;\n"
@@ -71,6 +75,15 @@ __device__ __forceinline__ void copyBox(uint32_t to, const CUtensorMap* map, uin
         : "memory");
 }
 
+// A box of a 3-D tensor; what lies outside the tensor becomes zero.
+__device__ __forceinline__ void copyBox3d(uint32_t to, const CUtensorMap* map, uint32_t barrier, int x, int y, int z) {
+    asm volatile(
+        "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], [%2];" ::"r"(
+            to),
+        "l"(map), "r"(barrier), "r"(x), "r"(y), "r"(z)
+        : "memory");
+}
+
 // The same box into every block of the cluster named in `mask`, at the same offsets.
 __device__ __forceinline__ void copyBoxMulticast(
     uint32_t to, const CUtensorMap* map, uint32_t barrier, int x, int y, uint16_t mask) {
@@ -91,6 +104,26 @@ __device__ __forceinline__ void storeBox3d(const CUtensorMap* map, uint32_t from
 __device__ __forceinline__ void addBox3d(const CUtensorMap* map, uint32_t from, int x, int y, int z) {
     asm volatile("cp.reduce.async.bulk.tensor.3d.global.shared::cta.add.tile.bulk_group [%0, {%2, %3, %4}], [%1];" ::"l"(map),
                  "r"(from), "r"(x), "r"(y), "r"(z)
+                 : "memory");
+}
+
+// Copies contiguous bytes into shared memory; addresses and size multiples of 16.
+__device__ __forceinline__ void copyBytes(uint32_t to, const void* from, uint32_t bytes, uint32_t barrier) {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to), "l"(from),
+                 "r"(bytes), "r"(barrier)
+                 : "memory");
+}
+
+__device__ __forceinline__ void storeBytes(void* to, uint32_t from, uint32_t bytes) {
+    asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to), "r"(from), "r"(bytes) : "memory");
+}
+
+// Adds FP32 values element by element and asks the L2 to keep them: more will be added soon.
+__device__ __forceinline__ void addFloats(float* to, uint32_t from, uint32_t bytes) {
+    uint64_t policy;
+    asm volatile("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
+    asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.L2::cache_hint.add.f32 [%0], [%1], %2, %3;" ::"l"(to), "r"(from),
+                 "r"(bytes), "l"(policy)
                  : "memory");
 }
 
@@ -119,8 +152,28 @@ __device__ __forceinline__ void fenceAsyncProxy() {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
+// Orders the copy engine's and ordinary accesses of all memory.
+__device__ __forceinline__ void fenceAsyncProxyAll() {
+    asm volatile("fence.proxy.async;" ::: "memory");
+}
+
+__device__ __forceinline__ int loadAcquire(const int* from) {
+    int value;
+    asm volatile("ld.acquire.gpu.global.b32 %0, [%1];" : "=r"(value) : "l"(from) : "memory");
+    return value;
+}
+
+__device__ __forceinline__ void addRelease(int* to, int value) {
+    asm volatile("red.release.gpu.global.add.s32 [%0], %1;" ::"l"(to), "r"(value) : "memory");
+}
+
 __device__ __forceinline__ void namedBarrier(int id, int threads) {
     asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
+// Arrives without waiting; the threads that wait count too.
+__device__ __forceinline__ void namedBarrierArrive(int id, int threads) {
+    asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
 template <int kRegisters>

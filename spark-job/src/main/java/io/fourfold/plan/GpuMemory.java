@@ -166,6 +166,9 @@ final class GpuMemory {
                         + projected
                         + 2 * (quantized(LinearKind.ATTENTION_OUTPUT) ? model.hiddenSize() : 0)
                         + 2 * (quantized(LinearKind.QKV) ? projected : 0));
+        // The Hopper kernels sum dQ in FP32 and keep three words for each query of a head.
+        boolean hopper = wide < WORD && (attention.headDim() == 64 || attention.headDim() == 128);
+        inAttention += hopper ? tokens * WORD * (attention.queryWidth() + 3L * attention.heads()) : 0;
         MoeConfig moe = model.moe();
         FfnConfig ffn = model.ffn();
         long width = moe != null ? moe.intermediateSize() : ffn == null ? 0 : ffn.intermediateSize();

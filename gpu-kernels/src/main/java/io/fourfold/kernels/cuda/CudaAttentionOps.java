@@ -14,25 +14,37 @@ import io.fourfold.kernels.tensor.Tensor;
 import java.util.Set;
 
 /**
- * Attention on tensor cores for BF16 and head dimensions 32, 64, 96 and 128 (attention_forward.cu,
- * attention_backward.cu); anything else, FP32 included, by plain FP32 kernels that are slow (attention_any.cu).
+ * Attention for BF16 by the Hopper kernels ({@link HopperAttention}) where they apply, else on tensor cores for head
+ * dimensions 32, 64, 96 and 128 (attention_forward.cu, attention_backward.cu); anything else, FP32 included, by plain FP32
+ * kernels that are slow (attention_any.cu).
  */
-final class CudaAttentionOps implements AttentionOps {
+final class CudaAttentionOps implements AttentionOps, AutoCloseable {
     private static final Set<Integer> FAST_HEADS = Set.of(32, 64, 96, 128);
     private static final int LARGEST_HEAD = 256;
     private static final int QUERIES = 128;
     private static final int BLOCK = 64;
 
     private final CudaRuntime cuda;
+    private final HopperAttention hopper;
 
     CudaAttentionOps(CudaRuntime cuda) {
         this.cuda = cuda;
+        hopper = new HopperAttention(cuda);
+    }
+
+    @Override
+    public void close() {
+        hopper.close();
     }
 
     @Override
     public void forward(AttentionShape shape, Tensor qkv, Tensor documentStart, Tensor out, Tensor logSumExp) {
         Call call = new Call(shape, qkv, documentStart, out, logSumExp);
         int dim = shape.headDim();
+        if (hopper.takes(shape, call.qkv.dtype(), call.qkv.address(), call.out.address())) {
+            hopper.forward(shape, call.qkv, call.starts, call.out, call.logSumExp);
+            return;
+        }
         if (!fast(call)) {
             String kernel = kernel("attention_any" + lanes(dim), call.qkv);
             cuda.function("attention_any", kernel)
@@ -84,7 +96,15 @@ final class CudaAttentionOps implements AttentionOps {
         require(
                 upstream.dtype() == call.qkv.dtype() && gradient.dtype() == call.qkv.dtype(),
                 "dout " + upstream + " and dqkv " + gradient + " must have the type of qkv " + call.qkv);
-        if (fast(call) && upstream.address() % 16 == 0 && gradient.address() % 16 == 0) {
+        if (hopper.takes(
+                shape,
+                call.qkv.dtype(),
+                call.qkv.address(),
+                call.out.address(),
+                upstream.address(),
+                gradient.address())) {
+            hopper.backward(shape, upstream, call.qkv, call.starts, call.out, call.logSumExp, gradient);
+        } else if (fast(call) && upstream.address() % 16 == 0 && gradient.address() % 16 == 0) {
             backwardOnTensorCores(shape, call, upstream, gradient);
         } else {
             String kernel = kernel("attention_any_backward" + lanes(shape.headDim()), call.qkv);

@@ -29,7 +29,7 @@ public final class CudaBackend implements Backend {
     private final QuantizeOps quantize;
     private final CudaElementwiseOps elementwise;
     private final NormOps norm;
-    private final AttentionOps attention;
+    private final CudaAttentionOps attention;
     private final MoeOps moe;
     private final LossOps loss;
     private final CudaOptimizerOps optimizer;
@@ -143,6 +143,7 @@ public final class CudaBackend implements Backend {
     @Override
     public void close() {
         device.stream().synchronize();
+        attention.close();
         gemm.close();
         elementwise.close();
         optimizer.close();

@@ -1,5 +1,6 @@
 package io.fourfold.kernels.cuda;
 
+import io.fourfold.kernels.op.AttentionShape;
 import io.fourfold.kernels.op.GemmOperand;
 import io.fourfold.kernels.op.GroupedOperand;
 import io.fourfold.kernels.op.OperandSpec;
@@ -61,6 +62,9 @@ public final class CudaBenchmark {
                 benchmark.grouped("M-w2", 32768, 8, 4096, 14336, even);
                 benchmark.grouped("Q-w13", 131072, 128, 1536, 2048, even);
             }
+            benchmark.attention(4, 4096, 32, 8, 128);
+            benchmark.attention(1, 32768, 32, 8, 128);
+            benchmark.attention(8, 4096, 16, 4, 64);
             benchmark.print();
         }
     }
@@ -117,6 +121,29 @@ public final class CudaBenchmark {
                     "grouped wgrad += " + label,
                     flops,
                     () -> backend.gemm().multiplyGroupedDepth(dyColumns, xColumns, dw, true));
+        }
+    }
+
+    /** Causal attention without documents: half of the products count, backward as two and a half forwards. */
+    private void attention(int batch, int sequence, int heads, int kvHeads, int dim) {
+        AttentionShape shape = new AttentionShape(batch, sequence, heads, kvHeads, dim, (float) (1 / Math.sqrt(dim)));
+        try (TensorScope scope = backend.scope(Region.ACTIVATIONS)) {
+            CudaTensor qkv = normal(scope, shape.tokens(), shape.qkvWidth());
+            CudaTensor dqkv = CudaTensor.of(scope.allocate(DType.BF16, shape.tokens(), shape.qkvWidth()));
+            CudaTensor dout = normal(scope, shape.tokens(), shape.outputWidth());
+            CudaTensor out = CudaTensor.of(scope.allocate(DType.BF16, shape.tokens(), shape.outputWidth()));
+            CudaTensor logSumExp = CudaTensor.of(scope.allocate(DType.FP32, batch, heads, sequence));
+            CudaTensor starts = CudaTensor.of(scope.zeros(DType.INT32, shape.tokens()));
+            double flops = 2.0 * batch * heads * sequence * sequence * dim;
+            String label = String.format("b%d s%d h%d kv%d d%d", batch, sequence, heads, kvHeads, dim);
+            compute(
+                    "attention forward " + label,
+                    flops,
+                    () -> backend.attention().forward(shape, qkv, starts, out, logSumExp));
+            compute(
+                    "attention backward " + label,
+                    2.5 * flops,
+                    () -> backend.attention().backward(shape, dout, qkv, starts, out, logSumExp, dqkv));
         }
     }
 

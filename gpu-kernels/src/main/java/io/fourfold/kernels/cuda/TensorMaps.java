@@ -11,18 +11,24 @@ import org.bytedeco.cuda.global.cudart;
 public final class TensorMaps implements AutoCloseable {
     private static final int CAPACITY = 4096;
 
-    private record Key(long address, int groups, int rows, int cols, int boxRows, int boxCols, boolean fp32) {}
+    private record Key(
+            long address, int groups, int rows, int cols, int boxRows, int boxCols, int rank, boolean fp32) {}
 
     private final Map<Key, TensorMap> maps = new LinkedHashMap<>(256, 0.75f, true);
 
     /** A BF16 matrix [rows, cols], read in boxes of {@code boxRows} by {@code boxCols}, 128-byte swizzle. */
     public TensorMap bf16(long address, int rows, int cols, int boxRows, int boxCols) {
-        return get(new Key(address, 1, rows, cols, boxRows, boxCols, false));
+        return get(new Key(address, 1, rows, cols, boxRows, boxCols, 2, false));
+    }
+
+    /** BF16 matrices [batch, rows, cols] in boxes of one of them; rows beyond a matrix read as zero and are not written. */
+    public TensorMap bf16(long address, int batch, int rows, int cols, int boxRows, int boxCols) {
+        return get(new Key(address, batch, rows, cols, boxRows, boxCols, 3, false));
     }
 
     /** FP32 matrices [groups, rows, cols], written in boxes of one group, 128-byte swizzle. */
     public TensorMap fp32(long address, int groups, int rows, int cols, int boxRows, int boxCols) {
-        return get(new Key(address, groups, rows, cols, boxRows, boxCols, true));
+        return get(new Key(address, groups, rows, cols, boxRows, boxCols, 3, true));
     }
 
     @Override
@@ -50,10 +56,11 @@ public final class TensorMaps implements AutoCloseable {
         TensorMap map = new TensorMap();
         int element = key.fp32 ? 4 : 2;
         long rowBytes = (long) key.cols * element;
-        long[] sizes = key.fp32 ? new long[] {key.cols, key.rows, key.groups} : new long[] {key.cols, key.rows};
-        long[] strides = key.fp32 ? new long[] {rowBytes, rowBytes * key.rows} : new long[] {rowBytes};
-        int[] box = key.fp32 ? new int[] {key.boxCols, key.boxRows, 1} : new int[] {key.boxCols, key.boxRows};
-        int[] steps = key.fp32 ? new int[] {1, 1, 1} : new int[] {1, 1};
+        boolean stacked = key.rank == 3;
+        long[] sizes = stacked ? new long[] {key.cols, key.rows, key.groups} : new long[] {key.cols, key.rows};
+        long[] strides = stacked ? new long[] {rowBytes, rowBytes * key.rows} : new long[] {rowBytes};
+        int[] box = stacked ? new int[] {key.boxCols, key.boxRows, 1} : new int[] {key.boxCols, key.boxRows};
+        int[] steps = stacked ? new int[] {1, 1, 1} : new int[] {1, 1};
         int result = cudart.cuTensorMapEncodeTiled(
                 map.javacpp(),
                 key.fp32 ? cudart.CU_TENSOR_MAP_DATA_TYPE_FLOAT32 : cudart.CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,

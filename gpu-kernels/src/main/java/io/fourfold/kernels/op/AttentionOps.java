@@ -9,7 +9,8 @@ import io.fourfold.kernels.tensor.Tensor;
 public interface AttentionOps {
     /**
      * @param qkv [B*S, (heads + 2*kvHeads) * headDim], queries and keys already rotated
-     * @param documentStart INT32 [B*S], index within the sequence of the first token of the token's own document
+     * @param documentStart INT32 [B*S], index within the sequence of the first token of the token's own document; never
+     *     decreases within a sequence
      * @param out [B*S, heads*headDim]
      * @param logSumExp FP32 [B, heads, S], natural log, kept for backward and for merging over context ranks
      */

@@ -6,7 +6,6 @@ import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.cuda.CudaPair.Twin;
 import io.fourfold.kernels.op.Activation;
 import io.fourfold.kernels.op.AdamWStep;
-import io.fourfold.kernels.op.AttentionShape;
 import io.fourfold.kernels.op.RouterSpec;
 import io.fourfold.kernels.op.RouterSpec.Score;
 import io.fourfold.kernels.tensor.DType;
@@ -183,37 +182,6 @@ class CudaOpsParityTest {
         close("dqkv", dy);
         close("dqueryWeight", dq);
         close("dkeyWeight", dk);
-    }
-
-    @ParameterizedTest
-    @CsvSource({"BF16, 64, 1e-2", "BF16, 128, 1e-2", "BF16, 40, 2e-3", "FP32, 64, 3e-6"})
-    void attention(DType type, int dim, double tolerance) {
-        AttentionShape shape = new AttentionShape(2, 150, 4, 2, dim, (float) (1 / Math.sqrt(dim)));
-        int[] starts = new int[300];
-        for (int t = 0; t < 300; t++) {
-            int position = t % 150;
-            starts[t] = position < 37 ? 0 : position < 118 ? 37 : 118;
-        }
-        Twin documentStart = pair.ints(starts);
-        Twin qkv = pair.gaussian(type, 1, 300, shape.qkvWidth());
-        Twin out = pair.poison(type, 300, shape.outputWidth());
-        Twin lse = pair.poison(DType.FP32, 2, 4, 150);
-        both((on, of) ->
-                on.attention().forward(shape, of.apply(qkv), of.apply(documentStart), of.apply(out), of.apply(lse)));
-        close("logSumExp", lse);
-        CudaPair.assertClose("out", pair.cpu.download(out.cpu()), pair.cuda.download(out.cuda()), tolerance);
-        Twin dout = pair.gaussian(type, 1, 300, shape.outputWidth());
-        Twin dqkv = pair.poison(type, 300, shape.qkvWidth());
-        both((on, of) -> on.attention()
-                .backward(
-                        shape,
-                        of.apply(dout),
-                        of.apply(qkv),
-                        of.apply(documentStart),
-                        of.apply(out),
-                        of.apply(lse),
-                        of.apply(dqkv)));
-        CudaPair.assertClose("dqkv", pair.cpu.download(dqkv.cpu()), pair.cuda.download(dqkv.cuda()), tolerance);
     }
 
     @ParameterizedTest

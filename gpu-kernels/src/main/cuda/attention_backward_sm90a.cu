@@ -1,0 +1,597 @@
+// Backward of causal, document-masked, grouped-query attention, BF16, for Hopper (FlashAttention-3, arXiv:2407.08608, with
+// the sums over queries' heads kept in registers and the sums over keys in a fixed order).
+//
+// A persistent grid; a block holds one tile of 128 keys and values, 64 by each of two warpgroups, and walks over the queries
+// of all heads that share them:   S^T = K Q^T,  P^T = exp(S^T - lse),  dP^T = V dO^T,  dS^T = P^T (dP^T - delta),
+// dV += P^T dO,  dK += dS^T Q,  dQ = dS K. The scores of the next step start before the current step's dK.
+//
+// Blocks of different keys add their dQ to one FP32 buffer through the copy engine. Float sums depend on their order, so a
+// counter per tile of queries lets them add in ascending order of their keys: results are equal to the bit from run to run.
+// Tiles start in that order too (longest first), which makes waits short and rare.
+//
+// Three kernels: prepare (delta = sum dO O, rows padded, counters), the products, and the conversion of dQ to BF16.
+// Layout: qkv, dqkv rows [B*S, (H + 2 KV) D]; out, dout [B*S, H D]; logSumExp FP32 [B, H, S]. Padded rows: P = S rounded up
+// to 128. documentStart never decreases within a sequence. Alignment: 16 bytes.
+
+#include "sm90/attention_tiles.cuh"
+#include "sm90/wgmma_attention.cuh"
+
+namespace fourfold {
+
+template <int kHeadDim, int kQueries>
+struct BackwardLayout {
+    static constexpr int dim = kHeadDim;
+    static constexpr int queries = kQueries;
+    static constexpr int keys = 128;
+    static constexpr int stages = 3;  // of queries, which dK still reads while the next scores need theirs
+    static constexpr int doutStages = 2;
+    static constexpr int boxes = kHeadDim / 64;
+    static constexpr int queryBoxBytes = queries * 128;
+    static constexpr int keyBoxBytes = keys * 128;
+    static constexpr int queryBytes = boxes * queryBoxBytes;
+    static constexpr int keyBytes = boxes * keyBoxBytes;
+    static constexpr int dsBytes = keys * queries * 2;
+    static constexpr int dqBytes = queries * kHeadDim * 4;
+    static constexpr int rowFloats = 3 * queries;  // of each query: log-sum-exp, delta, document start
+    static constexpr int rowBytes = rowFloats * 4;
+    static_assert(dqBytes == 2 * 128 * 32 * 4);
+    static constexpr int k = 0;
+    static constexpr int v = k + keyBytes;
+    static constexpr int q = v + keyBytes;
+    static constexpr int dout = q + stages * queryBytes;
+    static constexpr int ds = dout + doutStages * queryBytes;
+    static constexpr int dq = ds + 2 * dsBytes;
+    static constexpr int rows = dq + dqBytes;
+    static constexpr int barriers = rows + stages * rowBytes;
+    static constexpr int info = barriers + (5 + 2 * stages + 2 * doutStages) * 8;
+    static constexpr int total = info + 2 * 32 + 1024 /* alignment */;
+    static_assert(total <= 227 * 1024);
+};
+
+template <class L>
+struct BackwardBarriers {
+    uint32_t base;
+    __device__ uint32_t keysFull() const { return base; }
+    __device__ uint32_t keysEmpty() const { return base + 8; }
+    __device__ uint32_t dqEmpty() const { return base + 16; }
+    __device__ uint32_t dqFull(int adder) const { return base + 24 + adder * 8; }
+    __device__ uint32_t queryFull(int stage) const { return base + 40 + stage * 8; }
+    __device__ uint32_t queryEmpty(int stage) const { return base + 40 + (L::stages + stage) * 8; }
+    __device__ uint32_t doutFull(int stage) const { return base + 40 + (2 * L::stages + stage) * 8; }
+    __device__ uint32_t doutEmpty(int stage) const { return base + 40 + (2 * L::stages + L::doutStages + stage) * 8; }
+};
+
+struct BackwardMaps {
+    const CUtensorMap* queries;
+    const CUtensorMap* keys;
+    const CUtensorMap* dout;
+    const CUtensorMap* dqkv;
+};
+
+struct BackwardRows {
+    const int* start;   // [B, S]
+    const float* rows;  // [B, H, P / queries][3][queries]: lse times log2 e, infinite beyond S; delta; document start as int
+    float* dq;          // [B, H, P / queries][queries * D], in the order of accumulator registers
+    int* added;         // [B, H, P / queries]: how many tiles of keys have added theirs
+    int* taken;         // how many tiles of keys blocks have begun
+};
+
+// What a block does in a round; two of them in shared memory, in turn. batch is negative when nothing is left.
+struct Work {
+    int batch, kvHead, key, firstTile, endTile, unused[3];
+};
+
+__device__ __forceinline__ int padded(int sequence) { return (sequence + 127) / 128 * 128; }
+
+// Tiles of queries [first, end) that see any of a tile of keys.
+template <class L>
+__device__ __forceinline__ int2 queryRange(const AttentionTiles& shape, const int* start, const KeyTile& tile) {
+    int lastKey = tile.key + L::keys - 1;
+    int low = min(lastKey, shape.sequence - 1), high = shape.sequence - 1;  // low sees the keys: its own document reaches it
+    if (__ldg(start + high) <= lastKey) {
+        low = high;
+    }
+    while (low < high) {
+        int middle = (low + high + 1) / 2;
+        if (__ldg(start + middle) <= lastKey) {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+    }
+    return make_int2(tile.key / L::queries, low / L::queries + 1);
+}
+
+template <class L>
+__device__ __forceinline__ void produce(const AttentionTiles& shape, const BackwardMaps& maps, const BackwardRows& rows, uint32_t shared,
+                                        const BackwardBarriers<L>& bars, Work* work) {
+    Ring<L::stages> ring;
+    Ring<L::doutStages> doutRing;
+    uint32_t parity = 0;
+    int tiles = padded(shape.sequence) / L::queries;
+    KeyTile tile;
+    for (int round = 0;; ++round, parity ^= 1) {
+        if (!shape.keyTile<L::keys>(atomicAdd(rows.taken, 1), tile)) {
+            barrierWait(bars.keysEmpty(), parity ^ 1);
+            work[round & 1].batch = -1;
+            barrierArrive(bars.keysFull());
+            break;
+        }
+        int2 range = queryRange<L>(shape, rows.start + long(tile.batch) * shape.sequence, tile);
+        barrierWait(bars.keysEmpty(), parity ^ 1);
+        work[round & 1] = {tile.batch, tile.kvHead, tile.key, range.x, range.y};
+        barrierExpectBytes(bars.keysFull(), 2 * L::keyBytes);
+        int column = (shape.heads + tile.kvHead) * L::dim;
+#pragma unroll 1
+        for (int box = 0; box < L::boxes; ++box) {
+            copyBox3d(shared + L::k + box * L::keyBoxBytes, maps.keys, bars.keysFull(), column + box * 64, tile.key, tile.batch);
+            copyBox3d(shared + L::v + box * L::keyBoxBytes, maps.keys, bars.keysFull(), column + shape.kvHeads * L::dim + box * 64,
+                      tile.key, tile.batch);
+        }
+        int group = shape.group();
+#pragma unroll 1
+        for (int m = range.y - 1; m >= range.x; --m) {
+#pragma unroll 1
+            for (int i = 0; i < group; ++i, ring.next(), doutRing.next()) {
+                int head = tile.kvHead * group + i;
+                uint32_t full = bars.queryFull(ring.stage);
+                barrierWait(bars.queryEmpty(ring.stage), ring.parity ^ 1);
+                barrierExpectBytes(full, L::queryBytes + L::rowBytes);
+#pragma unroll 1
+                for (int box = 0; box < L::boxes; ++box) {
+                    copyBox3d(shared + L::q + ring.stage * L::queryBytes + box * L::queryBoxBytes, maps.queries, full,
+                              head * L::dim + box * 64, m * L::queries, tile.batch);
+                }
+                int row = (tile.batch * shape.heads + head) * tiles + m;
+                copyBytes(shared + L::rows + ring.stage * L::rowBytes, rows.rows + long(row) * L::rowFloats, L::rowBytes, full);
+                full = bars.doutFull(doutRing.stage);
+                barrierWait(bars.doutEmpty(doutRing.stage), doutRing.parity ^ 1);
+                barrierExpectBytes(full, L::queryBytes);
+#pragma unroll 1
+                for (int box = 0; box < L::boxes; ++box) {
+                    copyBox3d(shared + L::dout + doutRing.stage * L::queryBytes + box * L::queryBoxBytes, maps.dout, full,
+                              head * L::dim + box * 64, m * L::queries, tile.batch);
+                }
+            }
+        }
+    }
+}
+
+// Adds every dQ that the warpgroups leave in shared memory, when its turn has come. Two threads, adder 0 and 1, take them in
+// turn, so that one waits for its sums to arrive in memory while the other copies.
+template <class L>
+__device__ __forceinline__ void addQueryGradients(const AttentionTiles& shape, const BackwardRows& rows, uint32_t shared,
+                                                  const BackwardBarriers<L>& bars, const volatile Work* work, int adder) {
+    int tiles = padded(shape.sequence) / L::queries;
+    int step = 0;
+    for (int round = 0;; ++round) {
+        barrierWait(bars.keysFull(), round & 1);
+        const volatile Work& tile = work[round & 1];
+        if (tile.batch < 0) {
+            break;
+        }
+        const int* start = rows.start + long(tile.batch) * shape.sequence;
+        int group = shape.group();
+        int at = (tile.batch * shape.heads + tile.kvHead * group) * tiles;
+        int first = tile.firstTile, place = tile.key / L::keys, m = tile.endTile - 1;
+        barrierArrive(bars.keysEmpty());  // has read what the next but one tile will overwrite
+#pragma unroll 1
+        for (; m >= first; --m) {
+            int before = place - __ldg(start + m * L::queries) / L::keys;
+#pragma unroll 1
+            for (int i = 0; i < group; ++i, ++step) {
+                if (step % 2 != adder) {
+                    continue;
+                }
+                int* added = rows.added + at + i * tiles + m;
+                while (before > 0 && loadAcquire(added) != before) {
+                }
+                barrierWait(bars.dqFull(adder), step / 2 & 1);
+                fenceAsyncProxyAll();
+                float* to = rows.dq + long(at + i * tiles + m) * (L::queries * L::dim);
+                if (before == 0) {
+                    storeBytes(to, shared + L::dq, L::dqBytes);
+                } else {
+                    addFloats(to, shared + L::dq, L::dqBytes);
+                }
+                bulkCommit();
+                bulkWaitRead<0>();
+                barrierArrive(bars.dqEmpty());
+                bulkWait<0>();
+                fenceAsyncProxyAll();
+                addRelease(added, 1);
+            }
+        }
+    }
+}
+
+// d[64 keys, queries] = rows of K or V times the rows of Q or dO, transposed.
+template <class L>
+__device__ __forceinline__ void startTransposed(float (&d)[L::queries / 2], uint32_t keys, uint32_t queries) {
+    wgmmaFence();
+#pragma unroll
+    for (int i = 0; i < L::dim / 16; ++i) {
+        wgmmaShared<false, false>(d, rowsDescriptor(keys + i / 4 * L::keyBoxBytes + i % 4 * 32),
+                                  rowsDescriptor(queries + i / 4 * L::queryBoxBytes + i % 4 * 32), i > 0);
+    }
+    wgmmaCommit();
+}
+
+// d[64 keys, D] (+)= a^T [64 keys, queries] times Q or dO.
+template <class L>
+__device__ __forceinline__ void startGradient(float (&d)[L::dim / 2], uint32_t (&a)[L::queries / 16][4], uint32_t queries, bool add) {
+    wgmmaFence();
+#pragma unroll
+    for (int i = 0; i < L::queries / 16; ++i) {
+        wgmmaRegisters<true>(d, a[i], columnsDescriptor(queries + i * 2048, L::queryBoxBytes), add || i > 0);
+    }
+    wgmmaCommit();
+}
+
+// dK += dS^T Q with dS^T from shared memory: the registers are needed for the next scores.
+template <class L>
+__device__ __forceinline__ void startKeyGradient(float (&d)[L::dim / 2], uint32_t ds, uint32_t queries, bool add) {
+    wgmmaFence();
+#pragma unroll
+    for (int i = 0; i < L::queries / 16; ++i) {
+        wgmmaShared<false, true>(d, rowsDescriptor(ds + i / 4 * L::keyBoxBytes + i % 4 * 32),
+                                 columnsDescriptor(queries + i * 2048, L::queryBoxBytes), add || i > 0);
+    }
+    wgmmaCommit();
+}
+
+// A warpgroup's half of dQ = dS K: 64 of 128 columns, or 64 of 128 queries.
+template <class L>
+__device__ __forceinline__ void startQueryGradient(float (&d)[32], uint32_t ds, uint32_t keys, int consumer) {
+    uint32_t a = ds + (L::queries == 128 ? consumer * L::keyBoxBytes : 0);
+    uint32_t b = keys + (L::dim == 128 ? consumer * L::keyBoxBytes : 0);
+    wgmmaFence();
+#pragma unroll
+    for (int i = 0; i < L::keys / 16; ++i) {
+        wgmmaShared<true, true>(d, columnsDescriptor(a + i * 2048, L::keyBoxBytes), columnsDescriptor(b + i * 2048, L::keyBoxBytes), i > 0);
+    }
+    wgmmaCommit();
+}
+
+template <int kCount>
+__device__ __forceinline__ void packRows(const float (&x)[kCount], uint32_t (&a)[kCount / 8][4]) {
+#pragma unroll
+    for (int i = 0; i < kCount / 2; ++i) {
+        a[i / 4][i % 4] = packBf16(x[2 * i], x[2 * i + 1]);
+    }
+}
+
+// Two values of shared memory, read here and not earlier: hoisted loads would cost registers.
+__device__ __forceinline__ float2 loadPair(uint32_t from) {
+    float2 x;
+    asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(x.x), "=f"(x.y) : "r"(from) : "memory");
+    return x;
+}
+
+__device__ __forceinline__ void storeFour(uint32_t to, float a, float b, float c, float d) {
+    asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to), "f"(a), "f"(b), "f"(c), "f"(d) : "memory");
+}
+
+__device__ __forceinline__ int loadInt(uint32_t from) {
+    int x;
+    asm volatile("ld.shared.b32 %0, [%1];" : "=r"(x) : "r"(from) : "memory");
+    return x;
+}
+
+// Scores to probabilities. row: the queries' log-sum-exp and so on in shared memory. query, tileKey: first query and key of the tile.
+template <class L>
+__device__ __forceinline__ void probabilities(
+    float (&s)[L::queries / 2], uint32_t row, float factor, int query, int tileKey, int consumer) {
+    int key = tileKey + consumer * 64 + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4;
+    int column = threadIdx.x % 4 * 2;
+    if (query < tileKey + L::keys - 1 || loadInt(row + L::rowBytes - 4) > tileKey) {
+#pragma unroll
+        for (int i = 0; i < L::queries / 2; ++i) {
+            int local = column + i / 4 * 8 + i % 2;
+            int at = key + i / 2 % 2 * 8;
+            if (at > query + local || at < loadInt(row + (2 * L::queries + local) * 4)) {
+                s[i] = -INFINITY;
+            }
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < L::queries / 2; i += 4) {
+        float2 l = loadPair(row + (column + i * 2) * 4);
+        s[i] = exp2Fast(fmaf(s[i], factor, -l.x));
+        s[i + 1] = exp2Fast(fmaf(s[i + 1], factor, -l.y));
+        s[i + 2] = exp2Fast(fmaf(s[i + 2], factor, -l.x));
+        s[i + 3] = exp2Fast(fmaf(s[i + 3], factor, -l.y));
+    }
+}
+
+template <class L>
+__device__ __forceinline__ void scoreGradients(const float (&p)[L::queries / 2], float (&dp)[L::queries / 2], uint32_t delta) {
+#pragma unroll
+    for (int i = 0; i < L::queries / 2; i += 4) {
+        float2 d = loadPair(delta + (threadIdx.x % 4 * 2 + i * 2) * 4);
+        dp[i] = p[i] * (dp[i] - d.x);
+        dp[i + 1] = p[i + 1] * (dp[i + 1] - d.y);
+        dp[i + 2] = p[i + 2] * (dp[i + 2] - d.x);
+        dp[i + 3] = p[i + 3] * (dp[i + 3] - d.y);
+    }
+}
+
+// 64 rows of packed accumulators into boxes of 64 columns.
+template <int kTiles>
+__device__ __forceinline__ void storeTiles(uint32_t to, uint32_t boxBytes, int consumer, const uint32_t (&a)[kTiles][4]) {
+    int thread = threadIdx.x % 128;
+    int row = consumer * 64 + thread / 32 * 16 + thread % 16;
+#pragma unroll
+    for (int j = 0; j < kTiles; ++j) {
+        uint32_t chunk = (j % 4 * 2 + thread % 32 / 16) ^ (row % 8);
+        storeMatrices(to + j / 4 * boxBytes + row * 128 + chunk * 16, a[j][0], a[j][1], a[j][2], a[j][3]);
+    }
+}
+
+template <class L>
+__device__ __forceinline__ void storeKeyGradient(
+    float (&d)[L::dim / 2], float factor, uint32_t to, const CUtensorMap* map, int column, int key, int batch, int consumer) {
+#pragma unroll
+    for (int i = 0; i < L::dim / 2; ++i) {
+        d[i] *= factor;
+    }
+    uint32_t packed[L::dim / 16][4];
+    packRows(d, packed);
+    storeTiles(to, L::keyBoxBytes, consumer, packed);
+    fenceAsyncProxy();
+    namedBarrier(2 + consumer, 128);
+    if (threadIdx.x % 128 == 0) {
+#pragma unroll
+        for (int box = 0; box < L::boxes; ++box) {
+            storeBox3d(map, to + box * L::keyBoxBytes + consumer * 64 * 128, column + box * 64, key + consumer * 64, batch);
+        }
+        bulkCommit();
+    }
+}
+
+template <class L>
+__device__ __forceinline__ void consume(const AttentionTiles& shape, const BackwardMaps& maps, uint32_t shared,
+                                        const BackwardBarriers<L>& bars, int consumer) {
+    int thread = threadIdx.x % 128;
+    float factor = shape.scale * kLog2E;
+    Ring<L::stages> ring;
+    Ring<L::doutStages> doutRing;
+    int dqStep = 0;
+    for (int round = 0;; ++round) {
+        barrierWait(bars.keysFull(), round & 1);
+        uint32_t work = shared + L::info + (round & 1) * 32;
+        if (loadInt(work) < 0) {
+            break;
+        }
+        int m = loadInt(work + 16) - 1, head = 0;
+        int left = shape.group() * (m + 1 - loadInt(work + 12));
+        float dk[L::dim / 2], dv[L::dim / 2], s[L::queries / 2];
+        barrierWait(bars.queryFull(ring.stage), ring.parity);
+        startTransposed<L>(s, shared + L::k + consumer * 64 * 128, shared + L::q + ring.stage * L::queryBytes);
+        wgmmaWait<0>();
+        fenceRegisters(s);
+        bool add = false;
+        do {
+            shared = fresh(shared);
+            uint32_t query = shared + L::q + ring.stage * L::queryBytes, dout = shared + L::dout + doutRing.stage * L::queryBytes;
+            uint32_t ds = shared + L::ds + (left & 1) * L::dsBytes;
+            uint32_t row = shared + L::rows + ring.stage * L::rowBytes;
+            float dp[L::queries / 2];
+            uint32_t p[L::queries / 16][4], dsPacked[L::queries / 16][4];
+            barrierWait(bars.doutFull(doutRing.stage), doutRing.parity);
+            startTransposed<L>(dp, shared + L::v + consumer * 64 * 128, dout);
+            probabilities<L>(s, row, factor, m * L::queries, loadInt(work + 8), consumer);
+            wgmmaWait<0>();
+            fenceRegisters(dp);
+            fenceRegisters(dk);
+            if (add && thread == 0) {
+                barrierArrive(bars.queryEmpty(ring.previous()));  // the dK of the step before is done
+            }
+            scoreGradients<L>(s, dp, row + L::queries * 4);
+            packRows(s, p);
+            packRows(dp, dsPacked);
+            startGradient<L>(dv, p, dout, add);
+            storeTiles(ds, L::keyBoxBytes, consumer, dsPacked);
+            fenceAsyncProxy();
+            namedBarrier(1, 256);
+            float dq[32];
+            startQueryGradient<L>(dq, ds, shared + L::k, consumer);
+            wgmmaWait<1>();
+            fenceRegisters(dv);
+            fenceRegisters(p);
+            if (thread == 0) {
+                barrierArrive(bars.doutEmpty(doutRing.stage));
+            }
+            doutRing.next();
+            // After the last step once more the same, for nothing: a product in a branch would make the compiler wait.
+            Ring<L::stages> following = ring;
+            if (left > 1) {
+                following.next();
+            }
+            barrierWait(bars.queryFull(following.stage), following.parity);
+            startTransposed<L>(s, shared + L::k + consumer * 64 * 128, shared + L::q + following.stage * L::queryBytes);
+            startKeyGradient<L>(dk, ds + consumer * 64 * 128, query, add);
+            add = true;
+            wgmmaWait<2>();
+            fenceRegisters(dq);
+            barrierWait(bars.dqEmpty(), dqStep & 1 ^ 1);
+#pragma unroll
+            for (int i = 0; i < 8; ++i) {
+                storeFour(shared + L::dq + (consumer * 1024 + thread + i * 128) * 16, dq[4 * i], dq[4 * i + 1], dq[4 * i + 2], dq[4 * i + 3]);
+            }
+            fenceAsyncProxy();
+            barrierArrive(bars.dqFull(dqStep & 1));
+            ++dqStep;
+            wgmmaWait<1>();
+            fenceRegisters(s);
+            if (++head == shape.group()) {
+                head = 0;
+                --m;
+            }
+            ring.next();
+        } while (--left > 0);
+        wgmmaWait<0>();
+        fenceRegisters(dk);
+        if (thread == 0) {
+            barrierArrive(bars.queryEmpty(ring.previous()));
+        }
+        namedBarrier(1, 256);  // both warpgroups are done with the keys
+        int column = (shape.heads + loadInt(work + 4)) * L::dim;
+        storeKeyGradient<L>(dk, shape.scale, shared + L::k, maps.dqkv, column, loadInt(work + 8), loadInt(work), consumer);
+        storeKeyGradient<L>(dv, 1.f, shared + L::v, maps.dqkv, column + shape.kvHeads * L::dim, loadInt(work + 8), loadInt(work), consumer);
+        if (thread == 0) {
+            bulkWaitRead<0>();
+            barrierArrive(bars.keysEmpty());
+        }
+    }
+    if (thread == 0) {
+        bulkWait<0>();
+    }
+}
+
+template <class L>
+__device__ __forceinline__ void attentionBackward(const AttentionTiles& shape, const BackwardMaps& maps, const BackwardRows& rows) {
+    extern __shared__ char sharedRaw[];
+    char* base = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(sharedRaw) + 1023) & ~uintptr_t(1023));
+    BackwardBarriers<L> bars = {sharedAddress(base) + L::barriers};
+    Work* work = reinterpret_cast<Work*>(base + L::info);
+    if (threadIdx.x == 0) {
+        barrierInit(bars.keysFull(), 1);
+        barrierInit(bars.keysEmpty(), 4);  // two warpgroups, two adders
+        barrierInit(bars.dqFull(0), 256);
+        barrierInit(bars.dqFull(1), 256);
+        barrierInit(bars.dqEmpty(), 1);
+        for (int stage = 0; stage < L::stages; ++stage) {
+            barrierInit(bars.queryFull(stage), 1);
+            barrierInit(bars.queryEmpty(stage), 2);
+        }
+        for (int stage = 0; stage < L::doutStages; ++stage) {
+            barrierInit(bars.doutFull(stage), 1);
+            barrierInit(bars.doutEmpty(stage), 2);
+        }
+        barrierInitFence();
+        prefetchTensorMap(maps.queries);
+        prefetchTensorMap(maps.keys);
+        prefetchTensorMap(maps.dout);
+        prefetchTensorMap(maps.dqkv);
+    }
+    __syncthreads();
+    if (threadIdx.x < 128) {
+        registersDecrease<40>();
+        if (threadIdx.x == 0) {
+            produce<L>(shape, maps, rows, sharedAddress(base), bars, work);
+        } else if (threadIdx.x % 32 == 0 && threadIdx.x < 96) {
+            addQueryGradients<L>(shape, rows, sharedAddress(base), bars, work, threadIdx.x / 32 - 1);
+        }
+    } else {
+        registersIncrease<232>();
+        consume<L>(shape, maps, sharedAddress(base), bars, threadIdx.x / 128 - 1);
+    }
+}
+
+using Backward64 = BackwardLayout<64, 128>;
+using Backward128 = BackwardLayout<128, 64>;
+
+// One block per tile of queries and head: accumulator order to rows, times scale, as BF16.
+template <class L>
+__device__ __forceinline__ void convertQueryGradients(
+    const float* dq, bf16* dqkv, int sequence, int heads, int kvHeads, float scale) {
+    __shared__ __align__(16) bf16 tile[L::queries][L::dim + 8];
+    int thread = threadIdx.x % 128, half = threadIdx.x / 128;
+    int head = blockIdx.y % heads, batch = blockIdx.y / heads, m = blockIdx.x;
+    const float4* from = reinterpret_cast<const float4*>(dq) + (long(blockIdx.y) * gridDim.x + m) * 2048 + half * 1024 + thread;
+    int row = (L::queries == 128 ? half * 64 : 0) + thread / 32 * 16 + thread % 32 / 4;
+    int column = (L::dim == 128 ? half * 64 : 0) + thread % 4 * 2;
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+        float4 x = from[i * 128];
+        *reinterpret_cast<uint32_t*>(&tile[row][column + i * 8]) = packBf16(x.x * scale, x.y * scale);
+        *reinterpret_cast<uint32_t*>(&tile[row + 8][column + i * 8]) = packBf16(x.z * scale, x.w * scale);
+    }
+    __syncthreads();
+    constexpr int kVectors = L::dim / kVector;
+    long width = long(heads + 2 * kvHeads) * L::dim;
+#pragma unroll
+    for (int item = 0; item < L::queries * kVectors; item += 256) {
+        int r = (item + threadIdx.x) / kVectors, v = (item + threadIdx.x) % kVectors * kVector;
+        int token = m * L::queries + r;
+        if (token < sequence) {
+            *reinterpret_cast<uint4*>(dqkv + (long(batch) * sequence + token) * width + head * L::dim + v) =
+                *reinterpret_cast<const uint4*>(&tile[r][v]);
+        }
+    }
+}
+
+}  // namespace fourfold
+
+// kernels -----------------------------------------------------------------------------------------------------------
+
+using namespace fourfold;
+
+// Eight lanes of 8 (D 64) or 16 (D 128) values for each head of each padded token; grid: any that covers them; block 256.
+extern "C" __global__ void __launch_bounds__(256) attention_backward_prepare(
+    const bf16* __restrict__ dout, const bf16* __restrict__ out, const float* __restrict__ logSumExp,
+    const int* __restrict__ documentStart, float* __restrict__ rows, int* __restrict__ added, int batch, int sequence, int heads,
+    int dim) {
+    int pad = padded(sequence), lanes = dim / kVector;
+    long item = (long(blockIdx.x) * 256 + threadIdx.x) / lanes;
+    int lane = threadIdx.x % lanes;
+    if (item >= long(batch) * pad * heads) {
+        return;  // whole groups of lanes
+    }
+    long position = item / heads;
+    int head = static_cast<int>(item - position * heads), b = static_cast<int>(position / pad);
+    int row = static_cast<int>(position - long(b) * pad);
+    long token = long(b) * sequence + row;
+    float dot = 0.f;
+    if (row < sequence) {
+        float x[kVector], y[kVector];
+        loadWide(dout + (token * heads + head) * dim + lane * kVector, x);
+        loadWide(out + (token * heads + head) * dim + lane * kVector, y);
+#pragma unroll
+        for (int i = 0; i < kVector; ++i) {
+            dot += x[i] * y[i];
+        }
+    }
+    unsigned group = (lanes == 16 ? 0xffffu : 0xffu) << (threadIdx.x % 32 / lanes * lanes);
+    for (int step = lanes / 2; step > 0; step /= 2) {
+        dot += __shfl_xor_sync(group, dot, step);
+    }
+    if (lane == 0) {
+        int queries = dim == 64 ? Backward64::queries : Backward128::queries;
+        long tile = (long(b) * heads + head) * (pad / queries) + row / queries;
+        float* to = rows + tile * 3 * queries + row % queries;
+        to[0] = row < sequence ? logSumExp[(long(b) * heads + head) * sequence + row] * kLog2E : INFINITY;
+        to[queries] = dot;
+        to[2 * queries] = __int_as_float(documentStart[long(b) * sequence + min(row, sequence - 1)]);
+        if (row % queries == 0) {
+            added[tile + 1] = 0;
+        }
+        if (item == 0) {
+            added[0] = 0;
+        }
+    }
+}
+
+// Grid: any number of blocks that run at the same time, best the number of multiprocessors; block 384; shared memory as the
+// constants say. Tensor maps, 3-D [B, S, width] in boxes of 64 columns, 128-byte swizzle: queries [64 rows for D 128, 128 for
+// D 64] and keys [128 rows] of qkv; dout [rows as queries]; dqkv [64 rows].
+#define FOURFOLD_ATTENTION_BACKWARD(D)                                                                                       \
+    extern "C" __constant__ int attention_backward_##D##_shared_bytes = Backward##D::total;                                  \
+    extern "C" __constant__ int attention_backward_##D##_queries = Backward##D::queries;                                     \
+    extern "C" __global__ void __launch_bounds__(384, 1) attention_backward_##D##_sm90a(                                     \
+        const __grid_constant__ CUtensorMap queries, const __grid_constant__ CUtensorMap keys,                               \
+        const __grid_constant__ CUtensorMap dout, const __grid_constant__ CUtensorMap dqkv, const int* documentStart,        \
+        const float* rows, float* dq, int* added, int batch, int sequence, int heads, int kvHeads,        \
+        int sectionHeads, float scale) {                                                                                     \
+        attentionBackward<Backward##D>({batch, sequence, heads, kvHeads, sectionHeads, scale},                               \
+                                       {&queries, &keys, &dout, &dqkv}, {documentStart, rows, dq, added + 1, added});                     \
+    }                                                                                                                        \
+    /* Grid (P / queries, B * H), block 256. */                                                                              \
+    extern "C" __global__ void __launch_bounds__(256) attention_backward_convert_##D(                                        \
+        const float* dq, bf16* dqkv, int sequence, int heads, int kvHeads, float scale) {                                    \
+        convertQueryGradients<Backward##D>(dq, dqkv, sequence, heads, kvHeads, scale);                                       \
+    }
+
+FOURFOLD_ATTENTION_BACKWARD(64)
+FOURFOLD_ATTENTION_BACKWARD(128)
