@@ -24,6 +24,27 @@ record BatchUpload(Backend backend, SequenceParallel ranks, int vocabulary) {
      * @throws IllegalArgumentException when the tokens do not split over the ranks
      */
     DeviceBatch upload(Batch batch, TensorScope scope) {
+        return ranks.holders().size() == 1 ? whole(batch, scope) : part(batch, scope);
+    }
+
+    private DeviceBatch whole(Batch batch, TensorScope scope) {
+        Tensor rowIds = upload(batch.rowIds(), scope);
+        int length = batch.sequenceLength();
+        return new DeviceBatch(
+                batch.samples(),
+                length,
+                new DeviceBatch.Embedded(upload(batch.tokens(), scope), null, null),
+                upload(batch.labels(), scope),
+                upload(batch.documentStart(), scope),
+                upload(batch.positions(), scope),
+                rowIds,
+                rowIds,
+                QueryChunks.whole(length),
+                null,
+                new LocalTokens(batch.samples(), length, length, 0, batch.tokenCount(), ranks.holders(), null, null));
+    }
+
+    private DeviceBatch part(Batch batch, TensorScope scope) {
         TokenPlacement placement = ranks.placement();
         int samples = batch.samples();
         int length = batch.sequenceLength();
@@ -74,7 +95,6 @@ record BatchUpload(Backend backend, SequenceParallel ranks, int vocabulary) {
 
     private LocalTokens routed(
             int samples, int length, int[] rows, DeviceBatch.@Nullable ContextOrder order, TensorScope scope) {
-        boolean shared = ranks.holders().size() > 1;
         return new LocalTokens(
                 samples,
                 length,
@@ -83,7 +103,7 @@ record BatchUpload(Backend backend, SequenceParallel ranks, int vocabulary) {
                 rows.length,
                 ranks.holders(),
                 order == null ? null : order.sequences(),
-                shared ? upload(rows, scope) : null);
+                upload(rows, scope));
     }
 
     private static int[] select(int[] values, int[] rows) {
