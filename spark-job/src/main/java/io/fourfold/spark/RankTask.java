@@ -103,7 +103,7 @@ record RankTask(
             return RankReport.success(rank, rendezvous.host(), train(gang, rank, rendezvous, config));
         } catch (StuckRanks e) {
             // As a failed task, for the reports of those ranks would never come.
-            throw new TrainingException(TrainingException.Code.TRAIN_RANK_LOST, e.getMessage(), e);
+            throw new TrainingException(TrainingException.Code.TRAIN_RANK_LOST, String.valueOf(e.getMessage()), e);
         } catch (RuntimeException | Error e) {
             return RankReport.failed(rank, rendezvous.host(), e);
         }

@@ -14,6 +14,7 @@ import java.nio.file.Path;
 import java.nio.file.SimpleFileVisitor;
 import java.nio.file.attribute.BasicFileAttributes;
 import java.util.List;
+import java.util.Objects;
 import java.util.function.Function;
 import java.util.stream.Stream;
 
@@ -62,7 +63,7 @@ final class TruncatedData {
     private static Path firstShard(Path folder) throws IOException {
         try (Stream<Path> files = Files.walk(folder)) {
             return files.filter(file -> file.toString().endsWith(".arrow"))
-                    .filter(file -> file.getParent().endsWith("train"))
+                    .filter(file -> Objects.requireNonNull(file.getParent()).endsWith("train"))
                     .sorted()
                     .findFirst()
                     .orElseThrow(() -> new DataException("no training shard to truncate in " + folder));

@@ -38,9 +38,11 @@ public final class RunFiles implements MetricsSink {
     /** Opens the files; what an earlier attempt wrote is continued. */
     public static RunFiles open(RunConfig run, RunStorage folder) {
         Path direct = RunFolders.localPath(run.dir()).orElse(null);
-        RunMirror mirror = direct == null ? RunMirror.open(folder) : null;
-        Path local = mirror == null ? direct : mirror.local();
-        return new RunFiles(mirror, local, Sinks.open(local, run));
+        if (direct != null) {
+            return new RunFiles(null, direct, Sinks.open(direct, run));
+        }
+        RunMirror mirror = RunMirror.open(folder);
+        return new RunFiles(mirror, mirror.local(), Sinks.open(mirror.local(), run));
     }
 
     /** What earlier attempts wrote. */
