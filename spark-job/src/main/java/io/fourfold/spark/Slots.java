@@ -21,6 +21,9 @@ final class Slots {
         if (hosts.isEmpty()) {
             return all;
         }
+        if (Masters.isLocal(spark.master())) {
+            return 0;
+        }
         int there = 0;
         for (ExecutorSummary executor :
                 CollectionConverters.asJava(spark.statusStore().executorList(true))) {

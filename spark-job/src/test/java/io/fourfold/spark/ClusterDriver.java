@@ -29,6 +29,9 @@ final class ClusterDriver {
                     Path.of(args[0]).resolve("run").toString(),
                     "parallel.pipeline_parallel_size",
                     args[3],
+                    // Its tests are about one gang.
+                    "run.restart.max_restarts",
+                    "0",
                     "run.backend",
                     "cpu"));
             TrainResult result =
