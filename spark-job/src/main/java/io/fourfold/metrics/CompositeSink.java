@@ -42,6 +42,11 @@ final class CompositeSink implements MetricsSink {
     }
 
     @Override
+    public void flush() {
+        sinks.forEach(MetricsSink::flush);
+    }
+
+    @Override
     public void close() {
         sinks.forEach(MetricsSink::close);
     }

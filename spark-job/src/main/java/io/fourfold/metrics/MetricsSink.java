@@ -37,6 +37,12 @@ public interface MetricsSink extends AutoCloseable {
     /** Where the ranks were when an attempt ended, by rank; told on the driver, once an attempt. */
     default void ranks(List<RankBeat> ranks) {}
 
+    /**
+     * Returns when what was told before outlives this process. Called before a checkpoint is written: a run that continues
+     * from it does not tell those steps again.
+     */
+    default void flush() {}
+
     @Override
     void close();
 }

@@ -57,6 +57,11 @@ public final class SafeSink implements MetricsSink {
     }
 
     @Override
+    public void flush() {
+        guard(sink::flush);
+    }
+
+    @Override
     public void close() {
         guard(sink::close);
         if (failures > 1) {

@@ -86,6 +86,7 @@ record Gang(List<Member> members) {
      * @param messages every task's {@link Member#toJson}
      * @param leftOutHosts hosts by the address that Spark knows
      * @param ranks how many there are
+     * @throws HostsNotLeftOut when there are fewer such tasks than ranks
      * @throws TrainingException when the tasks do not belong together
      */
     static Gang of(String[] messages, Collection<String> leftOutHosts, int ranks) {
@@ -99,7 +100,7 @@ record Gang(List<Member> members) {
                 .limit(ranks)
                 .toList();
         if (members.size() < ranks) {
-            throw launch("only " + members.size() + " of " + ranks + " ranks are on hosts that are not left out ("
+            throw new HostsNotLeftOut("only " + members.size() + " of " + ranks + " ranks are on hosts that are not left out ("
                     + String.join(", ", leftOutHosts) + ")");
         }
         refuseProblems(members);

@@ -16,6 +16,9 @@ import org.apache.spark.SparkContext;
 
 /** Gangs as Spark jobs, each with a run id of its own. */
 final class SparkGangs implements Gangs {
+    /** How often executors may come while a gang without some hosts is being started. */
+    private static final int MOST_TRIES = 5;
+
     private final SparkContext spark;
     private final FourfoldConfig config;
     private final RunStorage folder;
@@ -42,11 +45,19 @@ final class SparkGangs implements Gangs {
 
     @Override
     public TrainResult launch(Attempt attempt) throws AttemptException {
-        // Spark places tasks where it likes. To keep off some hosts, all slots get a task and those there go home.
-        int slots = attempt.leftOutHosts().isEmpty() ? attempt.worldSize() : slots(List.of());
-        RankTask task = tasks.apply(attempt);
-        watch.attempt(task.runId());
-        return new GangRun(spark, task, slots, config.run().name()).run();
+        for (int tries = 1; ; tries++) {
+            // Spark places tasks where it likes. To keep off some hosts, all slots get a task and those there go home.
+            int slots = attempt.leftOutHosts().isEmpty() ? attempt.worldSize() : slots(List.of());
+            RankTask task = tasks.apply(attempt);
+            watch.attempt(task.runId());
+            try {
+                return new GangRun(spark, task, slots, config.run().name()).run();
+            } catch (AttemptException e) {
+                if (tries == MOST_TRIES || !(e.error().getCause() instanceof HostsNotLeftOut)) {
+                    throw e;
+                }
+            }
+        }
     }
 
     /** One gang that Spark itself starts again when a task fails. */

@@ -42,19 +42,7 @@ final class DriverProcess {
 
     /** Exit status. */
     int start(Map<String, String> settings, long limitSeconds) throws IOException, InterruptedException {
-        Path home = folder.resolve("spark");
-        Files.createDirectories(home.resolve("jars"));
-        if (!Files.exists(home.resolve("RELEASE"))) {
-            Files.createFile(home.resolve("RELEASE"));
-        }
-        ProcessBuilder builder = new ProcessBuilder(command(settings))
-                .directory(folder.toFile())
-                .redirectOutput(folder.resolve("driver.out").toFile())
-                .redirectError(folder.resolve("driver.err").toFile());
-        builder.environment()
-                .putAll(Map.of(
-                        "SPARK_HOME", home.toString(), "SPARK_SCALA_VERSION", "2.13", "SPARK_LOCAL_IP", "127.0.0.1"));
-        Process driver = builder.start();
+        Process driver = java(folder, "driver", command(settings)).start();
         try {
             if (!driver.waitFor(limitSeconds, TimeUnit.SECONDS)) {
                 throw new IllegalStateException("the driver did not end in " + limitSeconds + " s: " + errors());
@@ -65,26 +53,46 @@ final class DriverProcess {
         }
     }
 
-    private List<String> command(Map<String, String> settings) {
-        String classPath = System.getProperty("java.class.path");
+    /**
+     * A process with what Spark needs of an installation: its jars come from the class path.
+     *
+     * @param name of its output files
+     * @param arguments after the class path
+     */
+    static ProcessBuilder java(Path folder, String name, List<String> arguments) throws IOException {
+        Path home = folder.resolve("spark");
+        Files.createDirectories(home.resolve("jars"));
+        if (!Files.exists(home.resolve("RELEASE"))) {
+            Files.createFile(home.resolve("RELEASE"));
+        }
         List<String> command = new ArrayList<>();
         command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
         ManagementFactory.getRuntimeMXBean().getInputArguments().stream()
                 .filter(argument -> argument.startsWith("--add-opens"))
                 .forEach(command::add);
-        command.addAll(List.of(
+        command.addAll(List.of("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"));
+        command.addAll(List.of("-cp", System.getProperty("java.class.path")));
+        command.addAll(arguments);
+        ProcessBuilder builder = new ProcessBuilder(command)
+                .directory(folder.toFile())
+                .redirectOutput(folder.resolve(name + ".out").toFile())
+                .redirectError(folder.resolve(name + ".err").toFile());
+        builder.environment()
+                .putAll(Map.of(
+                        "SPARK_HOME", home.toString(), "SPARK_SCALA_VERSION", "2.13", "SPARK_LOCAL_IP", "127.0.0.1"));
+        return builder;
+    }
+
+    private List<String> command(Map<String, String> settings) {
+        List<String> command = new ArrayList<>(List.of(
                 "-Xmx1g",
-                "-XX:+UseSerialGC",
-                "-XX:TieredStopAtLevel=1",
                 "-Dspark.master=" + master,
                 "-Dspark.ui.enabled=false",
                 "-Dspark.driver.host=127.0.0.1",
                 "-Dspark.driver.bindAddress=127.0.0.1",
                 "-Dspark.executor.memory=512m",
                 "-Dspark.executor.extraJavaOptions=-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
-                "-Dspark.executor.extraClassPath=" + classPath,
-                "-cp",
-                classPath,
+                "-Dspark.executor.extraClassPath=" + System.getProperty("java.class.path"),
                 RestartDriver.class.getName(),
                 run().toString(),
                 reads().toString()));

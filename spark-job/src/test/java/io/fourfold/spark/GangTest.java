@@ -68,7 +68,7 @@ class GangTest {
         // Slots beyond the ranks stay unused, too.
         assertThat(Gang.of(messages, List.of(), 2).rank(2)).isEqualTo(-1);
         assertThatThrownBy(() -> Gang.of(messages, List.of("a.net", "b.net"), 2))
-                .isInstanceOf(TrainingException.class)
+                .isInstanceOf(HostsNotLeftOut.class)
                 .hasMessageContaining("only 1 of 2 ranks are on hosts that are not left out (a.net, b.net)");
     }
 

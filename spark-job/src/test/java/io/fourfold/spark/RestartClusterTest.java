@@ -75,6 +75,23 @@ class RestartClusterTest {
         assertThat(loss).isEqualTo(Double.parseDouble(result(threads).split(" ", -1)[2]), within(1e-5));
     }
 
+    @Test
+    void aHostThatFailsIsLeftOut() throws Exception {
+        DriverProcess threads = process("threads", "local[4]");
+        Map<String, String> settings = settings();
+        settings.put("parallel.world_size", "2");
+        assertThat(threads.start(settings, LIMIT_SECONDS)).as(threads::errors).isZero();
+        Path work = Files.createDirectory(folder.resolve("standalone"));
+        try (StandaloneCluster three = StandaloneCluster.start(work, List.of("127.0.0.1", "127.0.0.2", "127.0.0.3"))) {
+            DriverProcess cluster = new DriverProcess(work, three.master());
+            settings.put("run.faults", "[crash rank=1 step=5]");
+            settings.put("run.restart.exclude_host_after", "1");
+            assertThat(cluster.start(settings, LIMIT_SECONDS)).as(cluster::errors).isZero();
+            assertThat(cluster.errors()).containsPattern("restart 1 of 10 .*; leaves out host 127.0.0.[123]; continues");
+            assertThat(result(cluster)).isEqualTo(result(threads));
+        }
+    }
+
     private DriverProcess process(String name, String master) throws Exception {
         return new DriverProcess(Files.createDirectory(folder.resolve(name)), master);
     }

@@ -6,7 +6,7 @@ import io.fourfold.metrics.StepMetrics;
 import java.util.Map;
 import java.util.concurrent.Callable;
 
-/** Asks for an answer when it is closed: what was sent before on the same connection has then been taken. */
+/** Asks for an answer when it is flushed or closed: what was sent before on the same connection has then been taken. */
 record FlushOnClose(Callable<?> question) implements MetricsSink {
     @Override
     public void start(Map<String, String> facts, int firstStep, int totalSteps) {}
@@ -22,6 +22,11 @@ record FlushOnClose(Callable<?> question) implements MetricsSink {
 
     @Override
     public void close() {
+        flush();
+    }
+
+    @Override
+    public void flush() {
         try {
             question.call();
         } catch (RuntimeException e) {
