@@ -100,8 +100,8 @@ record Gang(List<Member> members) {
                 .limit(ranks)
                 .toList();
         if (members.size() < ranks) {
-            throw new HostsNotLeftOut("only " + members.size() + " of " + ranks + " ranks are on hosts that are not left out ("
-                    + String.join(", ", leftOutHosts) + ")");
+            throw new HostsNotLeftOut("only " + members.size() + " of " + ranks
+                    + " ranks are on hosts that are not left out (" + String.join(", ", leftOutHosts) + ")");
         }
         refuseProblems(members);
         refuseSharedGpus(members);

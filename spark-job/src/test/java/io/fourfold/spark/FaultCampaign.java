@@ -38,8 +38,7 @@ record FaultCampaign(List<FaultSpec> faults, int steps, int globalBatch) {
         List<FaultSpec> faults = new ArrayList<>();
         for (int i = 0; i < kinds.size(); i++) {
             String kind = kinds.get(i).name().toLowerCase(Locale.ROOT);
-            faults.add(
-                    FaultSpec.parse(kind + " rank=" + random.nextInt(ranks) + " step=" + places.get(i)));
+            faults.add(FaultSpec.parse(kind + " rank=" + random.nextInt(ranks) + " step=" + places.get(i)));
         }
         return new FaultCampaign(faults, steps, globalBatch);
     }
@@ -55,12 +54,15 @@ record FaultCampaign(List<FaultSpec> faults, int steps, int globalBatch) {
      */
     void check(Path run, Path reads, Path undisturbed) throws IOException {
         for (FaultSpec fault : faults) {
-            assertThat(run.resolve("faults").resolve(fault.text().replace(' ', '_')).resolve("1"))
+            assertThat(run.resolve("faults")
+                            .resolve(fault.text().replace(' ', '_'))
+                            .resolve("1"))
                     .exists();
         }
         List<CheckpointSummary> checkpoints = new CheckpointStore(new LocalRunStorage(run)).summaries(true);
-        assertThat(checkpoints).isNotEmpty().allSatisfy(checkpoint -> assertThat(checkpoint.problem())
-                .isNull());
+        assertThat(checkpoints)
+                .isNotEmpty()
+                .allSatisfy(checkpoint -> assertThat(checkpoint.problem()).isNull());
         List<List<Long>> expected = IntStream.range(0, steps)
                 .mapToObj(step -> LongStream.range((long) step * globalBatch, (step + 1L) * globalBatch)
                         .boxed()
@@ -82,10 +84,10 @@ record FaultCampaign(List<FaultSpec> faults, int steps, int globalBatch) {
     String table(Path run) throws IOException {
         Map<FaultSpec.Kind, List<Double>> seconds = new TreeMap<>();
         for (FaultSpec fault : faults) {
-            seconds.computeIfAbsent(fault.kind(), kind -> new ArrayList<>())
-                    .add(FaultTimes.toNextStep(run, fault));
+            seconds.computeIfAbsent(fault.kind(), kind -> new ArrayList<>()).add(FaultTimes.toNextStep(run, fault));
         }
-        StringBuilder rows = new StringBuilder("| fault | times | to the next step, median s | longest s |\n|---|---|---|---|\n");
+        StringBuilder rows =
+                new StringBuilder("| fault | times | to the next step, median s | longest s |\n|---|---|---|---|\n");
         seconds.forEach((kind, values) -> {
             Collections.sort(values);
             rows.append(String.format(

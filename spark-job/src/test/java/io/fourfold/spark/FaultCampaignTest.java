@@ -38,7 +38,9 @@ class FaultCampaignTest {
         disturbed.put("run.faults", campaign.setting());
         int driverRestarts = Collections.frequency(kinds(), FaultSpec.Kind.DRIVER_RESTART);
         for (int i = 0; i < driverRestarts; i++) {
-            assertThat(cluster.start(disturbed, LIMIT_SECONDS)).as(cluster::errors).isEqualTo(DriverFault.STATUS);
+            assertThat(cluster.start(disturbed, LIMIT_SECONDS))
+                    .as(cluster::errors)
+                    .isEqualTo(DriverFault.STATUS);
         }
         assertThat(cluster.start(disturbed, LIMIT_SECONDS)).as(cluster::errors).isZero();
         campaign.report(cluster.run(), Path.of("target", "fault-campaign.md"));

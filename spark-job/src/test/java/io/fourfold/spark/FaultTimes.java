@@ -19,20 +19,23 @@ final class FaultTimes {
 
     /** When a fault struck first. */
     static Instant strike(Path run, FaultSpec fault) throws IOException {
-        Path note = run.resolve("faults").resolve(fault.text().replace(' ', '_')).resolve("1");
+        Path note =
+                run.resolve("faults").resolve(fault.text().replace(' ', '_')).resolve("1");
         return Instant.parse(Files.readString(note).strip().replaceFirst(".* at ", ""));
     }
 
     /** Seconds from the strike until a step was finished in which or before which it struck. */
     static double toNextStep(Path run, FaultSpec fault) throws IOException {
         Instant strike = strike(run, fault);
-        return seconds(strike, first(run, strike, line -> line.path("kind").asText().equals("step")));
+        return seconds(
+                strike, first(run, strike, line -> line.path("kind").asText().equals("step")));
     }
 
     /** Seconds from the strike until the first event of a kind. */
     static double toEvent(Path run, FaultSpec fault, String kind) throws IOException {
         Instant strike = strike(run, fault);
-        return seconds(strike, first(run, strike, line -> line.path("event").asText().equals(kind)));
+        return seconds(
+                strike, first(run, strike, line -> line.path("event").asText().equals(kind)));
     }
 
     private static double seconds(Instant from, Optional<Instant> to) {

@@ -46,8 +46,7 @@ class FaultyGangTest {
                 4);
         train("undisturbed", Map.of());
         train("disturbed", Map.of("run.faults", campaign.setting()));
-        campaign.check(
-                folder.resolve("disturbed"), folder.resolve("reads-disturbed"), folder.resolve("undisturbed"));
+        campaign.check(folder.resolve("disturbed"), folder.resolve("reads-disturbed"), folder.resolve("undisturbed"));
     }
 
     private void train(String name, Map<String, String> more) {

@@ -37,8 +37,8 @@ record RecordingSetup(String folder) implements RankSetup {
     public BatchReader train(FourfoldConfig config, RunIdentity identity) {
         BarrierTaskContext task = BarrierTaskContext.get();
         // Applications and their stages have ascending names.
-        String gang = "%s-%05d-%d"
-                .formatted(SparkEnv.get().conf().getAppId(), task.stageId(), task.stageAttemptNumber());
+        String gang =
+                "%s-%05d-%d".formatted(SparkEnv.get().conf().getAppId(), task.stageId(), task.stageAttemptNumber());
         Path file = Path.of(folder, gang, Integer.toString(task.partitionId()));
         BatchReader samples = healthy().train(config, identity);
         return new BatchReader() {

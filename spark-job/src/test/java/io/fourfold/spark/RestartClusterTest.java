@@ -68,9 +68,9 @@ class RestartClusterTest {
         settings.put("run.restart.backoff_seconds", "0");
         assertThat(cluster.start(settings, LIMIT_SECONDS)).as(cluster::errors).isZero();
         assertThat(cluster.errors()).contains("continues with 2 ranks, the global batch stays the same");
-        assertThat(ReadLog.samplesByStep(cluster.reads(), 4)).hasSize(12).allSatisfy(samples -> assertThat(samples)
-                .hasSize(4)
-                .doesNotHaveDuplicates());
+        assertThat(ReadLog.samplesByStep(cluster.reads(), 4))
+                .hasSize(12)
+                .allSatisfy(samples -> assertThat(samples).hasSize(4).doesNotHaveDuplicates());
         double loss = Double.parseDouble(result(cluster).split(" ", -1)[2]);
         assertThat(loss).isEqualTo(Double.parseDouble(result(threads).split(" ", -1)[2]), within(1e-5));
     }
@@ -86,8 +86,11 @@ class RestartClusterTest {
             DriverProcess cluster = new DriverProcess(work, three.master());
             settings.put("run.faults", "[crash rank=1 step=5]");
             settings.put("run.restart.exclude_host_after", "1");
-            assertThat(cluster.start(settings, LIMIT_SECONDS)).as(cluster::errors).isZero();
-            assertThat(cluster.errors()).containsPattern("restart 1 of 10 .*; leaves out host 127.0.0.[123]; continues");
+            assertThat(cluster.start(settings, LIMIT_SECONDS))
+                    .as(cluster::errors)
+                    .isZero();
+            assertThat(cluster.errors())
+                    .containsPattern("restart 1 of 10 .*; leaves out host 127.0.0.[123]; continues");
             assertThat(result(cluster)).isEqualTo(result(threads));
         }
     }

@@ -31,8 +31,7 @@ final class RestartDriver {
         settings.put("run.dir", Path.of(args[0]).toString());
         settings.put("run.backend", "cpu");
         FourfoldConfig config = TinyRun.tinyConfig(settings);
-        SparkSession spark =
-                SparkSessions.open("faults", config.parallel().worldSize());
+        SparkSession spark = SparkSessions.open("faults", config.parallel().worldSize());
         spark.sparkContext().addSparkListener(new Comings());
         try {
             TrainResult result = TrainJob.run(config, spark, "tokenizer", new RecordingSetup(args[1]));
