@@ -177,6 +177,7 @@ final class Saver implements AutoCloseable {
 
     private void start(Progress progress, boolean behind) {
         long start = System.nanoTime();
+        inputs.sink().flush();
         List<TensorSection> sections = state.sections();
         CheckpointSave save = store.begin(SaveName.of(progress.step(), attempt, saves++));
         FutureTask<Boolean> writing;

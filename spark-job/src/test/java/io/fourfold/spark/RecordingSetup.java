@@ -34,6 +34,11 @@ record RecordingSetup(String folder) implements RankSetup {
     }
 
     @Override
+    public void probeData(FourfoldConfig config) {
+        healthy().probeData(config);
+    }
+
+    @Override
     public BatchReader train(FourfoldConfig config, RunIdentity identity) {
         BarrierTaskContext task = BarrierTaskContext.get();
         // Applications and their stages have ascending names.
