@@ -52,7 +52,8 @@ class MlflowSinkTest {
         String path = exchange.getRequestURI().toString().replace("/api/2.0/mlflow/", "");
         byte[] sent = exchange.getRequestBody().readAllBytes();
         String authorization = exchange.getRequestHeaders().getFirst("Authorization");
-        calls.add(new Call(path, String.valueOf(authorization), sent.length == 0 ? null : MAPPER.readTree(sent)));
+        calls.add(new Call(
+                path, String.valueOf(authorization), sent.length == 0 ? MAPPER.nullNode() : MAPPER.readTree(sent)));
         int code = path.startsWith("experiments/get-by-name") ? 404 : 200;
         if (failures > 0) {
             failures--;

@@ -8,6 +8,7 @@ import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -47,7 +48,7 @@ class DiscoverGpusTest {
     }
 
     /** Exit status and output; nvidia-smi does not exist when its text is null. */
-    private String run(String nvidiaSmi, String visible) throws Exception {
+    private String run(@Nullable String nvidiaSmi, @Nullable String visible) throws Exception {
         Path bin = Files.createDirectories(folder.resolve("bin"));
         for (String tool : List.of("bash", "hostname", "grep", "env")) {
             Path link = bin.resolve(tool);

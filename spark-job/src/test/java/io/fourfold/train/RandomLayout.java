@@ -9,6 +9,7 @@ import java.util.Arrays;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Random;
 import java.util.stream.IntStream;
 
@@ -51,7 +52,7 @@ final class RandomLayout {
         int rank = tensor.shape().length;
         int[] parts = new int[rank];
         Arrays.fill(parts, 1);
-        int left = world / stages / replicas.get(tensor.kind());
+        int left = world / stages / copies(tensor.kind());
         if (tensor.trained()) {
             for (int tries = 0; tries < 2; tries++) {
                 int dim = random.nextInt(rank);
@@ -63,6 +64,10 @@ final class RandomLayout {
         return new Cut(tensor, stage, parts);
     }
 
+    private int copies(Parameter.Kind kind) {
+        return Objects.requireNonNull(replicas.get(kind));
+    }
+
     private static int divisor(Random random, int of) {
         List<Integer> divisors =
                 IntStream.rangeClosed(1, of).filter(d -> of % d == 0).boxed().toList();
@@ -72,7 +77,7 @@ final class RandomLayout {
     /** The ranks that hold what {@code rank} holds of a kind. */
     List<Integer> replicas(Parameter.Kind kind, int rank) {
         int stageSize = world / stages;
-        int parts = stageSize / replicas.get(kind);
+        int parts = stageSize / copies(kind);
         return IntStream.range(0, world)
                 .filter(other -> other / stageSize == rank / stageSize && other % parts == rank % parts)
                 .boxed()
@@ -96,7 +101,7 @@ final class RandomLayout {
                 builder.declareState(tensor.name(), Shape.of((int) tensor.shape()[0]));
                 continue;
             }
-            Piece piece = piece(cut, rank % (stageSize / replicas.get(tensor.kind())));
+            Piece piece = piece(cut, rank % (stageSize / copies(tensor.kind())));
             if (piece.elements() > 0) {
                 pieces.computeIfAbsent(tensor.kind(), kind -> new ArrayList<>()).add(piece);
             }
