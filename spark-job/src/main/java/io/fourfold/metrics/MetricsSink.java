@@ -39,7 +39,7 @@ public interface MetricsSink extends AutoCloseable {
 
     /**
      * Returns when what was told before outlives this process. Called before a checkpoint is written: a run that continues
-     * from it does not tell those steps again.
+     * from it does not tell those steps again. The one method that may end a run, when whoever should be told is gone.
      */
     default void flush() {}
 

@@ -72,7 +72,7 @@ public final class WatchExecutor implements ExecutorPlugin {
         MetricsSink lines = new LineSink(line -> send(new ChannelMessage(attempt, line)));
         MetricsSink flush = new FlushOnClose(() -> channel.ask(new ChannelMessage(attempt, "").text()));
         // The progress is closed first, so that the flush covers its last word.
-        return Sinks.all(List.of(progress, new SafeSink(Sinks.all(List.of(lines, flush)), "to the driver", LOG::warn)));
+        return Sinks.all(List.of(progress, new SafeSink(lines, "to the driver", LOG::warn), flush));
     }
 
     private void beat() {
