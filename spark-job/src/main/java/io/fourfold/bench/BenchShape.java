@@ -72,7 +72,7 @@ public enum BenchShape {
      *
      * @param microBatches micro-batches of one step
      */
-    FourfoldConfig config(RecipeConfig.Kind recipe, int microBatches, boolean cuda) {
+    public FourfoldConfig config(RecipeConfig.Kind recipe, int microBatches, boolean cuda) {
         List<String> sets = new ArrayList<>();
         sets.add("model.name=" + model);
         for (String setting : settings) {

@@ -7,11 +7,15 @@ import io.fourfold.bench.CpuBenchDevice;
 import io.fourfold.bench.CudaBenchDevice;
 import io.fourfold.bench.StepBenchmark;
 import io.fourfold.bench.StepResult;
+import io.fourfold.bench.operations.OperationBenchmark;
+import io.fourfold.bench.operations.OperationGroup;
+import io.fourfold.bench.operations.OperationResult;
 import io.fourfold.config.RecipeConfig;
 import io.fourfold.config.RunConfig;
 import io.fourfold.kernels.cuda.CudaDevice;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Set;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -20,8 +24,9 @@ import picocli.CommandLine.Option;
 /** Measures this machine. */
 @Command(
         name = "bench",
-        description = "Measure whole training steps on this machine's GPU or CPU: random tokens, medians by device"
-                + " events, memory by region. Needs no data and starts no Spark.")
+        description =
+                "Measure whole training steps, or with --operations single operations, on this machine's GPU or CPU:"
+                        + " random data, medians by device events. Needs no data and starts no Spark.")
 final class BenchCommand implements Callable<Integer> {
     @Mixin
     private CommonOptions common = new CommonOptions();
@@ -44,11 +49,27 @@ final class BenchCommand implements Callable<Integer> {
     private int threads;
 
     @Option(
+            names = "--operations",
+            paramLabel = "GROUP",
+            split = ",",
+            description =
+                    "Measure single operations instead of steps, each checked against a reference first: all, gemm,"
+                            + " grouped, attention, quantize, adamw, norm, loss, permute.")
+    private Set<OperationGroup> operations = Set.of();
+
+    @Option(
+            names = "--seed",
+            paramLabel = "N",
+            description = "Of the operations' random data (default: a new one each time; it is in the results).")
+    private long seed = System.nanoTime();
+
+    @Option(
             names = "--steps",
             paramLabel = "SHAPE",
             split = ",",
-            description = "Models whose steps are measured: S (moe-1b), M (2 blocks of Mixtral 8x7B), Q (4 blocks of"
-                    + " Qwen3-30B-A3B), T (tiny). Default: S,M,Q on a GPU, T on a CPU.")
+            description =
+                    "Models whose steps (with --operations: sizes) are measured: S (moe-1b), M (2 blocks of Mixtral 8x7B), Q (4 blocks of"
+                            + " Qwen3-30B-A3B), T (tiny). Default: S,M,Q on a GPU, T on a CPU.")
     private List<BenchShape> shapes = List.of();
 
     @Option(
@@ -66,10 +87,18 @@ final class BenchCommand implements Callable<Integer> {
             description = "Micro-batches accumulated in a step (default: 1).")
     private int microBatches;
 
-    @Option(names = "--warm-ups", paramLabel = "N", defaultValue = "5", description = "Steps before (default: 5).")
+    @Option(
+            names = "--warm-ups",
+            paramLabel = "N",
+            defaultValue = "5",
+            description = "Steps or runs before (default: 5).")
     private int warmUps;
 
-    @Option(names = "--runs", paramLabel = "N", defaultValue = "10", description = "Measured steps (default: 10).")
+    @Option(
+            names = "--runs",
+            paramLabel = "N",
+            defaultValue = "10",
+            description = "Measured steps or runs (default: 10).")
     private int runs;
 
     @Option(
@@ -87,6 +116,9 @@ final class BenchCommand implements Callable<Integer> {
         List<BenchShape> chosen = !shapes.isEmpty()
                 ? shapes
                 : cuda ? List.of(BenchShape.S, BenchShape.M, BenchShape.Q) : List.of(BenchShape.T);
+        if (!operations.isEmpty()) {
+            return measureOperations(cuda, chosen);
+        }
         for (BenchShape shape : chosen) {
             for (RecipeConfig.Kind recipe : recipes) {
                 results.add(measure(cuda, shape, recipe, results.isEmpty()));
@@ -94,6 +126,29 @@ final class BenchCommand implements Callable<Integer> {
         }
         if (common.json) {
             common.printJson(results);
+        }
+        return ExitCode.OK.number();
+    }
+
+    private int measureOperations(boolean cuda, List<BenchShape> chosen) {
+        List<OperationResult> results = new ArrayList<>();
+        OperationBenchmark.Job job =
+                new OperationBenchmark.Job(operations, chosen, warmUps, runs, seed, VersionProvider.current());
+        try (BenchDevice device = cuda ? new CudaBenchDevice(gpu) : new CpuBenchDevice(threads)) {
+            common.say("%s; Fourfold %s; seed %d", device.description(), job.version(), seed);
+            common.say("%s", OperationBenchmark.header());
+            OperationBenchmark.run(device, job, result -> {
+                results.add(result);
+                common.say("%s", OperationBenchmark.line(result));
+            });
+        }
+        if (common.json) {
+            common.printJson(results);
+        }
+        long failed = results.stream().filter(result -> !result.passed()).count();
+        if (failed > 0) {
+            common.err().printf("%d of %d operations computed something wrong%n", failed, results.size());
+            return ExitCode.WRONG_RESULT.number();
         }
         return ExitCode.OK.number();
     }

@@ -13,7 +13,8 @@ public enum ExitCode {
     CHECKPOINT(5, "checkpoint or run folder missing, damaged or of another model"),
     CONVERSION(6, "import or export failed"),
     STOPPED(7, "training was asked to stop before its last step; run it again to continue"),
-    UNSAVED(8, "training ended, but its last checkpoint could not be written: the steps since the one before are lost");
+    UNSAVED(8, "training ended, but its last checkpoint could not be written: the steps since the one before are lost"),
+    WRONG_RESULT(9, "a measured operation computed something wrong");
 
     private final int number;
     private final String meaning;
