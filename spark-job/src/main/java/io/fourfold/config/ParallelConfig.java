@@ -13,6 +13,14 @@ public record ParallelConfig(
         @Setting(doc = "Context parallel degree (CP).", value = "1", min = 1)
         int contextParallelSize,
 
+        @Setting(
+                doc =
+                        "How context parallel ranks see each other's keys and values: gather those of the whole sequences,"
+                                + " or pass them around a ring, which keeps one other rank's at a time and merges partial outputs;"
+                                + " ring on the CPU backend only.",
+                value = "gather")
+        ContextExchange contextExchange,
+
         @Setting(doc = "Pipeline parallel degree (PP).", value = "1", min = 1)
         int pipelineParallelSize,
 

@@ -28,6 +28,13 @@ public final class VersionLimits {
         ParallelConfig parallel = config.parallel();
         cpuOnly(problems, "tensor_parallel_size", parallel.tensorParallelSize(), "tensor parallelism");
         cpuOnly(problems, "context_parallel_size", parallel.contextParallelSize(), "context parallelism");
+        if (parallel.contextParallelSize() > 1 && parallel.contextExchange() == ContextExchange.RING) {
+            problems.add(Problem.error(
+                    "parallel.context_exchange",
+                    "ring",
+                    "ring attention on GPUs" + SUFFIX,
+                    "set it to gather, or run.backend to cpu"));
+        }
         cpuOnly(problems, "pipeline_parallel_size", parallel.pipelineParallelSize(), "pipeline parallelism");
         cpuOnly(problems, "virtual_stages", parallel.virtualStages(), "interleaved pipeline parallelism");
         cpuOnly(problems, "expert_parallel_size", parallel.expertParallelSize(), "expert parallelism");

@@ -2,7 +2,7 @@ package io.fourfold.model;
 
 import io.fourfold.data.Batch;
 import io.fourfold.kernels.Backend;
-import io.fourfold.kernels.op.QueryChunks;
+import io.fourfold.kernels.op.TokenChunks;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
@@ -39,7 +39,7 @@ record BatchUpload(Backend backend, SequenceParallel ranks, int vocabulary) {
                 upload(batch.positions(), scope),
                 rowIds,
                 rowIds,
-                QueryChunks.whole(length),
+                TokenChunks.whole(length),
                 null,
                 new LocalTokens(batch.samples(), length, length, 0, batch.tokenCount(), ranks.holders(), null, null));
     }
@@ -61,7 +61,7 @@ record BatchUpload(Backend backend, SequenceParallel ranks, int vocabulary) {
                 upload(select(batch.positions(), context), scope),
                 upload(select(batch.rowIds(), context), scope),
                 upload(select(batch.rowIds(), rows), scope),
-                new QueryChunks(placement.chunkLength(length), placement.chunkStarts(length)),
+                new TokenChunks(placement.chunkLength(length), placement.chunkStarts(length)),
                 order,
                 routed(samples, length, rows, order, scope));
     }

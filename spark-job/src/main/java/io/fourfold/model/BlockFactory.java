@@ -3,6 +3,7 @@ package io.fourfold.model;
 import static io.fourfold.model.ParameterDeclarations.local;
 
 import io.fourfold.config.AttentionConfig;
+import io.fourfold.config.ContextExchange;
 import io.fourfold.config.FfnConfig;
 import io.fourfold.config.ModelConfig;
 import io.fourfold.config.MoeConfig;
@@ -26,6 +27,7 @@ import org.jspecify.annotations.Nullable;
  * Builds the chunks of a model over declared parameters.
  *
  * @param ranks tensor and context parallelism
+ * @param contextExchange how attention sees the keys of other context ranks
  * @param expertTensorGroup ranks that hold parts of the same experts (ETP)
  * @param dispatcher null for a model without experts
  * @param routers one for each MoE block of this rank, in order
@@ -37,6 +39,7 @@ record BlockFactory(
         ParameterStore store,
         ParameterDeclarations declarations,
         SequenceParallel ranks,
+        ContextExchange contextExchange,
         Communicator expertTensorGroup,
         @Nullable TokenDispatcher dispatcher,
         List<Router> routers) {
@@ -95,7 +98,7 @@ record BlockFactory(
         Parameter bias = model.attention().qkvBias() ? store.get(local(layer, "attention.qkv_bias")) : null;
         AttentionConfig whole = model.attention();
         return new SelfAttention(
-                new CoreAttention(backend, ownHeads(whole), ranks),
+                new CoreAttention(backend, ownHeads(whole), ranks, contextExchange),
                 linear(
                         layer,
                         LinearKind.QKV,

@@ -1,6 +1,7 @@
 package io.fourfold.model;
 
 import io.fourfold.config.AttentionConfig;
+import io.fourfold.config.ContextExchange;
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.comm.ReduceOp;
 import io.fourfold.kernels.op.AttentionShape;
@@ -11,18 +12,19 @@ import io.fourfold.model.DeviceBatch.ContextOrder;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Causal attention of rotated queries, keys and values. Over context parallel ranks keys and values of the whole sequences
- * are gathered and each rank computes the queries of its own chunks; backward sums the parts of the gradient of keys and
- * values where they came from.
+ * Causal attention of rotated queries, keys and values. Over context parallel ranks each rank computes the queries of its own
+ * chunks. Keys and values of the whole sequences are gathered, and backward sums the parts of their gradient where they came
+ * from; or they travel around the ranks ({@link RingAttention}).
  *
  * @param config of this rank's heads
  */
-record CoreAttention(Backend backend, AttentionConfig config, SequenceParallel ranks) {
+record CoreAttention(Backend backend, AttentionConfig config, SequenceParallel ranks, ContextExchange exchange) {
     /**
      * What backward reads.
      *
      * @param qkv [C, (heads + 2 * kvHeads) * headDim]
-     * @param keyValues [B * S, 2 * kvHeads * headDim]; null without context parallelism
+     * @param keyValues [B * S, 2 * kvHeads * headDim]; null without context parallelism or where
+     *     they travel
      * @param out [C, heads * headDim]
      * @param logSumExp FP32 [B, heads, C / B]
      */
@@ -43,6 +45,10 @@ record CoreAttention(Backend backend, AttentionConfig config, SequenceParallel r
             backend.attention().forward(shape, qkv, batch.documentStart(), out, logSumExp);
             return new State(qkv, null, out, logSumExp);
         }
+        if (exchange == ContextExchange.RING) {
+            ring().forward(pass, shape, qkv, out, logSumExp, work);
+            return new State(qkv, null, out, logSumExp);
+        }
         Tensor keyValues = gather(pass, qkv, order, work);
         backend.attention().forward(shape, batch.queries(), qkv, keyValues, batch.documentStart(), out, logSumExp);
         return new State(qkv, keyValues, out, logSumExp);
@@ -52,6 +58,10 @@ record CoreAttention(Backend backend, AttentionConfig config, SequenceParallel r
     void backward(Pass pass, State state, Tensor dout, Tensor dqkv, TensorScope work) {
         DeviceBatch batch = pass.batch();
         ContextOrder order = batch.contextOrder();
+        if (order != null && exchange == ContextExchange.RING) {
+            ring().backward(pass, shape(batch), state, dout, dqkv, work);
+            return;
+        }
         if (state.keyValues() == null || order == null) {
             backend.attention()
                     .backward(
@@ -78,6 +88,10 @@ record CoreAttention(Backend backend, AttentionConfig config, SequenceParallel r
                         dqkv,
                         dkeyValues);
         scatter(pass, dkeyValues, order, dqkv, work);
+    }
+
+    private RingAttention ring() {
+        return new RingAttention(backend, config, ranks);
     }
 
     /** Keys and values of all tokens in the order of the sequences, from this rank's. */

@@ -1,6 +1,6 @@
 package io.fourfold.model;
 
-import io.fourfold.kernels.op.QueryChunks;
+import io.fourfold.kernels.op.TokenChunks;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.moe.LocalTokens;
 import org.jspecify.annotations.Nullable;
@@ -28,7 +28,7 @@ record DeviceBatch(
         Tensor positions,
         Tensor contextRowIds,
         Tensor rowIds,
-        QueryChunks queries,
+        TokenChunks queries,
         @Nullable ContextOrder contextOrder,
         LocalTokens routed) {
     /**

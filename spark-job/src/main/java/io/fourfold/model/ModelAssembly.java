@@ -69,7 +69,16 @@ final class ModelAssembly {
                         model.moe().topK(),
                         rowFormat(config.recipe().dispatch()));
         BlockFactory factory = new BlockFactory(
-                model, recipe, backend, store, declarations, ranks, expertTensorGroup, dispatcher, moe.routers());
+                model,
+                recipe,
+                backend,
+                store,
+                declarations,
+                ranks,
+                config.parallel().contextExchange(),
+                expertTensorGroup,
+                dispatcher,
+                moe.routers());
         Pipeline pipeline = new Pipeline(layout, factory.chunks(stages), groups.get(Axis.PP), backend);
         Recomputation recompute = Recomputation.of(config.train().recompute());
         return new MoeTransformer(model, backend, recipe, store, pipeline, moe, ranks, recompute);

@@ -35,6 +35,11 @@ public record TokenPlacement(int tensorRank, int tensorRanks, int contextRank, i
                 : List.of(contextRank * length, (2 * contextRanks - 1 - contextRank) * length);
     }
 
+    /** Of another context rank. */
+    public TokenPlacement ofContextRank(int rank) {
+        return new TokenPlacement(tensorRank, tensorRanks, rank, contextRanks);
+    }
+
     /** Rows of this context rank, shared by its tensor parallel ranks. */
     public int contextTokens(int samples, int sequenceLength) {
         return samples * (sequenceLength / contextRanks);
@@ -64,7 +69,7 @@ public record TokenPlacement(int tensorRank, int tensorRanks, int contextRank, i
     /** Numbers of all rows in the order in which a gather over the context (or over TP x CP) brings them. */
     public int[] gatheredRows(int samples, int sequenceLength) {
         return IntStream.range(0, contextRanks)
-                .mapToObj(rank -> new TokenPlacement(tensorRank, tensorRanks, rank, contextRanks))
+                .mapToObj(this::ofContextRank)
                 .flatMapToInt(rank -> Arrays.stream(rank.contextRows(samples, sequenceLength)))
                 .toArray();
     }

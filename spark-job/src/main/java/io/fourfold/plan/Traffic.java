@@ -1,6 +1,7 @@
 package io.fourfold.plan;
 
 import io.fourfold.config.CapacityConfig;
+import io.fourfold.config.ContextExchange;
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.config.GradientFormat;
 import io.fourfold.config.ModelConfig;
@@ -78,7 +79,6 @@ public record Traffic(Axis axis, String what, long bytes) {
     private static void tokens(FourfoldConfig config, ParallelMapping mapping, RankShare share, List<Traffic> traffic) {
         ModelConfig model = config.model();
         long microBatches = microBatches(config, mapping);
-        long sequencePart = localTokens(config, mapping) * mapping.tensor();
         long row = (long) element(config) * model.hiddenSize();
         MoeConfig moe = model.moe();
         if (moe != null) {
@@ -100,17 +100,28 @@ public record Traffic(Axis axis, String what, long bytes) {
                     (slots * allWays + layers * moe.experts() * WORD) * (mapping.expertTensor() - 1)));
         }
         tensorParallel(config, mapping, share, traffic);
-        long keyValue = 2L * element(config) * model.attention().kvWidth() / mapping.tensor();
-        traffic.add(new Traffic(
-                Axis.CP,
-                "keys and values forward, their gradients backward",
-                2 * microBatches * share.layers() * sequencePart * keyValue * (mapping.context() - 1)));
+        traffic.add(contextParallel(config, mapping, share));
         if (moe != null) {
             traffic.add(new Traffic(
                     Axis.TP_CP,
                     "expert counts of balancing losses, choices of whole sequences",
                     microBatches * share.moeLayers() * shared(config, moe, mapping)));
         }
+    }
+
+    /** Keys and values [C, 2 * kvHeads * headDim] of a rank go to every other one, their gradient comes back. */
+    private static Traffic contextParallel(FourfoldConfig config, ParallelMapping mapping, RankShare share) {
+        boolean ring = config.parallel().contextExchange() == ContextExchange.RING;
+        long rows = localTokens(config, mapping) * mapping.tensor();
+        long values = 2L * config.model().attention().kvWidth() / mapping.tensor();
+        // A ring sends them once more in backward, and gradients that are still being summed in FP32.
+        int bytes = ring ? 2 * element(config) + FLOAT : 2 * element(config);
+        return new Traffic(
+                Axis.CP,
+                ring
+                        ? "keys and values around the ring in forward and backward, their FP32 gradients backward"
+                        : "keys and values forward, their gradients backward",
+                microBatches(config, mapping) * share.layers() * rows * values * bytes * (mapping.context() - 1));
     }
 
     /** Every split layer gathers rows and sums rows, in forward and in backward; embedding and head do half of that. */

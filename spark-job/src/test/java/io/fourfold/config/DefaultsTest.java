@@ -53,6 +53,7 @@ class DefaultsTest {
                           world_size: 1
                           tensor_parallel_size: 1
                           context_parallel_size: 1
+                          context_exchange: gather
                           pipeline_parallel_size: 1
                           expert_parallel_size: 1
                           expert_tensor_parallel_size: 1

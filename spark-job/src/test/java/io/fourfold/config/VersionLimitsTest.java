@@ -35,7 +35,7 @@ final class VersionLimitsTest {
     @Test
     void cudaRefusesOtherParallelismAndTheOtherRecipes() {
         FourfoldConfig config = tiny(
-                "parallel={world_size: 4, tensor_parallel_size: 2, context_parallel_size: 2}",
+                "parallel={world_size: 4, tensor_parallel_size: 2, context_parallel_size: 2, context_exchange: ring}",
                 "run.backend=cuda",
                 "recipe.kind=bf16");
         assertThat(VersionLimits.problems(tiny("run.backend=cuda", "recipe.kind=mxfp4")))
@@ -43,7 +43,8 @@ final class VersionLimitsTest {
                 .contains("recipe.kind");
         assertThat(VersionLimits.problems(config))
                 .extracting(Problem::key)
-                .contains("parallel.tensor_parallel_size", "parallel.context_parallel_size");
+                .contains(
+                        "parallel.tensor_parallel_size", "parallel.context_parallel_size", "parallel.context_exchange");
     }
 
     @Test

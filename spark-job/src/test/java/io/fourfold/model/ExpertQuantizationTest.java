@@ -2,6 +2,7 @@ package io.fourfold.model;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.fourfold.config.ContextExchange;
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.config.MoeConfig;
 import io.fourfold.data.Batch;
@@ -143,6 +144,7 @@ class ExpertQuantizationTest {
                                 store,
                                 declarations,
                                 SequenceParallel.of(groups),
+                                ContextExchange.GATHER,
                                 tensorGroup,
                                 dispatcher,
                                 List.of(router))

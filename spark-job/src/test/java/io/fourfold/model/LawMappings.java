@@ -5,7 +5,7 @@ import java.util.stream.Stream;
 
 /**
  * The mappings that must train like one rank. Text form: {@code W8 TP2 CP2 PP1 V1 ETP1 EP4}; what is absent is 1, DP and
- * EDP follow, the stage layout (L) is balanced. A new axis joins by adding lines here.
+ * EDP follow, the stage layout (L) is balanced; RING passes keys and values around instead of gathering them. A new axis joins by adding lines here.
  */
 final class LawMappings {
     /** Every axis alone, some pairs and triples; few enough for every build. */
@@ -21,6 +21,8 @@ final class LawMappings {
             "W2 CP2",
             "W4 CP4",
             "W4 TP2 CP2",
+            "W2 CP2 RING",
+            "W8 TP2 CP4 EP4 RING",
             "W4 TP2 EP4",
             "W8 TP2 CP2 EP4",
             "W2 ETP2",
@@ -58,6 +60,13 @@ final class LawMappings {
             "W8 TP2 CP4",
             "W8 CP4 EP2",
             "W8 CP8",
+            "W4 CP4 RING",
+            "W8 CP8 EP2 RING",
+            "W8 CP2 EP4 RING",
+            "W8 TP4 CP2 RING",
+            "W8 CP4 PP2 V2 EP2 RING",
+            "W16 TP4 CP4 EP16 RING",
+            "W16 TP2 CP2 PP2 ETP2 EP4 RING",
             "W8 TP2 CP2 EP8",
             "W8 TP2 CP2 ETP2",
             "W8 TP2 CP2 ETP2 EP4",
@@ -114,9 +123,17 @@ final class LawMappings {
                 .map(word -> {
                     String axis = word.replaceAll("[0-9,]", "");
                     String value = word.substring(axis.length());
-                    return "parallel." + key(axis) + "=" + (axis.equals("L") ? "[" + value + "]" : value);
+                    return "parallel." + key(axis) + "=" + value(axis, value);
                 })
                 .toArray(String[]::new);
+    }
+
+    private static String value(String axis, String value) {
+        return switch (axis) {
+            case "L" -> "[" + value + "]";
+            case "RING" -> "ring";
+            default -> value;
+        };
     }
 
     private static String key(String axis) {
@@ -124,6 +141,7 @@ final class LawMappings {
             case "W" -> "world_size";
             case "TP" -> "tensor_parallel_size";
             case "CP" -> "context_parallel_size";
+            case "RING" -> "context_exchange";
             case "PP" -> "pipeline_parallel_size";
             case "L" -> "stage_layout";
             case "V" -> "virtual_stages";

@@ -41,13 +41,22 @@ class RecipeLawTest {
     }
 
     @ParameterizedTest
-    @CsvSource({"W2 ETP2", "W2 TP2", "W2 CP2", "W4 TP2 CP2", "W4 TP2 EP4", "W8 TP2 CP2 PP2 EP4"})
+    @CsvSource({"W2 ETP2", "W2 TP2", "W2 CP2", "W4 CP4 RING", "W4 TP2 CP2", "W4 TP2 EP4", "W8 TP2 CP2 PP2 EP4"})
     void bf16SumsInAnotherOrderStayClose(String mapping) throws Exception {
         compare("bf16", mapping, 1e-3, 0.03);
     }
 
     @ParameterizedTest
-    @CsvSource({"W2 EP2", "W2 ETP2", "W2 TP2", "W2 CP2", "W4 TP2 CP2", "W4 TP2 EP4", "W8 TP2 CP2 PP2 EP4"})
+    @CsvSource({
+        "W2 EP2",
+        "W2 ETP2",
+        "W2 TP2",
+        "W2 CP2",
+        "W4 TP2 CP2 RING",
+        "W4 TP2 CP2",
+        "W4 TP2 EP4",
+        "W8 TP2 CP2 PP2 EP4"
+    })
     void nvfp4IsAsCloseAsToItselfWithOtherRandomBits(String mapping) throws Exception {
         FourfoldConfig config = config("nvfp4", "W1");
         Batch batch = TinyModels.batch(config, 4, 5);

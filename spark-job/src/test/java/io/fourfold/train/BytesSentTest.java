@@ -35,6 +35,8 @@ class BytesSentTest {
                 "world_size=2 tensor_parallel_size=2",
                 "world_size=2 context_parallel_size=2",
                 "world_size=4 tensor_parallel_size=2 context_parallel_size=2",
+                "world_size=4 context_parallel_size=4 context_exchange=ring",
+                "world_size=4 tensor_parallel_size=2 context_parallel_size=2 context_exchange=ring",
                 "world_size=8 tensor_parallel_size=2 context_parallel_size=2 pipeline_parallel_size=2",
                 "world_size=2 expert_tensor_parallel_size=2",
                 "world_size=4 expert_parallel_size=2 expert_tensor_parallel_size=2",

@@ -1,7 +1,7 @@
 package io.fourfold.kernels.cpu;
 
 import io.fourfold.kernels.op.AttentionShape;
-import io.fourfold.kernels.op.QueryChunks;
+import io.fourfold.kernels.op.TokenChunks;
 import io.fourfold.kernels.tensor.Tensor;
 import java.util.ArrayList;
 import java.util.List;
@@ -15,7 +15,8 @@ final class AttentionLayout {
     private static final int SMALLEST_BLOCK = 16;
 
     private final AttentionShape shape;
-    private final QueryChunks queries;
+    private final TokenChunks queries;
+    private final TokenChunks keys;
     private final CpuTensor qkv;
     private final CpuTensor keyValues;
     private final int keyWidth;
@@ -28,7 +29,8 @@ final class AttentionLayout {
 
     AttentionLayout(
             AttentionShape shape,
-            QueryChunks queries,
+            TokenChunks queries,
+            TokenChunks keys,
             Tensor qkv,
             Tensor keyValues,
             Tensor documentStart,
@@ -36,22 +38,22 @@ final class AttentionLayout {
             Tensor logSumExp) {
         this.shape = shape;
         this.queries = queries;
+        this.keys = keys;
         long queryTokens = (long) shape.batch() * queries.tokens();
         this.qkv = Arguments.floats(qkv, "qkv", queryTokens * shape.qkvWidth());
         // Keys and values of a plain call are the last columns of the packed rows.
         boolean packed = keyValues == qkv;
         this.keyWidth = packed ? shape.qkvWidth() : 2 * shape.kvHeads() * shape.headDim();
         this.keyColumn = packed ? shape.heads() * shape.headDim() : 0;
-        this.keyValues = Arguments.floats(keyValues, "keyValues", (long) shape.tokens() * keyWidth);
+        this.keyValues = Arguments.floats(keyValues, "keyValues", (long) shape.batch() * keys.tokens() * keyWidth);
         this.documentStart = Arguments.int32(documentStart, "documentStart", shape.tokens());
         this.out = Arguments.floats(out, "out", queryTokens * shape.outputWidth());
         this.logSumExp = Arguments.fp32(logSumExp, "logSumExp", queryTokens * shape.heads());
         this.headsPerKey = shape.heads() / shape.kvHeads();
         int rows = Math.max(SMALLEST_BLOCK, Math.min(LARGEST_BLOCK, STACKED_ROWS / headsPerKey));
         this.blockRows = Math.max(1, Math.min(rows, queries.length()));
-        for (int start : queries.starts()) {
-            Arguments.require(start + queries.length() <= shape.sequence(), queries + " leave " + shape);
-        }
+        requireWithin(shape, queries);
+        requireWithin(shape, keys);
         for (int token = 0; token < shape.tokens(); token++) {
             int start = this.documentStart.ints()[this.documentStart.offset() + token];
             Arguments.require(
@@ -60,17 +62,22 @@ final class AttentionLayout {
         }
     }
 
+    private static void requireWithin(AttentionShape shape, TokenChunks chunks) {
+        for (int start : chunks.starts()) {
+            Arguments.require(start + chunks.length() <= shape.sequence(), chunks + " leave " + shape);
+        }
+    }
+
     /**
      * Query rows {@code fromToken .. fromToken + rows} of the heads that share one key head, and the keys they can see.
      * Stacked row r is token r % rows of head r / rows.
      *
      * @param fromRow row of fromToken among the queries of its sequence
+     * @param firstKey row of the first key that is seen, among the keys of its sequence
+     * @param keyCount keys from there to the last one that is seen
      */
-    record Block(int batch, int kvHead, int fromToken, int fromRow, int rows, int stackedRows, int firstKey) {
-        int keyCount() {
-            return fromToken + rows - firstKey;
-        }
-
+    record Block(
+            int batch, int kvHead, int fromToken, int fromRow, int rows, int stackedRows, int firstKey, int keyCount) {
         int token(int stackedRow) {
             return fromToken + stackedRow % rows;
         }
@@ -80,14 +87,17 @@ final class AttentionLayout {
         }
     }
 
-    /** The blocks of a sequence and key head, in ascending order of their tokens. */
+    /** The blocks of a sequence and key head that see a key, in ascending order of their tokens. */
     List<Block> blocks(int batch, int kvHead) {
         List<Block> blocks = new ArrayList<>();
         for (int chunk = 0; chunk < queries.starts().size(); chunk++) {
             int start = queries.starts().get(chunk);
             for (int from = 0; from < queries.length(); from += blockRows) {
                 int rows = Math.min(blockRows, queries.length() - from);
-                blocks.add(block(batch, kvHead, start + from, chunk * queries.length() + from, rows));
+                Block block = block(batch, kvHead, start + from, chunk * queries.length() + from, rows);
+                if (block.keyCount() > 0) {
+                    blocks.add(block);
+                }
             }
         }
         return blocks;
@@ -98,7 +108,9 @@ final class AttentionLayout {
         for (int token = fromToken; token < fromToken + rows; token++) {
             first = Math.min(first, start(batch, token));
         }
-        return new Block(batch, kvHead, fromToken, fromRow, rows, rows * headsPerKey, first);
+        int firstKey = keys.rowsBefore(first);
+        int keyCount = keys.rowsBefore(fromToken + rows) - firstKey;
+        return new Block(batch, kvHead, fromToken, fromRow, rows, rows * headsPerKey, firstKey, keyCount);
     }
 
     AttentionShape shape() {
@@ -111,6 +123,11 @@ final class AttentionLayout {
 
     CpuTensor keyValues() {
         return keyValues;
+    }
+
+    /** Keys of one sequence. */
+    int keyRows() {
+        return keys.tokens();
     }
 
     int keyWidth() {
@@ -133,8 +150,14 @@ final class AttentionLayout {
         return documentStart.ints()[documentStart.offset() + batch * shape.sequence() + token];
     }
 
-    int firstKeyOf(Block block, int stackedRow) {
-        return start(block.batch(), block.token(stackedRow));
+    /** First key that a row sees, counted from the block's first one. */
+    int beginOf(Block block, int stackedRow) {
+        return keys.rowsBefore(start(block.batch(), block.token(stackedRow))) - block.firstKey();
+    }
+
+    /** One past the last key that a row sees; no more than {@link #beginOf} when it sees none. */
+    int endOf(Block block, int stackedRow) {
+        return keys.rowsBefore(block.token(stackedRow) + 1) - block.firstKey();
     }
 
     private int head(Block block, int stackedRow) {
@@ -151,7 +174,7 @@ final class AttentionLayout {
     }
 
     int keyAt(int batch, int kvHead) {
-        return keyValues.offset() + batch * shape.sequence() * keyWidth + keyColumn + kvHead * shape.headDim();
+        return keyValues.offset() + batch * keys.tokens() * keyWidth + keyColumn + kvHead * shape.headDim();
     }
 
     int valueAt(int batch, int kvHead) {

@@ -12,8 +12,8 @@ import io.fourfold.kernels.op.OperandSpec;
 import io.fourfold.kernels.op.OperandSpec.Blocks;
 import io.fourfold.kernels.op.OperandSpec.Format;
 import io.fourfold.kernels.op.OperandSpec.Rounding;
-import io.fourfold.kernels.op.QueryChunks;
 import io.fourfold.kernels.op.RandomStream;
+import io.fourfold.kernels.op.TokenChunks;
 import io.fourfold.kernels.op.VocabularyShard;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Region;
@@ -197,7 +197,7 @@ class ShardedOperationsTest {
             backend.attention().backward(shape, dout, qkv, documentStart, fp32(out), fp32(lse), fp32(dqkv));
             CpuTensor keyValues = columns(qkv, shape.heads() * shape.headDim(), keyWidth);
             for (int rank = 0; rank < 2; rank++) {
-                QueryChunks queries = new QueryChunks(chunk, List.of(rank * chunk, (3 - rank) * chunk));
+                TokenChunks queries = new TokenChunks(chunk, List.of(rank * chunk, (3 - rank) * chunk));
                 int[] rows = IntStream.range(0, shape.tokens())
                         .filter(t -> queries.starts().contains(t % shape.sequence() / chunk * chunk))
                         .toArray();
