@@ -1,6 +1,5 @@
 package io.fourfold.kernels.cuda;
 
-import java.util.Arrays;
 import jcuda.driver.CUevent;
 import jcuda.driver.CUevent_flags;
 import jcuda.driver.JCudaDriver;
@@ -11,18 +10,6 @@ public final class CudaTimer {
 
     public CudaTimer(CudaDevice device) {
         this.device = device;
-    }
-
-    /**
-     * Median time in milliseconds of {@code runs} runs of {@code work} after {@code warmUps} more.
-     */
-    public double medianMilliseconds(int warmUps, int runs, Runnable work) {
-        for (int i = 0; i < warmUps; i++) {
-            work.run();
-        }
-        double[] times = milliseconds(runs, work);
-        Arrays.sort(times);
-        return runs % 2 == 1 ? times[runs / 2] : (times[runs / 2 - 1] + times[runs / 2]) / 2;
     }
 
     /** Times in milliseconds of {@code runs} runs of {@code work}, in order. */

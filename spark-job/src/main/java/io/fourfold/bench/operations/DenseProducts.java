@@ -12,7 +12,7 @@ import java.util.List;
 
 /** Dense BF16 products: FLOPs are 2 M N K. */
 final class DenseProducts {
-    /** Relative error of FP32 sums rounded to BF16: at most 2^-9 an element. */
+    /** Relative error of FP32 sums rounded to BF16: at most 2^-8 an element. */
     static final double BF16_BOUND = 4e-3;
 
     /** Of FP32 sums of up to 2^17 products on tensor cores. */

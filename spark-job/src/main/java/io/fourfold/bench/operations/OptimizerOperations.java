@@ -2,6 +2,7 @@ package io.fourfold.bench.operations;
 
 import io.fourfold.bench.operations.OperationRunner.Cost;
 import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.numeric.BFloat16;
 import io.fourfold.kernels.op.AdamWStep;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Region;
@@ -21,7 +22,6 @@ final class OptimizerOperations {
 
     private final OperationRunner runner;
     private final Backend backend;
-    private double norm;
 
     OptimizerOperations(OperationRunner runner) {
         this.runner = runner;
@@ -40,8 +40,8 @@ final class OptimizerOperations {
                     Cost.bytes(4.0 * n),
                     BOUND,
                     List.of(sum),
-                    () -> norm = squaredNorm(grad.tensor(), sum),
-                    () -> Math.abs(norm - squares) / squares);
+                    () -> addSquares(grad.tensor(), sum),
+                    () -> Math.abs(backend.download(sum)[0] - squares) / squares);
             update(grad, sum, squares, scope, shape);
         }
     }
@@ -60,7 +60,7 @@ final class OptimizerOperations {
                 BOUND,
                 List.of(rounded),
                 () -> update(grad, weight, first, second, rounded, 1),
-                () -> check(grad, weight, first, second, 1));
+                () -> check(grad, weight, first, second, rounded, 1));
         weight.fill(backend);
         first.fill(backend);
         second.fill(backend);
@@ -70,14 +70,19 @@ final class OptimizerOperations {
                 Cost.bytes(34.0 * n),
                 BOUND,
                 List.of(rounded),
-                () -> update(grad, weight, first, second, rounded, CLIP / Math.sqrt(squaredNorm(grad.tensor(), sum))),
-                () -> check(grad, weight, first, second, scale));
+                () -> update(grad, weight, first, second, rounded, clippingScale(grad.tensor(), sum)),
+                () -> check(grad, weight, first, second, rounded, scale));
     }
 
-    private double squaredNorm(Tensor values, Tensor sum) {
+    private void addSquares(Tensor values, Tensor sum) {
         backend.elementwise().fill(sum, 0f);
         backend.optimizer().addSquaredNorm(values, sum);
-        return backend.download(sum)[0];
+    }
+
+    /** The host waits for the norm here, as the trainer does. */
+    private double clippingScale(Tensor values, Tensor sum) {
+        addSquares(values, sum);
+        return CLIP / Math.sqrt(backend.download(sum)[0]);
     }
 
     private void update(
@@ -102,8 +107,9 @@ final class OptimizerOperations {
         return sum;
     }
 
-    /** The formula of the operation in FP64. */
-    private double check(RandomData grad, RandomData weight, RandomData first, RandomData second, double scale) {
+    /** The formula of the operation in FP64; the BF16 weight must be the rounded FP32 weight. */
+    private double check(
+            RandomData grad, RandomData weight, RandomData first, RandomData second, Tensor rounded, double scale) {
         ErrorCheck moment1 = new ErrorCheck();
         ErrorCheck moment2 = new ErrorCheck();
         ErrorCheck change = new ErrorCheck();
@@ -119,9 +125,9 @@ final class OptimizerOperations {
             double w = weight.at(at);
             moment1.add(ErrorCheck.element(backend, first.tensor(), at), m);
             moment2.add(ErrorCheck.element(backend, second.tensor(), at), v);
-            change.add(
-                    ErrorCheck.element(backend, weight.tensor(), at),
-                    w - STEP.learningRate() * (direction + STEP.weightDecay() * w));
+            float updated = ErrorCheck.element(backend, weight.tensor(), at);
+            change.add(updated, w - STEP.learningRate() * (direction + STEP.weightDecay() * w));
+            change.add(ErrorCheck.element(backend, rounded, at), BFloat16.round(updated));
         }
         return Math.max(change.error(), Math.max(moment1.error(), moment2.error()));
     }

@@ -28,9 +28,8 @@ final class RowOperations {
         int tokens = shape.tokens();
         int k = shape.topK();
         int rows = shape.rows();
-        int hidden = shape.hidden();
         int[] chosen = experts(tokens, k, shape.experts());
-        String label = String.format("%s %d x %d, k = %d", shape.name(), tokens, hidden, k);
+        String label = String.format("%s %d x %d, k = %d", shape.name(), tokens, shape.hidden(), k);
         try (TensorScope scope = backend.scope(Region.ACTIVATIONS)) {
             Tensor experts = scope.allocate(DType.INT32, tokens, k);
             backend.upload(chosen, experts);
@@ -48,28 +47,36 @@ final class RowOperations {
                     List.of(),
                     () -> backend.moe().buildPermutation(experts, offsets, rowOfSlot, slotOfRow),
                     () -> checkPermutation(slots, rowOfSlot, slotOfRow));
-            RandomData x = RandomData.normal(backend, scope, runner.random(), DType.BF16, 1, tokens, hidden);
-            Tensor gathered = scope.allocate(DType.BF16, rows, hidden);
-            double bytes = 2.0 * hidden * (tokens + (double) rows) + 4.0 * rows;
-            runner.measure(
-                    "gather rows",
-                    label,
-                    Cost.bytes(bytes),
-                    0,
-                    List.of(gathered),
-                    () -> backend.moe().gatherRows(x.tensor(), slotOfRow, k, gathered),
-                    () -> checkGathered(gathered, x, slots, k));
-            RandomData y = RandomData.normal(backend, scope, runner.random(), DType.BF16, 1, rows, hidden);
-            Tensor sums = scope.allocate(DType.BF16, tokens, hidden);
-            runner.measure(
-                    "sum rows",
-                    label,
-                    Cost.bytes(bytes),
-                    DenseProducts.BF16_BOUND,
-                    List.of(sums),
-                    () -> backend.moe().sumRows(y.tensor(), rowOfSlot, k, sums),
-                    () -> checkSums(sums, y, slots, k));
+            rows(shape, label, slots, rowOfSlot, slotOfRow, scope);
         }
+    }
+
+    private void rows(
+            OperationShape shape, String label, int[] slots, Tensor rowOfSlot, Tensor slotOfRow, TensorScope scope) {
+        int tokens = shape.tokens();
+        int k = shape.topK();
+        int hidden = shape.hidden();
+        double bytes = 2.0 * hidden * (tokens + (double) slots.length) + 4.0 * slots.length;
+        RandomData x = RandomData.normal(backend, scope, runner.random(), DType.BF16, 1, tokens, hidden);
+        Tensor gathered = scope.allocate(DType.BF16, slots.length, hidden);
+        runner.measure(
+                "gather rows",
+                label,
+                Cost.bytes(bytes),
+                0,
+                List.of(gathered),
+                () -> backend.moe().gatherRows(x.tensor(), slotOfRow, k, gathered),
+                () -> checkGathered(gathered, x, slots, k));
+        RandomData y = RandomData.normal(backend, scope, runner.random(), DType.BF16, 1, slots.length, hidden);
+        Tensor sums = scope.allocate(DType.BF16, tokens, hidden);
+        runner.measure(
+                "sum rows",
+                label,
+                Cost.bytes(bytes),
+                DenseProducts.BF16_BOUND,
+                List.of(sums),
+                () -> backend.moe().sumRows(y.tensor(), rowOfSlot, k, sums),
+                () -> checkSums(sums, y, slots, k));
     }
 
     /** k different experts a token, at random. */
