@@ -19,224 +19,15 @@
 //
 // Alignment: base pointers 16 bytes, row lengths multiples of 8 elements (the copy engine's rule); C rows multiples of 8.
 
+#include "sm90/grouped_output.cuh"
+#include "sm90/grouped_tiles.cuh"
 #include "sm90/wgmma.cuh"
 
 namespace fourfold {
 
-constexpr int kTileRows = 128;
-constexpr int kTileCols = 256;
-constexpr int kThreads = 384;     // one producer warpgroup, two consumer warpgroups
-constexpr int kBandPairs = 8;     // row tile pairs that walk the columns together, so that A stays in L2
-constexpr int kMaxOrdered = 512; // groups that can be visited longest first
-constexpr int kStagingCols = 32;  // FP32 columns a warpgroup hands to the copy engine at a time
-constexpr int kStagingBytes = 64 * kStagingCols * 4;
-constexpr int kStagingBuffers = 2;
-
-// How shared memory is divided. kDepth: elements along K per stage.
-template <int kDepth, int kStageCount, bool kStaged>
-struct Layout {
-    static constexpr int depth = kDepth;
-    static constexpr int stages = kStageCount;
-    static constexpr int bytesA = kTileRows * kDepth * 2;
-    static constexpr int bytesB = kTileCols * kDepth * 2;
-    static constexpr int stageBytes = bytesA + bytesB;
-    static constexpr int staging = stages * stageBytes;
-    static constexpr int barriers = staging + (kStaged ? 2 * kStagingBuffers * kStagingBytes : 0);
-    static constexpr int order = barriers + 2 * stages * 8;
-    static constexpr int total = order + kMaxOrdered * 2 + 1024 /* alignment */;
-    static_assert(total <= 227 * 1024);
-};
-
 // 32 elements along K per stage and twice the stages were slower everywhere (604 against 671 TFLOP/s at 128 rows of K 1024).
 using RowsLayout = Layout<64, 4, false>;
 using DepthLayout = Layout<64, 4, true>;
-
-enum class Split { kRows, kDepth };
-enum class Output { kBf16, kFp32, kFp32Accumulate };
-
-struct Tile {
-    int group;
-    int row;      // first row of this block's tile: of A (kRows) or of C_g (kDepth)
-    int col;      // first column of this block's tile
-    bool stacked;  // the two blocks share B (one above the other) rather than A (side by side)
-    int begin;    // offsets[group]
-    int end;      // offsets[group + 1]
-};
-
-// Walks the cluster tiles of all groups in a fixed order; every warp of a cluster walks alike.
-template <Split kSplit>
-class TileWalk {
-public:
-    // order: groups in the order to visit; null = ascending.
-    __device__ TileWalk(const int* offsets, const uint16_t* order, int groups, int fixedRows, int cols, int rank)
-        : offsets_(offsets),
-          order_(order),
-          groups_(groups),
-          fixedRows_(fixedRows),
-          colTiles_((cols + kTileCols - 1) / kTileCols),
-          rank_(rank),
-          index_(blockIdx.x / 2) {
-        load();
-    }
-
-    __device__ bool next(Tile& tile) {
-        while (position_ < groups_ && index_ >= first_ + tiles_) {
-            first_ += tiles_;
-            ++position_;
-            load();
-        }
-        if (position_ >= groups_) {
-            return false;
-        }
-        int local = index_ - first_;
-        int pairs = rowTiles_ / 2;
-        int row;
-        if (local < pairs * colTiles_) {
-            int band = local / (kBandPairs * colTiles_);
-            int inBand = local - band * kBandPairs * colTiles_;
-            int bandPairs = min(kBandPairs, pairs - band * kBandPairs);
-            int colTile = inBand / bandPairs;
-            row = ((band * kBandPairs + inBand - colTile * bandPairs) * 2 + rank_) * kTileRows;
-            tile.col = colTile * kTileCols;
-            tile.stacked = true;
-        } else {
-            row = (rowTiles_ - 1) * kTileRows;
-            tile.col = ((local - pairs * colTiles_) * 2 + rank_) * kTileCols;
-            tile.stacked = false;
-        }
-        tile.group = group_;
-        tile.begin = begin_;
-        tile.end = end_;
-        tile.row = row + (kSplit == Split::kRows ? begin_ : 0);
-        index_ += gridDim.x / 2;
-        return true;
-    }
-
-private:
-    __device__ void load() {
-        if (position_ >= groups_) {
-            return;
-        }
-        group_ = order_ == nullptr ? position_ : order_[position_];
-        begin_ = __ldg(offsets_ + group_);
-        end_ = __ldg(offsets_ + group_ + 1);
-        int rows = kSplit == Split::kRows ? end_ - begin_ : fixedRows_;
-        rowTiles_ = (rows + kTileRows - 1) / kTileRows;
-        tiles_ = rowTiles_ / 2 * colTiles_ + rowTiles_ % 2 * ((colTiles_ + 1) / 2);
-    }
-
-    const int* offsets_;
-    const uint16_t* order_;
-    int groups_;
-    int fixedRows_;
-    int colTiles_;
-    int rank_;
-    int index_;
-    int position_ = 0;
-    int group_ = 0;
-    int first_ = 0;
-    int begin_ = 0;
-    int end_ = 0;
-    int rowTiles_ = 0;
-    int tiles_ = 0;
-};
-
-__device__ __forceinline__ uint32_t packBf16(float low, float high) {
-    __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-    return *reinterpret_cast<uint32_t*>(&pair);
-}
-
-// Four lanes of a quad hold, for four blocks of 8 columns, one pair each: afterwards lane q holds all of block q.
-__device__ __forceinline__ void transposeQuad(uint32_t (&v)[4], int lane) {
-    bool odd = lane & 1;
-    bool high = lane & 2;
-    // Exchange with the neighbour, then with the other pair.
-    uint32_t s0 = odd ? v[0] : v[1];
-    uint32_t s1 = odd ? v[2] : v[3];
-    s0 = __shfl_xor_sync(0xffffffffu, s0, 1);
-    s1 = __shfl_xor_sync(0xffffffffu, s1, 1);
-    if (odd) {
-        v[0] = s0;
-        v[2] = s1;
-    } else {
-        v[1] = s0;
-        v[3] = s1;
-    }
-    s0 = high ? v[0] : v[2];
-    s1 = high ? v[1] : v[3];
-    s0 = __shfl_xor_sync(0xffffffffu, s0, 2);
-    s1 = __shfl_xor_sync(0xffffffffu, s1, 2);
-    if (high) {
-        v[0] = s0;
-        v[1] = s1;
-    } else {
-        v[2] = s0;
-        v[3] = s1;
-    }
-}
-
-// Writes this warpgroup's 64 x 256 accumulators as BF16. rowsLeft and colsLeft count from the warpgroup's corner.
-__device__ __forceinline__ void storeBf16(
-    const float (&d)[128], __nv_bfloat16* corner, long stride, int rowsLeft, int colsLeft, int thread) {
-    int lane = thread & 31;
-    int row = (thread >> 5) * 16 + (lane >> 2);
-    int quad = lane & 3;
-#pragma unroll
-    for (int j = 0; j < 8; ++j) {  // 32 columns at a time
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-            uint32_t v[4];
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                v[i] = packBf16(d[j * 16 + i * 4 + half * 2], d[j * 16 + i * 4 + half * 2 + 1]);
-            }
-            transposeQuad(v, lane);
-            int r = row + half * 8;
-            int col = j * 32 + quad * 8;
-            if (r < rowsLeft && col < colsLeft) {
-                *reinterpret_cast<uint4*>(corner + r * stride + col) = make_uint4(v[0], v[1], v[2], v[3]);
-            }
-        }
-    }
-}
-
-// Hands this warpgroup's accumulators to the copy engine in boxes of 64 x 32 FP32, which stores or adds them while the next
-// tile is computed. One writer per element and launch, so an accumulating result does not depend on any order.
-template <bool kAccumulate>
-__device__ __forceinline__ void storeFp32(
-    const float (&d)[128], const CUtensorMap* mapC, char* staging, int col, int row, int group, int thread, int barrier) {
-    int lane = thread & 31;
-    int rowIn = (thread >> 5) * 16 + (lane >> 2);
-    int quad = lane & 3;
-#pragma unroll
-    for (int j = 0; j < kTileCols / kStagingCols; ++j) {
-        char* buffer = staging + j % kStagingBuffers * kStagingBytes;
-        if (thread == 0) {
-            bulkWaitRead<kStagingBuffers - 1>();
-        }
-        namedBarrier(barrier, 128);
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-#pragma unroll
-            for (int half = 0; half < 2; ++half) {
-                int r = rowIn + half * 8;
-                int chunk = (i * 2 + quad / 2) ^ (r & 7);  // the 128-byte swizzle of the tensor map
-                *reinterpret_cast<float2*>(buffer + r * 128 + chunk * 16 + quad % 2 * 8) =
-                    make_float2(d[j * 16 + i * 4 + half * 2], d[j * 16 + i * 4 + half * 2 + 1]);
-            }
-        }
-        fenceAsyncProxy();
-        namedBarrier(barrier, 128);
-        if (thread == 0) {
-            if constexpr (kAccumulate) {
-                addBox3d(mapC, sharedAddress(buffer), col + j * kStagingCols, row, group);
-            } else {
-                storeBox3d(mapC, sharedAddress(buffer), col + j * kStagingCols, row, group);
-            }
-            bulkCommit();
-        }
-    }
-}
 
 // Zeroes the lines from `valid` on of a stage's MN-major boxes: tokens of the next group, or memory nobody wrote.
 template <int kDepth>
@@ -327,22 +118,13 @@ __device__ __forceinline__ void groupedGemm(
     }
     uint16_t* order = nullptr;
     if (kSplit == Split::kDepth && groups <= kMaxOrdered) {
-        // Tiles of a large group take longest: start them first, so that none is left over at the end.
         order = reinterpret_cast<uint16_t*>(base + L::order);
-        for (int g = threadIdx.x; g < groups; g += kThreads) {
-            int span = __ldg(offsets + g + 1) - __ldg(offsets + g);
-            int place = 0;
-            for (int other = 0; other < groups; ++other) {
-                int otherSpan = __ldg(offsets + other + 1) - __ldg(offsets + other);
-                place += otherSpan > span || (otherSpan == span && other < g);
-            }
-            order[place] = static_cast<uint16_t>(g);
-        }
+        orderByLength(offsets, groups, order);
         __syncthreads();
     }
     clusterBarrier();
 
-    TileWalk<kSplit> walk(offsets, order, groups, fixedRows, cols, rank);
+    TileWalk<kSplit> walk(offsets, nullptr, order, groups, fixedRows, cols, rank);
     Tile tile;
     int stage = 0;
     uint32_t parity = 0;
