@@ -81,6 +81,9 @@ public enum BenchShape {
         sets.add("model.moe.router.aux_loss_coeff=0");
         sets.add("recipe.kind=" + recipe.name().toLowerCase(Locale.ROOT));
         sets.add("recipe.telemetry_every=0");
+        if (cuda) {
+            sets.add("recipe.fp8_scaling=tensor"); // the only FP8 of the CUDA backend
+        }
         sets.add("train.sequence_length=" + sequence);
         sets.add("train.micro_batch_size=" + microBatch);
         sets.add("train.global_batch_size=" + microBatch * microBatches);

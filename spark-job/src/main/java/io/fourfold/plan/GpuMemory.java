@@ -137,15 +137,15 @@ final class GpuMemory {
         return LIBRARY + prepared + tokens * WORD + Math.max(loss, 2 * hidden + layerGradients());
     }
 
-    /** Quantized weights, shared by forward and backward where the blocks are square, and the head's BF16 copy. */
+    /** Quantized weights, shared by forward and backward where the blocks are square or the scale is the tensor's, and the head's BF16 copy. */
     private long preparedWeights() {
         if (config.recipe().kind() == RecipeConfig.Kind.BF16) {
             return 0; // the parameters' region holds them
         }
-        long copies = config.recipe().kind() == RecipeConfig.Kind.NVFP4
-                        && config.recipe().weight2d()
-                ? 1
-                : 2;
+        boolean square = config.recipe().kind() == RecipeConfig.Kind.NVFP4
+                && config.recipe().weight2d();
+        // FP8 experts: bytes both ways round, the size of one BF16 copy; FP8 dense layers: one BF16 copy.
+        long copies = square || config.recipe().kind() == RecipeConfig.Kind.FP8 ? 1 : 2;
         long head = share.lastStage() ? (long) model.vocabSize() * model.hiddenSize() : 0;
         return wide * (copies * share.linear() + head);
     }

@@ -23,6 +23,17 @@ final class VersionLimitsTest {
     }
 
     @Test
+    void fp8OnAGpuTakesOneScalePerTensor() {
+        String one = "parallel={world_size: 1, expert_parallel_size: 1}";
+        assertThat(VersionLimits.problems(
+                        tiny(one, "run.backend=cuda", "recipe.kind=fp8", "recipe.fp8_scaling=tensor")))
+                .isEmpty();
+        assertThat(VersionLimits.problems(tiny(one, "run.backend=cuda", "recipe.kind=fp8")))
+                .extracting(Problem::key)
+                .containsExactly("recipe.fp8_scaling");
+    }
+
+    @Test
     void severalGpusTrainByDataParallelismOnly() {
         assertThat(VersionLimits.problems(tiny("parallel.world_size=2", "run.backend=cuda")))
                 .isEmpty();

@@ -15,7 +15,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 /**
- * A tiny model trains on the GPU as on the CPU. FP32 differs by the order of sums only. With BF16 and NVFP4 a sum on a
+ * A tiny model trains on the GPU as on the CPU. FP32 differs by the order of sums only. With BF16, FP8 and NVFP4 a sum on a
  * rounding border goes the other way, and a token near the router's border changes its expert: at a learning rate of 0.01
  * the wider model amplified that to 3% (BF16) and 15% (NVFP4) within 12 steps, so those run at 0.001. The first loss, before
  * any update, is close for all.
@@ -41,7 +41,8 @@ class CudaTrainingTest {
         "fp32, 0.01, 64, 64, 1e-6, 1e-4",
         "bf16, 0.01, 16, 16, 1e-4, 2e-3",
         "bf16, 0.001, 64, 64, 1e-4, 5e-3",
-        "nvfp4, 0.001, 64, 64, 1e-3, 1e-2"
+        "nvfp4, 0.001, 64, 64, 1e-3, 1e-2",
+        "fp8, 0.001, 64, 64, 1e-3, 1e-2"
     })
     void followsTheCpu(String recipe, double rate, int hidden, int expertHidden, double first, double later) {
         TinyRun cpu = run("cpu", recipe, rate, hidden, expertHidden);
@@ -68,6 +69,7 @@ class CudaTrainingTest {
     private TinyRun run(String name, String recipe, double rate, int hidden, int expertHidden) {
         return new TinyRun(folder.resolve(name))
                 .set("recipe.kind", recipe)
+                .set("recipe.fp8_scaling", "tensor")
                 .set("train.steps", STEPS)
                 .set("train.optimizer.learning_rate", rate)
                 .set("model.hidden_size", hidden)

@@ -11,19 +11,24 @@ import java.util.Objects;
 
 /**
  * Products on the GPU: dense ones by cuBLASLt, grouped ones by the project's kernels. FP32 accumulation; BF16 operands on
- * tensor cores, FP32 operands as FP32. Operands are never transposed in memory.
+ * tensor cores, FP32 operands as FP32, FP8 bytes on FP8 tensor cores. Operands are never transposed in memory, except FP8
+ * bytes, which are stored as they are multiplied.
  */
 public final class CudaGemmOps implements GemmOps, AutoCloseable {
     private final CudaRuntime cuda;
     private final CublasLt dense;
     private final SplitGemm splitter;
     private final GroupedGemm grouped;
+    private final Fp8GroupedGemm groupedFp8;
+    private final Fp8Layouts fp8;
 
     CudaGemmOps(CudaRuntime cuda) {
         this.cuda = cuda;
         this.dense = new CublasLt(cuda);
         this.splitter = new SplitGemm(cuda, dense);
         this.grouped = new GroupedGemm(cuda);
+        this.groupedFp8 = new Fp8GroupedGemm(cuda);
+        this.fp8 = new Fp8Layouts(cuda);
     }
 
     @Override
@@ -75,9 +80,17 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
 
     @Override
     public void multiplyGrouped(GroupedOperand a, GroupedOperand b, Tensor c) {
+        CudaTensor out = CudaTensor.of(c);
+        if (!groupedFp8.rows(a, b, out)) {
+            try (CudaTensorScope work = cuda.workspace()) {
+                multiplyRows(fp8.decoded(a, work), fp8.decoded(b, work), out);
+            }
+        }
+    }
+
+    private void multiplyRows(GroupedOperand a, GroupedOperand b, CudaTensor out) {
         CudaGroupedOperand left = CudaGroupedOperand.of(a, Layout.RAGGED_ROWS, "A");
         CudaGroupedOperand right = CudaGroupedOperand.of(b, Layout.STACKED, "B");
-        CudaTensor out = CudaTensor.of(c);
         requireSameGroups(left, right);
         if (left.depth() != right.depth()) {
             throw new IllegalArgumentException(
@@ -93,9 +106,17 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
 
     @Override
     public void multiplyGroupedDepth(GroupedOperand a, GroupedOperand b, Tensor c, boolean accumulate) {
+        CudaTensor out = CudaTensor.of(c);
+        if (!groupedFp8.depth(a, b, out, accumulate)) {
+            try (CudaTensorScope work = cuda.workspace()) {
+                multiplyDepth(fp8.decoded(a, work), fp8.decoded(b, work), out, accumulate);
+            }
+        }
+    }
+
+    private void multiplyDepth(GroupedOperand a, GroupedOperand b, CudaTensor out, boolean accumulate) {
         CudaGroupedOperand left = CudaGroupedOperand.of(a, Layout.RAGGED_DEPTH, "A");
         CudaGroupedOperand right = CudaGroupedOperand.of(b, Layout.RAGGED_DEPTH, "B");
-        CudaTensor out = CudaTensor.of(c);
         requireSameGroups(left, right);
         if (left.padded() != right.padded()) {
             throw new IllegalArgumentException(
@@ -114,6 +135,7 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
     public void close() {
         dense.close();
         grouped.close();
+        groupedFp8.close();
     }
 
     private CudaTensor asFp32(CudaTensor values, CudaTensorScope work) {

@@ -13,24 +13,25 @@ import io.fourfold.kernels.op.RandomStream;
 import io.fourfold.kernels.quant.BlockQuantizer;
 import io.fourfold.kernels.quant.StochasticBits;
 import io.fourfold.kernels.tensor.DType;
-import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
 import org.jspecify.annotations.Nullable;
 
 /**
  * Operands of the CUDA backend. Plain ones share memory with their source or are cast to BF16. NVFP4 is emulated in BF16,
- * exactly: see {@link Nvfp4Emulation}. Offsets are read on the device; nothing waits for them.
+ * exactly: see {@link Nvfp4Emulation}. FP8 with one scale per tensor: see {@link Fp8Quantizer}. Offsets are read on the device; nothing waits for them.
  */
 public final class CudaQuantizeOps implements QuantizeOps {
-    private static final int MAX_GROUPS = 1024;
-
     private final CudaRuntime cuda;
     private final Nvfp4Emulation nvfp4;
+    private final Fp8Quantizer fp8;
+    private final Fp8Layouts layouts;
 
     CudaQuantizeOps(CudaRuntime cuda) {
         this.cuda = cuda;
         this.nvfp4 = new Nvfp4Emulation(cuda);
+        this.fp8 = new Fp8Quantizer(cuda);
+        this.layouts = new Fp8Layouts(cuda);
     }
 
     @Override
@@ -55,6 +56,9 @@ public final class CudaQuantizeOps implements QuantizeOps {
                     null);
         }
         check(spec, random);
+        if (isFp8(spec)) {
+            return fp8.operand(source, byColumns, spec, probe, exchange, scope);
+        }
         int id = random == null ? 0 : random.tensorId();
         Nvfp4Emulation.Result result = nvfp4.quantize(
                 source, cols, RowGroups.equal(1, rows), byColumns, spec, random, id, probe, exchange, scope);
@@ -86,6 +90,10 @@ public final class CudaQuantizeOps implements QuantizeOps {
         CudaTensor values;
         CudaTensor scale = null;
         int storedRows = rows;
+        if (isFp8(spec)) {
+            check(spec, null);
+            return fp8.stacked(source, byColumns, spec, probe, exchange, scope);
+        }
         if (spec.quantized()) {
             check(spec, null);
             Nvfp4Emulation.Result result = nvfp4.quantize(
@@ -128,11 +136,16 @@ public final class CudaQuantizeOps implements QuantizeOps {
         CudaTensor scale = null;
         boolean padded = spec.quantized() && spec.hadamard();
         CudaTensor begins = starts;
+        if (isFp8(spec)) {
+            check(spec, random);
+            RowGroups split = RowGroups.ragged(cuda, starts, groups, x.shape().rows(), false, scope);
+            return fp8.ragged(source, split, byColumns, spec, probe, exchange, scope);
+        }
         if (spec.quantized()) {
             check(spec, random);
             int id = random == null ? 0 : random.tensorId() + firstGroup;
-            RowGroups split =
-                    split(starts, groups, x.shape().rows(), byColumns || spec.blocks() == Blocks.B16X16, scope);
+            boolean needsBlocks = byColumns || spec.blocks() == Blocks.B16X16;
+            RowGroups split = RowGroups.ragged(cuda, starts, groups, x.shape().rows(), needsBlocks, scope);
             Nvfp4Emulation.Result result =
                     nvfp4.quantize(source, cols, split, byColumns, spec, random, id, probe, exchange, scope);
             values = result.values();
@@ -184,6 +197,9 @@ public final class CudaQuantizeOps implements QuantizeOps {
         if (!sameValues(rowSpec, spec, probe)) {
             return stacked(weights, true, spec, probe, exchange, scope);
         }
+        if (byRows instanceof CudaFp8GroupedOperand bytes) {
+            return layouts.transposed(bytes, spec, scope);
+        }
         CudaGroupedOperand rows = CudaGroupedOperand.of(byRows, Layout.STACKED, "by rows");
         return new CudaGroupedOperand(
                 Layout.STACKED,
@@ -198,10 +214,14 @@ public final class CudaQuantizeOps implements QuantizeOps {
                 rows.scale());
     }
 
-    /** Square blocks rounded to nearest: rows and columns share codes and scales. Telemetry wants each made anew. */
+    private static boolean isFp8(OperandSpec spec) {
+        return spec.format() == Format.FP8_E4M3 && spec.blocks() == Blocks.TENSOR;
+    }
+
+    /** Square blocks, or one for all, rounded to nearest: rows and columns share codes and scales. Telemetry wants each made anew. */
     private static boolean sameValues(OperandSpec rows, OperandSpec columns, @Nullable QuantProbe probe) {
         return rows.equals(columns)
-                && columns.blocks() == Blocks.B16X16
+                && (columns.blocks() == Blocks.B16X16 || columns.blocks() == Blocks.TENSOR)
                 && columns.rounding() == OperandSpec.Rounding.NEAREST_EVEN
                 && !columns.hadamard()
                 && probe == null;
@@ -238,21 +258,6 @@ public final class CudaQuantizeOps implements QuantizeOps {
         return values;
     }
 
-    /** The groups, with the blocks of 16 rows counted on the device where the kernels need them. */
-    private RowGroups split(CudaTensor offsets, int groups, int rows, boolean needsBlocks, TensorScope scope) {
-        if (!needsBlocks) {
-            return new RowGroups(groups, 0, rows, offsets, null, null);
-        }
-        if (groups > MAX_GROUPS) {
-            throw new IllegalArgumentException("at most " + MAX_GROUPS + " experts per rank, got " + groups);
-        }
-        CudaTensor lists = CudaTensor.of(scope.allocate(DType.INT32, 2, groups + 1));
-        CudaTensor blocks = lists.view(0, Shape.of(groups + 1));
-        CudaTensor padded = lists.view(groups + 1, Shape.of(groups + 1));
-        cuda.function("nvfp4_emulate", "group_blocks").launchLine(1, MAX_GROUPS, offsets, groups, blocks, padded);
-        return new RowGroups(groups, 0, rows, offsets, blocks, padded);
-    }
-
     private static void check(OperandSpec spec, @Nullable RandomStream random) {
         BlockQuantizer.check(
                 spec,
@@ -263,9 +268,10 @@ public final class CudaQuantizeOps implements QuantizeOps {
             throw new UnsupportedOperationException(
                     "the CUDA backend does not round parts of split rows stochastically yet");
         }
-        if (spec.format() != Format.NVFP4) {
-            throw new UnsupportedOperationException("the CUDA backend has no " + spec.format()
-                    + " operands yet, asked for " + spec + "; use recipe bf16 or nvfp4, or run.backend=cpu");
+        boolean plainFp8 = isFp8(spec) && spec.rounding() == OperandSpec.Rounding.NEAREST_EVEN && !spec.hadamard();
+        if (spec.format() != Format.NVFP4 && !plainFp8) {
+            throw new UnsupportedOperationException("the CUDA backend has no such operands yet: " + spec
+                    + "; use recipe bf16, nvfp4, or fp8 with fp8_scaling tensor, or run.backend=cpu");
         }
     }
 

@@ -6,7 +6,6 @@ import io.fourfold.kernels.op.OperandSpec.Blocks;
 import io.fourfold.kernels.op.OperandSpec.Rounding;
 import io.fourfold.kernels.op.OperandSpec.ScaleFormula;
 import io.fourfold.kernels.op.QuantProbe;
-import io.fourfold.kernels.op.QuantStats;
 import io.fourfold.kernels.op.RandomStream;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Shape;
@@ -26,7 +25,6 @@ final class Nvfp4Emulation {
     private static final int WARPS = 8;
     private static final int AMAX_ROWS = 32;
     private static final int STRIP = 512;
-    private static final int SUMS = 7;
 
     private final CudaRuntime cuda;
 
@@ -88,9 +86,9 @@ final class Nvfp4Emulation {
             if (probe == null) {
                 emulate(job, spec.rounding() == Rounding.STOCHASTIC ? "_sr" : "", CudaFunction.NULL);
             } else {
-                CudaTensor sums = work.zeros(DType.INT32, SUMS * 2); // pairs of words: FP64
+                CudaTensor sums = QuantSums.zeros(work);
                 emulate(job, "_measured", sums);
-                probe.record(statistics(sums, amax));
+                probe.record(QuantSums.read(cuda.memory(), sums, amax, 0));
             }
         }
         return new Result(values, scale);
@@ -191,27 +189,6 @@ final class Nvfp4Emulation {
                         rowIds,
                         job.values,
                         sums);
-    }
-
-    private QuantStats statistics(CudaTensor sums, CudaTensor amax) {
-        int[] words = cuda.memory().downloadInts(sums);
-        double[] values = new double[SUMS];
-        for (int i = 0; i < SUMS; i++) {
-            values[i] = Double.longBitsToDouble((words[2 * i] & 0xFFFF_FFFFL) | ((long) words[2 * i + 1] << 32));
-        }
-        float largest = 0;
-        for (float value : cuda.memory().download(amax)) {
-            largest = Math.max(largest, value);
-        }
-        return new QuantStats(
-                (long) values[0],
-                (long) values[1],
-                (long) values[2],
-                (long) values[3],
-                (long) values[4],
-                largest,
-                values[5],
-                values[6]);
     }
 
     private static int ceil(int size, int unit) {

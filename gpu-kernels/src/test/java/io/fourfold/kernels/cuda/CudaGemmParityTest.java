@@ -26,6 +26,7 @@ import org.junit.jupiter.api.TestFactory;
 class CudaGemmParityTest {
     private static final OperandSpec NVFP4 = OperandSpec.of(Format.NVFP4, Blocks.B1X16);
     private static final OperandSpec WEIGHTS = OperandSpec.of(Format.NVFP4, Blocks.B16X16);
+    private static final OperandSpec FP8 = OperandSpec.of(Format.FP8_E4M3, Blocks.TENSOR);
     private static final double FP32_TOLERANCE = 2e-6;
     private static final double BF16_TOLERANCE = 1e-3;
 
@@ -57,7 +58,9 @@ class CudaGemmParityTest {
             {OperandSpec.BF16, OperandSpec.BF16},
             {OperandSpec.FP32, OperandSpec.BF16},
             {NVFP4, WEIGHTS},
-            {NVFP4, OperandSpec.BF16}
+            {NVFP4, OperandSpec.BF16},
+            {FP8, FP8},
+            {FP8, OperandSpec.BF16}
         };
         for (OperandSpec[] spec : specs) {
             for (int forms = 0; forms < 4; forms++) {

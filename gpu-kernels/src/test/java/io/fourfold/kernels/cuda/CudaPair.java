@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.cpu.CpuBackend;
+import io.fourfold.kernels.op.GroupedOperand;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Shape;
@@ -100,6 +101,11 @@ final class CudaPair implements AutoCloseable {
             Arrays.fill(values, start, Math.min(count, start + 16), 0f);
         }
         return values;
+    }
+
+    /** A grouped operand of the GPU with its codes as values, also where it holds FP8 bytes. */
+    CudaGroupedOperand decoded(GroupedOperand operand) {
+        return (CudaGroupedOperand) new Fp8Layouts(cuda.runtime()).decoded(operand, (CudaTensorScope) cudaScope);
     }
 
     /** The same bits everywhere; NaN equals NaN. */

@@ -24,7 +24,7 @@ import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.TestFactory;
 
-/** NVFP4 operands on the GPU hold the bits of the CPU oracle: values, tensor scales, statistics. */
+/** NVFP4 operands and FP8 operands with one scale per tensor on the GPU hold the bits of the CPU oracle: values, tensor scales, statistics. */
 @Tag("gpu")
 class CudaQuantizeParityTest {
     private static final int[][] SHAPES = {{64, 128}, {16, 16}, {1, 48}, {33, 40}, {50, 7}, {130, 1088}, {257, 24}};
@@ -66,6 +66,9 @@ class CudaQuantizeParityTest {
         }
         cases.add(new Case(OperandSpec.of(Format.NVFP4, Blocks.B1X16).withFormula(ScaleFormula.PAPER), false));
         cases.add(new Case(OperandSpec.of(Format.NVFP4, Blocks.B16X16).withFormula(ScaleFormula.PAPER), true));
+        for (boolean byColumns : new boolean[] {false, true}) {
+            cases.add(new Case(OperandSpec.of(Format.FP8_E4M3, Blocks.TENSOR), byColumns));
+        }
         return cases;
     }
 
@@ -137,7 +140,7 @@ class CudaQuantizeParityTest {
         Twin x = pair.floats(DType.BF16, pair.awkwardValues(rows * cols), rows, cols);
         Twin offsets = pair.ints(bounds);
         Twin ids = rowIds(rows);
-        CudaGroupedOperand actual = (CudaGroupedOperand) pair.cuda
+        CudaGroupedOperand actual = pair.decoded(pair.cuda
                 .quantize()
                 .ragged(
                         x.cuda(),
@@ -147,7 +150,7 @@ class CudaQuantizeParityTest {
                         firstGroup,
                         stream(kind, ids.cuda(), 0),
                         null,
-                        pair.cudaScope);
+                        pair.cudaScope));
         float[] values = pair.cuda.download(actual.values());
         float[] scales = pair.cuda.download(Objects.requireNonNull(actual.scale()));
         int[] begins = pair.cuda.downloadInts(Objects.requireNonNull(actual.offsets()));

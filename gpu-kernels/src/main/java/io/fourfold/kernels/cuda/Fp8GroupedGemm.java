@@ -1,0 +1,105 @@
+package io.fourfold.kernels.cuda;
+
+import io.fourfold.kernels.op.GroupedOperand;
+import io.fourfold.kernels.op.GroupedOperand.Layout;
+import io.fourfold.kernels.tensor.DType;
+
+/** Launches of {@code grouped_gemm_fp8_sm90a.cu}: grouped products on Hopper's FP8 tensor cores. */
+final class Fp8GroupedGemm implements AutoCloseable {
+    private static final String FILE = "grouped_gemm_fp8_sm90a";
+    private static final int THREADS = 384;
+    private static final int BOX_BYTES = 128;
+    private static final int BOX_ROWS_A = 64;
+    private static final int BOX_ROWS_B = 128;
+    private static final int BOX_COLS_C = 32;
+
+    private final CudaRuntime cuda;
+    private final TensorMaps maps = new TensorMaps();
+    private final int blocks;
+    private int rowsSharedBytes;
+    private int depthSharedBytes;
+
+    Fp8GroupedGemm(CudaRuntime cuda) {
+        this.cuda = cuda;
+        blocks = cuda.device().multiprocessors() / 2 * 2;
+    }
+
+    /** C[r, n] = sum over k of A[r, k] * W_g[n, k]. False, with nothing done, where these operands need another way. */
+    boolean rows(GroupedOperand left, GroupedOperand right, CudaTensor c) {
+        if (!(left instanceof CudaFp8GroupedOperand a)
+                || !(right instanceof CudaFp8GroupedOperand w)
+                || !fits(a, Layout.RAGGED_ROWS, w, Layout.STACKED)
+                || a.depth() != w.depth()
+                || c.dtype() != DType.BF16
+                || c.address() % 16 != 0
+                || c.shape().cols() != w.width()
+                || c.shape().rows() < a.rows()) {
+            return false;
+        }
+        CudaFunction function = cuda.function(FILE, "grouped_gemm_fp8_rows_sm90a");
+        if (rowsSharedBytes == 0) {
+            rowsSharedBytes = function.constant("grouped_gemm_fp8_rows_shared_bytes");
+        }
+        int weightRows = Math.multiplyExact(w.groups(), w.width());
+        function.launch(
+                blocks,
+                1,
+                1,
+                THREADS,
+                rowsSharedBytes,
+                maps.bytes(a.codes().address(), a.rows(), a.depth(), BOX_ROWS_A, BOX_BYTES),
+                maps.bytes(w.codes().address(), weightRows, w.depth(), BOX_ROWS_B, BOX_BYTES),
+                CudaFunction.orNull(a.offsets()),
+                a.groups(),
+                w.width(),
+                a.depth(),
+                a.scale(),
+                w.scale(),
+                c);
+        return true;
+    }
+
+    /** C_g[m, n] (+)= sum over the group's tokens r of A[m, r] * B[n, r]. False, with nothing done, where it cannot. */
+    boolean depth(GroupedOperand left, GroupedOperand right, CudaTensor c, boolean accumulate) {
+        if (!(left instanceof CudaFp8GroupedOperand a)
+                || !(right instanceof CudaFp8GroupedOperand b)
+                || !fits(a, Layout.RAGGED_DEPTH, b, Layout.RAGGED_DEPTH)
+                || a.stride() != b.stride()
+                || c.dtype() != DType.FP32
+                || c.address() % 16 != 0
+                || c.elements() != (long) a.groups() * a.width() * b.width()) {
+            return false;
+        }
+        CudaFunction function = cuda.function(
+                FILE, accumulate ? "grouped_gemm_fp8_wgrad_accumulate_sm90a" : "grouped_gemm_fp8_wgrad_sm90a");
+        if (depthSharedBytes == 0) {
+            depthSharedBytes = function.constant("grouped_gemm_fp8_depth_shared_bytes");
+        }
+        function.launch(
+                blocks,
+                1,
+                1,
+                THREADS,
+                depthSharedBytes,
+                maps.bytes(a.codes().address(), a.width(), a.stride(), BOX_ROWS_A, BOX_BYTES),
+                maps.bytes(b.codes().address(), b.width(), b.stride(), BOX_ROWS_B, BOX_BYTES),
+                maps.fp32(c.address(), a.groups(), a.width(), b.width(), BOX_ROWS_A, BOX_COLS_C),
+                CudaFunction.orNull(a.offsets()),
+                CudaFunction.orNull(a.starts()),
+                a.groups(),
+                a.width(),
+                b.width(),
+                a.scale(),
+                b.scale());
+        return true;
+    }
+
+    @Override
+    public void close() {
+        maps.close();
+    }
+
+    private static boolean fits(CudaFp8GroupedOperand a, Layout layoutA, CudaFp8GroupedOperand b, Layout layoutB) {
+        return a.layout() == layoutA && b.layout() == layoutB && a.groups() == b.groups();
+    }
+}
