@@ -14,21 +14,26 @@ public final class BenchText {
     public static String step(StepResult r) {
         return String.format(
                 Locale.ROOT,
-                "%-3s %-6s %3d %9.2f %11.0f %9.1f %6.1f%% %8.2f %7s %8.2f %8.2f  %7.4f -> %7.4f%s",
+                "%-3s %-6s %3d %9.2f %11.0f %9.1f %7s %8.2f %7s %8.2f %8.2f  %7.4f -> %7.4f%s",
                 r.shape(),
                 r.recipe(),
                 r.microBatches(),
                 r.milliseconds(),
                 r.tokensPerSecond(),
                 r.teraflops(),
-                r.utilization() * 100,
+                share(r.utilization()),
                 r.hostMilliseconds(),
-                Double.isNaN(r.idleShare()) ? "-" : String.format(Locale.ROOT, "%.1f%%", r.idleShare() * 100),
+                share(r.idleShare()),
                 r.peakBytes() / GIBIBYTE,
                 r.plannedBytes() / GIBIBYTE,
                 r.firstLoss(),
                 r.lastLoss(),
                 r.steady() ? "" : "  memory grew after the warm-up");
+    }
+
+    /** Per cent, or a dash where it is not known. */
+    private static String share(double value) {
+        return Double.isNaN(value) ? "-" : String.format(Locale.ROOT, "%.1f%%", value * 100);
     }
 
     public static String stepHeader() {
