@@ -64,7 +64,8 @@ final class ExpertExchange {
             sentCounts = backend.downloadInts(routing.keptCounts());
             receivedCounts = backend.downloadInts(received);
         }
-        AllToAllStage exchange = new AllToAllStage(expertGroup, partSums(sentCounts), partSums(receivedCounts));
+        AllToAllStage exchange = new AllToAllStage(
+                expertGroup, partSums(sentCounts, expertGroup.size()), partSums(receivedCounts, expertGroup.size()));
         List<RowStage> stages = new ArrayList<>();
         if (expertGroup.size() > 1) {
             stages.add(exchange);
@@ -74,50 +75,39 @@ final class ExpertExchange {
         if (tensorGroup.size() > 1) {
             Tensor gathered = kept.allocate(DType.INT32, tensorGroup.size(), expertGroup.size() * local);
             tensorGroup.allGather(received, gathered);
-            ExpertTensorStage gather = gather(backend.downloadInts(gathered));
+            int[] counts = backend.downloadInts(gathered);
+            ExpertTensorStage gather = new ExpertTensorStage(tensorGroup, partSums(counts, tensorGroup.size()));
             stages.add(gather);
             rows = gather.gathered();
-            stages.add(sortGathered(gathered, offsets, rows, kept));
+            stages.add(sortGathered(gathered, counts, offsets, rows, kept));
         } else {
-            stages.add(sort(received, offsets, rows, kept).stage());
+            stages.add(sort(received, offsets, rows, kept));
         }
         return new Plan(stages, offsets, exchange.sent(), rows);
     }
 
-    private ExpertTensorStage gather(int[] counts) {
-        int perRank = counts.length / tensorGroup.size();
-        long[] rows = new long[tensorGroup.size()];
-        for (int i = 0; i < counts.length; i++) {
-            rows[i / perRank] += counts[i];
-        }
-        return new ExpertTensorStage(tensorGroup, rows);
-    }
-
-    /** Index maps of a sort, in both directions. */
-    private record Sort(SegmentSortStage stage, Tensor sourceOfTarget, Tensor targetOfSource) {}
-
-    private Sort sort(Tensor counts, Tensor offsets, int rows, TensorScope kept) {
+    private SegmentSortStage sort(Tensor counts, Tensor offsets, int rows, TensorScope kept) {
         Tensor sourceOfTarget = kept.allocate(DType.INT32, rows);
         Tensor targetOfSource = kept.allocate(DType.INT32, rows);
         backend.moe().transposeSegments(counts, offsets, sourceOfTarget, targetOfSource);
-        return new Sort(
-                new SegmentSortStage(backend.moe(), sourceOfTarget, targetOfSource), sourceOfTarget, targetOfSource);
+        return new SegmentSortStage(backend.moe(), sourceOfTarget, targetOfSource);
     }
 
     /**
      * From (ETP rank, EP rank, expert) to (expert, EP rank, ETP rank) in two transpositions, joined into one.
      *
      * @param counts INT32 [ETP, EP * local experts]
+     * @param hostCounts the same on the host
      */
-    private SegmentSortStage sortGathered(Tensor counts, Tensor offsets, int rows, TensorScope kept) {
+    private SegmentSortStage sortGathered(Tensor counts, int[] hostCounts, Tensor offsets, int rows, TensorScope kept) {
         int segments = counts.dim(1);
         if (expertGroup.size() == 1) {
-            return sort(counts, offsets, rows, kept).stage();
+            return sort(counts, offsets, rows, kept);
         }
-        Sort bySource = sort(counts, kept.allocate(DType.INT32, segments + 1), rows, kept);
+        SegmentSortStage bySource = sort(counts, kept.allocate(DType.INT32, segments + 1), rows, kept);
         Tensor merged = kept.allocate(DType.INT32, expertGroup.size(), localExperts());
-        backend.upload(columnSums(backend.downloadInts(counts), segments), merged);
-        Sort byExpert = sort(merged, offsets, rows, kept);
+        backend.upload(columnSums(hostCounts, segments), merged);
+        SegmentSortStage byExpert = sort(merged, offsets, rows, kept);
         return new SegmentSortStage(
                 backend.moe(),
                 joined(bySource.sourceOfTarget(), byExpert.sourceOfTarget(), kept),
@@ -132,11 +122,11 @@ final class ExpertExchange {
         return out;
     }
 
-    /** Sums of the counts that go to, or come from, each rank of the EP group. */
-    private long[] partSums(int[] counts) {
-        long[] sums = new long[expertGroup.size()];
+    /** Sums of {@code parts} equal parts of the counts: the rows that go to, or come from, each rank of a group. */
+    private static long[] partSums(int[] counts, int parts) {
+        long[] sums = new long[parts];
         for (int i = 0; i < counts.length; i++) {
-            sums[i / localExperts()] += counts[i];
+            sums[i / (counts.length / parts)] += counts[i];
         }
         return sums;
     }
