@@ -25,7 +25,7 @@ public interface TrainableModel extends AutoCloseable {
     List<MicroBatchResult> forwardBackward(List<Batch> batches, StepContext step);
 
     /** Who hears during {@link #forwardBackward} which gradients are complete; a model may tell nothing. */
-    default void listen(GradientListener listener) {}
+    void listen(GradientListener listener);
 
     List<LayerLoad> endStep();
 

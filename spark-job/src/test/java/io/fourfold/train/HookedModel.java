@@ -1,70 +1,24 @@
 package io.fourfold.train;
 
-import io.fourfold.data.Batch;
-import io.fourfold.metrics.StepMetrics.LayerLoad;
-import io.fourfold.model.GradientListener;
-import io.fourfold.model.MicroBatchResult;
-import io.fourfold.model.NonFiniteReport;
 import io.fourfold.model.ParameterStore;
 import io.fourfold.model.StepContext;
-import java.util.List;
-import java.util.Optional;
 import java.util.function.ObjIntConsumer;
 
-/**
- * A model that something happens to.
- *
- * @param beforeStep gets the parameters and the step before each step's weights are prepared
- */
-record HookedModel(TrainableModel model, ObjIntConsumer<ParameterStore> beforeStep) implements TrainableModel {
-    @Override
-    public ParameterStore parameters() {
-        return model.parameters();
-    }
+/** A model that something happens to. */
+final class HookedModel extends ForwardingModel {
+    private final ObjIntConsumer<ParameterStore> beforeStep;
 
-    @Override
-    public void initialize(long seed) {
-        model.initialize(seed);
-    }
-
-    @Override
-    public void parametersChanged(int step) {
-        model.parametersChanged(step);
+    /**
+     * @param beforeStep gets the parameters and the step before each step's weights are prepared
+     */
+    HookedModel(TrainableModel model, ObjIntConsumer<ParameterStore> beforeStep) {
+        super(model);
+        this.beforeStep = beforeStep;
     }
 
     @Override
     public void beginStep(StepContext step) {
         beforeStep.accept(parameters(), step.step());
-        model.beginStep(step);
-    }
-
-    @Override
-    public List<MicroBatchResult> forwardBackward(List<Batch> batches, StepContext step) {
-        return model.forwardBackward(batches, step);
-    }
-
-    @Override
-    public void listen(GradientListener listener) {
-        model.listen(listener);
-    }
-
-    @Override
-    public List<LayerLoad> endStep() {
-        return model.endStep();
-    }
-
-    @Override
-    public double evaluate(Batch batch) {
-        return model.evaluate(batch);
-    }
-
-    @Override
-    public Optional<NonFiniteReport> locate(Batch batch, StepContext step) {
-        return model.locate(batch, step);
-    }
-
-    @Override
-    public void close() {
-        model.close();
+        super.beginStep(step);
     }
 }

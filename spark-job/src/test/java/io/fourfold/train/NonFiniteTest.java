@@ -9,15 +9,12 @@ import io.fourfold.data.DataException;
 import io.fourfold.kernels.comm.CommunicationException;
 import io.fourfold.kernels.cpu.CpuTensor;
 import io.fourfold.metrics.EventKind;
-import io.fourfold.metrics.StepMetrics.LayerLoad;
+import io.fourfold.model.GradientListener;
 import io.fourfold.model.MicroBatchResult;
 import io.fourfold.model.MoeTransformer;
-import io.fourfold.model.NonFiniteReport;
-import io.fourfold.model.ParameterStore;
 import io.fourfold.model.StepContext;
 import java.nio.file.Path;
 import java.util.List;
-import java.util.Optional;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -104,25 +101,17 @@ class NonFiniteTest {
     }
 
     /** Puts a NaN somewhere at step 3. */
-    private record Spoiling(TrainableModel model, What what) implements TrainableModel {
+    private static final class Spoiling extends ForwardingModel {
         enum What {
             WEIGHT,
             GRADIENT
         }
 
-        @Override
-        public ParameterStore parameters() {
-            return model.parameters();
-        }
+        private final What what;
 
-        @Override
-        public void initialize(long seed) {
-            model.initialize(seed);
-        }
-
-        @Override
-        public void parametersChanged(int step) {
-            model.parametersChanged(step);
+        Spoiling(TrainableModel model, What what) {
+            super(model);
+            this.what = what;
         }
 
         @Override
@@ -134,12 +123,15 @@ class NonFiniteTest {
                         .orElseThrow()
                         .weight());
             }
-            model.beginStep(step);
+            super.beginStep(step);
         }
 
         @Override
+        public void listen(GradientListener listener) {}
+
+        @Override
         public List<MicroBatchResult> forwardBackward(List<Batch> batches, StepContext step) {
-            List<MicroBatchResult> result = model.forwardBackward(batches, step);
+            List<MicroBatchResult> result = super.forwardBackward(batches, step);
             if (step.step() == 3 && what == What.GRADIENT) {
                 spoil(parameters().parameters().get(0).grad());
             }
@@ -149,26 +141,6 @@ class NonFiniteTest {
         private static void spoil(io.fourfold.kernels.tensor.Tensor tensor) {
             CpuTensor cpu = CpuTensor.of(tensor);
             cpu.floats()[cpu.offset()] = Float.NaN;
-        }
-
-        @Override
-        public List<LayerLoad> endStep() {
-            return model.endStep();
-        }
-
-        @Override
-        public double evaluate(Batch batch) {
-            return model.evaluate(batch);
-        }
-
-        @Override
-        public Optional<NonFiniteReport> locate(Batch batch, StepContext step) {
-            return model.locate(batch, step);
-        }
-
-        @Override
-        public void close() {
-            model.close();
         }
     }
 }

@@ -5,19 +5,16 @@ import io.fourfold.data.Batch;
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
-import io.fourfold.metrics.StepMetrics.LayerLoad;
+import io.fourfold.model.GradientListener;
 import io.fourfold.model.MicroBatchResult;
-import io.fourfold.model.NonFiniteReport;
 import io.fourfold.model.Parameter;
-import io.fourfold.model.ParameterStore;
 import io.fourfold.model.StepContext;
+import io.fourfold.train.ForwardingModel;
 import io.fourfold.train.TrainableModel;
 import java.util.List;
-import java.util.Optional;
 
 /** A model that fails at the beginning of a step, or poisons a gradient during it. */
-final class FaultyModel implements TrainableModel {
-    private final TrainableModel model;
+final class FaultyModel extends ForwardingModel {
     private final Backend backend;
     private final List<FaultSpec> faults;
     private final FaultMemory memory;
@@ -30,7 +27,7 @@ final class FaultyModel implements TrainableModel {
             List<FaultSpec> faults,
             FaultMemory memory,
             FaultInjector.Crash crash) {
-        this.model = model;
+        super(model);
         this.backend = backend;
         this.faults = faults;
         this.memory = memory;
@@ -45,7 +42,7 @@ final class FaultyModel implements TrainableModel {
                 strike(fault, step.step());
             }
         }
-        model.beginStep(step);
+        super.beginStep(step);
     }
 
     private void strike(FaultSpec fault, int step) {
@@ -77,48 +74,17 @@ final class FaultyModel implements TrainableModel {
         }
     }
 
+    /** Tells nobody: gradients are poisoned after the backward pass, so none may be summed before. */
+    @Override
+    public void listen(GradientListener listener) {}
+
     @Override
     public List<MicroBatchResult> forwardBackward(List<Batch> batches, StepContext step) {
-        List<MicroBatchResult> result = model.forwardBackward(batches, step);
+        List<MicroBatchResult> result = super.forwardBackward(batches, step);
         if (poisoned) {
-            Tensor gradients = model.parameters().flatGrads(Parameter.Kind.DENSE);
+            Tensor gradients = parameters().flatGrads(Parameter.Kind.DENSE);
             backend.upload(new float[] {Float.NaN}, gradients.view(0, Shape.of(1)));
         }
         return result;
-    }
-
-    @Override
-    public ParameterStore parameters() {
-        return model.parameters();
-    }
-
-    @Override
-    public void initialize(long seed) {
-        model.initialize(seed);
-    }
-
-    @Override
-    public void parametersChanged(int step) {
-        model.parametersChanged(step);
-    }
-
-    @Override
-    public List<LayerLoad> endStep() {
-        return model.endStep();
-    }
-
-    @Override
-    public double evaluate(Batch batch) {
-        return model.evaluate(batch);
-    }
-
-    @Override
-    public Optional<NonFiniteReport> locate(Batch batch, StepContext step) {
-        return model.locate(batch, step);
-    }
-
-    @Override
-    public void close() {
-        model.close();
     }
 }
