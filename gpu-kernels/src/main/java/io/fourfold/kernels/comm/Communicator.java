@@ -34,6 +34,15 @@ public interface Communicator extends AutoCloseable {
     /** Part r of send goes to rank r; part r of receive comes from rank r. */
     void allToAllV(Tensor send, long[] sendCounts, Tensor receive, long[] receiveCounts);
 
+    /**
+     * Starts {@link #allToAllV} beside the work that the caller queues next. All ranks start and await in the same order.
+     * Where a group cannot overlap, the exchange is done on return.
+     */
+    default Pending startAllToAllV(Tensor send, long[] sendCounts, Tensor receive, long[] receiveCounts) {
+        allToAllV(send, sendCounts, receive, receiveCounts);
+        return Pending.DONE;
+    }
+
     void broadcast(Tensor values, int root);
 
     void send(Tensor values, int peer);
