@@ -35,7 +35,13 @@ public record TrainConfig(
                         + " expert (the feed-forward part with its norm) or block (whole blocks). Same results, less"
                         + " memory, more time.",
                 value = "[]")
-        List<RecomputeModule> recompute) {
+        List<RecomputeModule> recompute,
+
+        @Setting(
+                doc = "On a GPU, keep activations in the memory of gradients that backward has not written yet. Same"
+                        + " results; saves memory where a step has one micro-batch and there is no pipeline.",
+                value = "true")
+        boolean lendGradients) {
     public TrainConfig {
         recompute = List.copyOf(recompute);
     }

@@ -40,6 +40,10 @@ final class GroupedLinear {
         this.split = split;
     }
 
+    Parameter weight() {
+        return weight;
+    }
+
     /** Makes the weight operands from the master weights; once per optimizer step. */
     void prepare(WeightPreparation preparation) {
         LinearPrecision chosen = preparation.precision(formats);
@@ -169,9 +173,11 @@ final class GroupedLinear {
                 formats.probe(step, "wgrad.dy", wgrad),
                 split.output(),
                 work);
-        backend.gemm()
-                .multiplyGroupedDepth(
-                        byColumns, Objects.requireNonNull(xByColumns).operand(work), weight.grad(), !overwrites);
+        GroupedOperand inputs = Objects.requireNonNull(xByColumns).operand(work);
+        if (overwrites) {
+            pass.memory().reclaim(weight);
+        }
+        backend.gemm().multiplyGroupedDepth(byColumns, inputs, weight.grad(), !overwrites);
         overwrites = false;
     }
 

@@ -175,7 +175,11 @@ final class Linear {
             split.ranks().scatterSum(dinput, dx);
         }
         GemmOperand columns = outputOperand(pass, doutput, true, precision().wgradDy(), "wgrad.dy", work);
-        backend.gemm().multiply(columns, Objects.requireNonNull(xByColumns).operand(work), weight.grad(), !overwrites);
+        GemmOperand inputs = Objects.requireNonNull(xByColumns).operand(work);
+        if (overwrites) {
+            pass.memory().reclaim(weight);
+        }
+        backend.gemm().multiply(columns, inputs, weight.grad(), !overwrites);
         overwrites = false;
         if (bias != null) {
             backend.elementwise().biasBackward(doutput, bias.grad());

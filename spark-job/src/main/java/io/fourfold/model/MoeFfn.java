@@ -14,13 +14,16 @@ import io.fourfold.moe.Router;
 import io.fourfold.moe.RouterReport;
 import io.fourfold.moe.Routing;
 import io.fourfold.moe.TokenDispatcher;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
  * Mixture of experts: route, dispatch, grouped FC1, activation times routing weight, grouped FC2, combine; plus the shared
  * expert. The weight is applied inside the activation, so FC2's output is not kept. Kept: the input (for the FP32 router's
- * wgrad), the routing, the rows after FC1 and the wgrad operands.
+ * wgrad), the routing, the rows after FC1 and the wgrad operands. What is inside the experts, in forward and in backward, is
+ * released before backward multiplies the weight gradient of FC1.
  */
 final class MoeFfn implements Sublayer {
     /** The layers with parameters of one MoE block. */
@@ -35,6 +38,7 @@ final class MoeFfn implements Sublayer {
             Routing routing,
             Dispatch dispatch,
             @Nullable OperandSource<GroupedOperand> rowsByColumns,
+            TensorScope inside,
             Tensor inner,
             @Nullable OperandSource<GroupedOperand> activatedByColumns,
             @Nullable Backward shared) {}
@@ -78,6 +82,16 @@ final class MoeFfn implements Sublayer {
     }
 
     @Override
+    public List<Parameter> weights() {
+        List<Parameter> weights = new ArrayList<>(
+                List.of(layers.down().weight(), layers.up().weight(), layers.router().weight()));
+        if (layers.shared() != null) {
+            weights.addAll(layers.shared().weights());
+        }
+        return weights;
+    }
+
+    @Override
     public void prepare(WeightPreparation preparation) {
         layers.router().prepare(preparation);
         layers.up().prepare(preparation);
@@ -103,23 +117,26 @@ final class MoeFfn implements Sublayer {
         Dispatch dispatch = dispatcher.plan(routing, pass.batch().rowIds(), scope, work);
         ExpertRows rows = dispatch.rows();
         Tensor expertX = dispatch.dispatch(x, layers.up().inputScope(pass, work), work);
-        Tensor inner = scope.allocate(
+        TensorScope inside =
+                pass.training() ? pass.memory().keptUntil(layers.up().weight()) : work;
+        Tensor inner = inside.allocate(
                 pass.type(), rows.count(), innerWidth * config.activation().inputFactor());
         OperandSource<GroupedOperand> rowsByColumns = layers.up().forward(pass, rows, expertX, inner, work);
+        Pass within = pass.withKept(inside);
         InputAgain again = pass.recompute().has(RecomputeModule.ACTIVATION)
                 ? recomputed -> activate(pass, rows, inner, recomputed)
                 : null;
         Tensor activated =
-                activate(pass, rows, inner, again == null ? layers.down().inputScope(pass, work) : work);
+                activate(pass, rows, inner, again == null ? layers.down().inputScope(within, work) : work);
         Tensor expertY = work.allocate(pass.type(), rows.count(), y.dim(1));
         OperandSource<GroupedOperand> activatedByColumns =
-                layers.down().forward(pass, rows, activated, expertY, work, again);
+                layers.down().forward(within, rows, activated, expertY, work, again);
         dispatch.combine(expertY, y, work);
         Backward shared = layers.shared() == null ? null : layers.shared().addForward(pass, x, y, work);
         if (!pass.training()) {
             return null;
         }
-        Saved saved = new Saved(routerX, routing, dispatch, rowsByColumns, inner, activatedByColumns, shared);
+        Saved saved = new Saved(routerX, routing, dispatch, rowsByColumns, inside, inner, activatedByColumns, shared);
         return (dy, dx, backwardWork) -> backward(pass, saved, dy, dx, backwardWork);
     }
 
@@ -131,15 +148,19 @@ final class MoeFfn implements Sublayer {
 
     private void backward(Pass pass, Saved saved, Tensor dy, Tensor dx, TensorScope work) {
         ExpertRows rows = saved.dispatch().rows();
-        Tensor dexpertY = saved.dispatch().combineBackward(dy, work);
-        Tensor dactivated = work.allocate(pass.type(), rows.count(), innerWidth);
-        layers.down().backward(pass, rows, saved.activatedByColumns(), dexpertY, dactivated, work);
-        Tensor dinner = work.allocate(pass.type(), saved.inner().shape());
+        Tensor dinner;
         Tensor dprobability = work.allocate(DType.FP32, rows.count());
-        backend.moe()
-                .activationBackward(
-                        config.activation(), dactivated, saved.inner(), rows.probability(), dinner, dprobability);
-        Tensor dexpertX = work.allocate(pass.type(), dexpertY.shape());
+        try (TensorScope kept = saved.inside();
+                TensorScope inside = pass.memory().workUntil(layers.up().weight())) {
+            Tensor dexpertY = saved.dispatch().combineBackward(dy, inside);
+            Tensor dactivated = inside.allocate(pass.type(), rows.count(), innerWidth);
+            layers.down().backward(pass, rows, saved.activatedByColumns(), dexpertY, dactivated, inside);
+            dinner = work.allocate(pass.type(), saved.inner().shape());
+            backend.moe()
+                    .activationBackward(
+                            config.activation(), dactivated, saved.inner(), rows.probability(), dinner, dprobability);
+        }
+        Tensor dexpertX = work.allocate(pass.type(), rows.count(), dx.dim(1));
         layers.up().backward(pass, rows, saved.rowsByColumns(), dinner, dexpertX, work);
         Tensor dweights = work.allocate(DType.FP32, saved.routing().weights().shape());
         saved.dispatch().dispatchBackward(dexpertX, dprobability, dx, dweights, work);

@@ -15,6 +15,7 @@ import io.fourfold.precision.Recipe;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -36,6 +37,10 @@ public final class MoeTransformer implements AutoCloseable {
     private final MoeState moe;
     private final BatchUpload upload;
     private final PreparedWeights prepared;
+    private final boolean lends;
+    /** Parameters whose gradients hold nothing until the step's first micro-batch writes them. */
+    private Set<String> unwritten = Set.of();
+
     private @Nullable TensorScope reports;
     private boolean ran;
     private @Nullable GradientProgress progress;
@@ -48,7 +53,9 @@ public final class MoeTransformer implements AutoCloseable {
             Pipeline pipeline,
             MoeState moe,
             SequenceParallel ranks,
-            Recomputation recompute) {
+            Recomputation recompute,
+            boolean lends) {
+        this.lends = lends;
         this.model = model;
         this.recompute = recompute;
         this.backend = backend;
@@ -101,7 +108,8 @@ public final class MoeTransformer implements AutoCloseable {
         }
         reports = backend.scope(Region.WORKSPACE);
         moe.beginStep();
-        store.clearGradients(backend, prepared.forStep(step));
+        unwritten = prepared.forStep(step);
+        store.clearGradients(backend, unwritten);
         ran = false;
     }
 
@@ -147,13 +155,19 @@ public final class MoeTransformer implements AutoCloseable {
             check(batch);
             MicroBatchReport report = moe.report(reports, batch.samples(), localTokens(batch));
             microBatches.add(
-                    new MicroBatch(upload, recipe.activationType(), batch, step, report, inspector, recompute));
+                    new MicroBatch(upload, recipe.activationType(), batch, step, report, inspector, recompute, lent()));
+            unwritten = Set.of();
         }
         pipeline.train(microBatches, told);
         return microBatches.stream()
                 .map(microBatch ->
                         moe.result(microBatch.report(), microBatch.batch(), localTokens(microBatch.batch()), step))
                 .toList();
+    }
+
+    /** A pipeline has several micro-batches between forward and backward, which all need their memory. */
+    private Set<String> lent() {
+        return lends && pipeline.ranks() == 1 && pipeline.chunks().size() == 1 ? unwritten : Set.of();
     }
 
     /**

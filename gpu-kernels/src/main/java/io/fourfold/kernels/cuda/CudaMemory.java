@@ -36,7 +36,7 @@ public final class CudaMemory implements AutoCloseable {
 
     /** A new scope of the region. */
     public CudaTensorScope scope(Region region) {
-        return new CudaTensorScope(region, this);
+        return new CudaTensorScope(region, this, arena.borrowsUntil(region));
     }
 
     /** Asynchronous. */

@@ -1,0 +1,194 @@
+package io.fourfold.kernels.tensor;
+
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.TreeMap;
+
+/**
+ * The bookkeeping of a {@link Lending}: which addresses are free, and until when. A piece that is to be released before range
+ * i is reclaimed gets the place among the ranges i and later that is reclaimed first, so that what lives longer finds room.
+ * Ranges that touch are one memory: a piece may lie across them. Addresses are any numbers in one unit.
+ */
+public final class LentMemory {
+    /** What {@link #take} returns when nothing fits. */
+    public static final long NONE = -1;
+
+    /**
+     * Memory that can be lent.
+     *
+     * @param name for messages
+     */
+    public record Range(String name, long address, long size) {
+        long end() {
+            return address + size;
+        }
+    }
+
+    private record Piece(long size, Region region) {}
+
+    /** Where a piece could lie, at its upper end. */
+    private record Place(long start, int reclaimed) {}
+
+    private final List<Range> ranges;
+    private final List<Integer> byAddress = new ArrayList<>();
+    private final boolean[] reclaimed;
+    private final long alignment;
+    /** End of each free stretch by its start; says nothing about who may have it. */
+    private final TreeMap<Long, Long> free = new TreeMap<>();
+
+    private final TreeMap<Long, Piece> lent = new TreeMap<>();
+    private long used;
+    private long peak;
+
+    /**
+     * @param ranges in the order in which they are reclaimed, disjoint
+     * @param alignment of the pieces' addresses and sizes
+     */
+    public LentMemory(List<Range> ranges, long alignment) {
+        this.ranges = List.copyOf(ranges);
+        this.alignment = alignment;
+        reclaimed = new boolean[ranges.size()];
+        for (int i = 0; i < ranges.size(); i++) {
+            byAddress.add(i);
+            free(ranges.get(i).address(), ranges.get(i).end());
+        }
+        byAddress.sort(Comparator.comparingLong(i -> ranges.get(i).address()));
+    }
+
+    /** Number of ranges; as {@code until} it means: longer than anything is lent. */
+    public int never() {
+        return ranges.size();
+    }
+
+    /** Lent now. */
+    public long used() {
+        return used;
+    }
+
+    /** Most that was lent at a time. */
+    public long peak() {
+        return peak;
+    }
+
+    /**
+     * @param until the piece is released before this range is reclaimed
+     * @return an address, or {@link #NONE}
+     */
+    public long take(long size, int until, Region region) {
+        long whole = Math.max(alignment, (size + alignment - 1) / alignment * alignment);
+        Place best = new Place(NONE, never());
+        for (Map.Entry<Long, Long> stretch : until < never() ? free.entrySet() : List.<Map.Entry<Long, Long>>of()) {
+            if (stretch.getValue() - stretch.getKey() >= whole) {
+                best = better(best, stretch.getKey(), stretch.getValue(), whole, until);
+            }
+        }
+        if (best.start() != NONE) {
+            occupy(best.start(), whole, region);
+        }
+        return best.start();
+    }
+
+    /** The best of {@code best} and the places in one free stretch. */
+    private Place better(Place best, long from, long to, long size, int until) {
+        Place result = best;
+        long start = from;
+        long end = from;
+        int top = never();
+        for (int index : byAddress) {
+            Range range = ranges.get(index);
+            if (range.end() <= from || range.address() >= to || index < until || reclaimed[index]) {
+                continue;
+            }
+            if (range.address() > end) {
+                result = earlier(result, start, end, size, top);
+                start = range.address();
+            }
+            end = Math.min(to, range.end());
+            top = index;
+        }
+        return earlier(result, start, end, size, top);
+    }
+
+    private Place earlier(Place best, long start, long end, long size, int top) {
+        long at = Math.floorDiv(end - size, alignment) * alignment;
+        return at >= start && top < best.reclaimed() ? new Place(at, top) : best;
+    }
+
+    private void occupy(long start, long size, Region region) {
+        Map.Entry<Long, Long> stretch = Objects.requireNonNull(free.floorEntry(start));
+        long end = stretch.getValue();
+        free.remove(stretch.getKey());
+        if (stretch.getKey() < start) {
+            free.put(stretch.getKey(), start);
+        }
+        if (start + size < end) {
+            free.put(start + size, end);
+        }
+        lent.put(start, new Piece(size, region));
+        used += size;
+        peak = Math.max(peak, used);
+    }
+
+    /** True for the address of a piece. */
+    public boolean holds(long address) {
+        return lent.containsKey(address);
+    }
+
+    /** Gives back a piece. */
+    public void release(long address) {
+        Piece piece = lent.remove(address);
+        if (piece == null) {
+            throw new IllegalArgumentException("nothing is lent at " + address);
+        }
+        used -= piece.size();
+        free(address, address + piece.size());
+    }
+
+    private void free(long from, long to) {
+        long start = from;
+        long end = to;
+        Map.Entry<Long, Long> before = free.floorEntry(from);
+        if (before != null && before.getValue() == from) {
+            start = before.getKey();
+        }
+        Long after = free.remove(to);
+        if (after != null) {
+            end = after;
+        }
+        free.put(start, end);
+    }
+
+    /**
+     * Ends the lending of a range.
+     *
+     * @throws IllegalStateException when a piece lies in it
+     */
+    public void reclaim(int index) {
+        Range range = ranges.get(index);
+        Map.Entry<Long, Piece> last = lent.lowerEntry(range.end());
+        if (last != null && last.getKey() + last.getValue().size() > range.address()) {
+            throw new IllegalStateException(String.format(
+                    "%s is about to be written, but %,d bytes of %s still lie in its memory: they live longer than the"
+                            + " scope they were allocated in says",
+                    range.name(), last.getValue().size(), last.getValue().region()));
+        }
+        reclaimed[index] = true;
+    }
+
+    /**
+     * Ends the lending.
+     *
+     * @throws IllegalStateException when a piece is still lent
+     */
+    public void close() {
+        if (!lent.isEmpty()) {
+            Piece piece = lent.firstEntry().getValue();
+            throw new IllegalStateException(String.format(
+                    "%,d pieces are still lent at the end of the lending, the first %,d bytes of %s",
+                    lent.size(), piece.size(), piece.region()));
+        }
+    }
+}
