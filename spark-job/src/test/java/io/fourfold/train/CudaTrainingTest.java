@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.within;
 import io.fourfold.kernels.cuda.CudaBackend;
 import io.fourfold.kernels.cuda.CudaDevice;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.BeforeEach;
@@ -13,6 +14,7 @@ import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /**
  * A tiny model trains on the GPU as on the CPU. FP32 differs by the order of sums only. With BF16, FP8 and NVFP4 a sum on a
@@ -64,6 +66,25 @@ class CudaTrainingTest {
                 .isCloseTo(
                         cpu.gradientNorms().get(0),
                         within(20 * first * cpu.gradientNorms().get(0)));
+    }
+
+    /** Activations in the memory of gradients: the same bits as in memory of their own. */
+    @ParameterizedTest
+    @ValueSource(strings = {"fp32", "bf16", "nvfp4", "fp8"})
+    void lendingGradientMemoryChangesNoBit(String recipe) {
+        List<List<Double>> losses = new ArrayList<>();
+        List<List<Double>> norms = new ArrayList<>();
+        for (boolean lend : List.of(false, true)) {
+            TinyRun run = run("lend-" + lend, recipe, 0.001, 64, 64)
+                    .set("train.lend_gradients", lend)
+                    .set("run.checkpoint.every", STEPS)
+                    .backend(() -> new CudaBackend(0));
+            run.train();
+            losses.add(run.losses());
+            norms.add(run.gradientNorms());
+        }
+        assertThat(losses.get(1)).isEqualTo(losses.get(0));
+        assertThat(norms.get(1)).isEqualTo(norms.get(0));
     }
 
     private TinyRun run(String name, String recipe, double rate, int hidden, int expertHidden) {
