@@ -31,8 +31,8 @@ public record TrainConfig(
         int evalSamples,
 
         @Setting(
-                doc = "What backward computes again instead of keeping it: norm, activation, attention (with its norm),"
-                        + " expert (the feed-forward part with its norm) or block (whole blocks). Same results, less"
+                doc = "What backward computes again instead of keeping it: norm, activation, dispatch (rows of the"
+                        + " experts), attention (with its norm), expert (the feed-forward part with its norm) or block (whole blocks). Same results, less"
                         + " memory, more time.",
                 value = "[]")
         List<RecomputeModule> recompute,

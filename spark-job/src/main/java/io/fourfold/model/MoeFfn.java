@@ -116,12 +116,16 @@ final class MoeFfn implements Sublayer {
         Routing routing = router.route(logits, pass.batch().routed(), pass.counts() ? report(pass) : null, scope);
         Dispatch dispatch = dispatcher.plan(routing, pass.batch().rowIds(), scope, work);
         ExpertRows rows = dispatch.rows();
-        Tensor expertX = dispatch.dispatch(x, layers.up().inputScope(pass, work), work);
+        InputAgain rowsAgain = pass.recompute().has(RecomputeModule.DISPATCH)
+                ? recomputed -> dispatch.dispatch(pass.input(x, recomputed), recomputed, recomputed)
+                : null;
+        Tensor expertX =
+                dispatch.dispatch(x, rowsAgain == null ? layers.up().inputScope(pass, work) : work, work);
         TensorScope inside =
                 pass.training() ? pass.memory().keptUntil(layers.up().weight()) : work;
         Tensor inner = inside.allocate(
                 pass.type(), rows.count(), innerWidth * config.activation().inputFactor());
-        OperandSource<GroupedOperand> rowsByColumns = layers.up().forward(pass, rows, expertX, inner, work);
+        OperandSource<GroupedOperand> rowsByColumns = layers.up().forward(pass, rows, expertX, inner, work, rowsAgain);
         Pass within = pass.withKept(inside);
         InputAgain again = pass.recompute().has(RecomputeModule.ACTIVATION)
                 ? recomputed -> activate(pass, rows, inner, recomputed)
@@ -152,8 +156,8 @@ final class MoeFfn implements Sublayer {
         Tensor dprobability = work.allocate(DType.FP32, rows.count());
         try (TensorScope kept = saved.inside();
                 TensorScope inside = pass.memory().workUntil(layers.up().weight())) {
-            Tensor dexpertY = saved.dispatch().combineBackward(dy, inside);
             Tensor dactivated = inside.allocate(pass.type(), rows.count(), innerWidth);
+            Tensor dexpertY = saved.dispatch().combineBackward(dy, inside);
             layers.down().backward(pass, rows, saved.activatedByColumns(), dexpertY, dactivated, inside);
             dinner = work.allocate(pass.type(), saved.inner().shape());
             backend.moe()

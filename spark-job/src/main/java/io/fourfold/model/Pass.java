@@ -81,6 +81,17 @@ record Pass(
         return recompute.input() == null ? keptScope : work;
     }
 
+    /**
+     * A sublayer's input in its backward.
+     *
+     * @param x what forward got
+     * @param scope where it may be computed again
+     */
+    Tensor input(Tensor x, TensorScope scope) {
+        InputAgain again = recompute.input();
+        return again == null ? x : again.compute(scope);
+    }
+
     /** Whether what forward reports is to be counted: not when it is computed again. */
     boolean counts() {
         return !recompute.replay();

@@ -91,7 +91,11 @@ public final class PlanText {
         MemoryEstimate memory = plan.memory();
         heading("Memory of the fullest rank (" + (memory.onGpu() ? "GPU" : "CPU backend") + ")");
         line("weights", "%12s  FP32, %s parameters", Quantities.bytes(memory.weights()), count(plan.rankParameters()));
-        line("gradients", "%12s  FP32", Quantities.bytes(memory.gradients()));
+        String lent = memory.lent() == 0
+                ? ""
+                : "; " + Quantities.bytes(memory.lent()) + " of it lent to activations and workspace until backward"
+                        + " writes it";
+        line("gradients", "%12s  FP32%s", Quantities.bytes(memory.gradients()), lent);
         line("optimizer", "%12s  two FP32 moments, sharded", Quantities.bytes(memory.optimizer()));
         line("activations", "%12s  estimate, micro-batches in flight", Quantities.bytes(memory.activations()));
         line(

@@ -45,6 +45,7 @@ class LendingTest {
         "fp8, false, ''",
         "nvfp4, false, norm",
         "nvfp4, false, activation",
+        "bf16, false, 'norm,dispatch'",
         "bf16, false, attention",
         "nvfp4, false, expert",
         "nvfp4, false, block",

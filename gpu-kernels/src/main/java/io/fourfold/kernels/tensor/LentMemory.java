@@ -96,6 +96,7 @@ public final class LentMemory {
         Place result = best;
         long start = from;
         long end = from;
+        long topStart = from;
         int top = never();
         for (int index : byAddress) {
             Range range = ranges.get(index);
@@ -103,18 +104,28 @@ public final class LentMemory {
                 continue;
             }
             if (range.address() > end) {
-                result = earlier(result, start, end, size, top);
+                result = earlier(result, start, topStart, end, size, top);
                 start = range.address();
             }
             end = Math.min(to, range.end());
+            topStart = Math.max(start, range.address());
             top = index;
         }
-        return earlier(result, start, end, size, top);
+        return earlier(result, start, topStart, end, size, top);
     }
 
-    private Place earlier(Place best, long start, long end, long size, int top) {
-        long at = Math.floorDiv(end - size, alignment) * alignment;
-        return at >= start && top < best.reclaimed() ? new Place(at, top) : best;
+    /**
+     * @param start of a stretch to {@code end} that is free for long enough
+     * @param topStart of the part of the stretch in its upmost range {@code top}
+     */
+    private Place earlier(Place best, long start, long topStart, long end, long size, int top) {
+        long highest = Math.floorDiv(end - size, alignment) * alignment;
+        if (highest < start || top >= best.reclaimed()) {
+            return best;
+        }
+        // At the lower end of the upmost range: the rest touches the next range up, which is reclaimed earlier as a rule.
+        long lowest = Math.floorDiv(topStart + alignment - 1, alignment) * alignment;
+        return new Place(Math.min(highest, lowest), top);
     }
 
     private void occupy(long start, long size, Region region) {
