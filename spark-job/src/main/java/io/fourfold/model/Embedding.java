@@ -26,6 +26,10 @@ final class Embedding {
         this.tied = tied;
     }
 
+    boolean tied() {
+        return tied;
+    }
+
     Parameter weight() {
         return weight;
     }

@@ -45,7 +45,7 @@ record ModelChunk(
             weights.addAll(blocks.get(i).feedForwardWeights());
             weights.addAll(blocks.get(i).attentionWeights());
         }
-        if (embedding != null) {
+        if (embedding != null && !embedding.tied()) {
             weights.add(embedding.weight());
         }
         return weights;

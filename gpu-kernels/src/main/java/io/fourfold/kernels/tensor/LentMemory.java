@@ -9,8 +9,10 @@ import java.util.TreeMap;
 
 /**
  * The bookkeeping of a {@link Lending}: which addresses are free, and until when. A piece that is to be released before range
- * i is reclaimed gets the place among the ranges i and later that is reclaimed first, so that what lives longer finds room.
- * Ranges that touch are one memory: a piece may lie across them. Addresses are any numbers in one unit.
+ * i is reclaimed may lie in range i and all later ones, and gets the lowest free place that begins in the latest. Forward
+ * comes first to what lives longest; so with ranges that are reclaimed from the highest address to the lowest, pieces lie
+ * like a stack, and what is free is in one part. Ranges that touch are one memory: a piece may lie across them. Addresses are
+ * any numbers in one unit.
  */
 public final class LentMemory {
     /** What {@link #take} returns when nothing fits. */
@@ -29,7 +31,9 @@ public final class LentMemory {
 
     private record Piece(long size, Region region) {}
 
-    /** Where a piece could lie, at its upper end. */
+    private static final int NOWHERE = -1;
+
+    /** Where a piece could lie, and the range in which it would begin. */
     private record Place(long start, int reclaimed) {}
 
     private final List<Range> ranges;
@@ -79,7 +83,7 @@ public final class LentMemory {
      */
     public long take(long size, int until, Region region) {
         long whole = Math.max(alignment, (size + alignment - 1) / alignment * alignment);
-        Place best = new Place(NONE, never());
+        Place best = new Place(NONE, NOWHERE);
         for (Map.Entry<Long, Long> stretch : until < never() ? free.entrySet() : List.<Map.Entry<Long, Long>>of()) {
             if (stretch.getValue() - stretch.getKey() >= whole) {
                 best = better(best, stretch.getKey(), stretch.getValue(), whole, until);
@@ -96,36 +100,29 @@ public final class LentMemory {
         Place result = best;
         long start = from;
         long end = from;
-        long topStart = from;
-        int top = never();
+        int bottom = NOWHERE;
         for (int index : byAddress) {
             Range range = ranges.get(index);
             if (range.end() <= from || range.address() >= to || index < until || reclaimed[index]) {
                 continue;
             }
-            if (range.address() > end) {
-                result = earlier(result, start, topStart, end, size, top);
-                start = range.address();
+            if (bottom == NOWHERE || range.address() > end) {
+                result = later(result, start, end, size, bottom);
+                start = Math.max(from, range.address());
+                bottom = index;
             }
             end = Math.min(to, range.end());
-            topStart = Math.max(start, range.address());
-            top = index;
         }
-        return earlier(result, start, topStart, end, size, top);
+        return later(result, start, end, size, bottom);
     }
 
     /**
      * @param start of a stretch to {@code end} that is free for long enough
-     * @param topStart of the part of the stretch in its upmost range {@code top}
+     * @param bottom the range in which it begins
      */
-    private Place earlier(Place best, long start, long topStart, long end, long size, int top) {
-        long highest = Math.floorDiv(end - size, alignment) * alignment;
-        if (highest < start || top >= best.reclaimed()) {
-            return best;
-        }
-        // At the lower end of the upmost range: the rest touches the next range up, which is reclaimed earlier as a rule.
-        long lowest = Math.floorDiv(topStart + alignment - 1, alignment) * alignment;
-        return new Place(Math.min(highest, lowest), top);
+    private Place later(Place best, long start, long end, long size, int bottom) {
+        long at = Math.floorDiv(start + alignment - 1, alignment) * alignment;
+        return at + size <= end && bottom > best.reclaimed() ? new Place(at, bottom) : best;
     }
 
     private void occupy(long start, long size, Region region) {
