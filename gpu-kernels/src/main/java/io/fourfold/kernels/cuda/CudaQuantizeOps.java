@@ -264,10 +264,6 @@ public final class CudaQuantizeOps implements QuantizeOps {
                 random == null
                         ? null
                         : new StochasticBits(random.seed(), random.step(), random.tensorId(), 0, null, 0, 0));
-        if (random != null && random.columnGroups() != null) {
-            throw new UnsupportedOperationException(
-                    "the CUDA backend does not round parts of split rows stochastically yet");
-        }
         boolean plainFp8 = isFp8(spec) && spec.rounding() == OperandSpec.Rounding.NEAREST_EVEN && !spec.hadamard();
         if (spec.format() != Format.NVFP4 && !plainFp8) {
             throw new UnsupportedOperationException("the CUDA backend has no such operands yet: " + spec
