@@ -9,18 +9,24 @@ import io.fourfold.kernels.tensor.Tensor;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.stream.IntStream;
 
-/** Ranks as threads with a backend each on the same GPU, whose collectives go through host memory: a group on one GPU. */
-final class CudaRanks {
+/**
+ * A group of ranks on one GPU: each a thread with a backend of its own, their collectives by way of host memory. It works
+ * from {@link #open} to {@link #close}; a failed piece of work ends it.
+ */
+final class CudaRanks implements AutoCloseable {
     private static final Duration PATIENCE = Duration.ofSeconds(30);
+
+    private final List<Member> members = new ArrayList<>();
 
     private CudaRanks() {}
 
-    /** What one rank has to work with. */
+    /** What one rank has to work with; tensors live until the work returns. */
     record Rank(CudaBackend backend, Communicator group, CudaTensorScope scope) {
         int index() {
             return group.rank();
@@ -43,29 +49,62 @@ final class CudaRanks {
         T run(Rank rank);
     }
 
-    /** The results of all ranks, in order. The GPU must exist. */
-    static <T> List<T> run(int ranks, Work<T> work) throws Exception {
-        ExecutorService threads = Executors.newFixedThreadPool(ranks);
-        List<Integer> all = IntStream.range(0, ranks).boxed().toList();
-        try {
-            List<Future<T>> futures = new ArrayList<>();
-            for (InProcessWorld host : InProcessWorld.create(ranks, PATIENCE)) {
-                futures.add(threads.submit(() -> {
-                    try (CudaBackend backend = new CudaBackend(0);
-                            HostStagedWorld world =
-                                    new HostStagedWorld(backend.runtime().memory(), host);
-                            CudaTensorScope scope = backend.runtime().memory().scope(Region.ACTIVATIONS)) {
-                        return work.run(new Rank(backend, world.group("part", all), scope));
-                    }
-                }));
-            }
-            List<T> results = new ArrayList<>();
-            for (Future<T> future : futures) {
-                results.add(future.get());
-            }
-            return results;
-        } finally {
-            threads.shutdownNow();
+    /** A rank's thread, and what that thread has opened. */
+    private record Member(ExecutorService thread, CudaBackend backend, HostStagedWorld world, Communicator group) {
+        static Member open(InProcessWorld host) throws Exception {
+            ExecutorService thread = Executors.newSingleThreadExecutor();
+            return thread.submit(() -> {
+                        CudaBackend backend = new CudaBackend(0);
+                        HostStagedWorld world =
+                                new HostStagedWorld(backend.runtime().memory(), host);
+                        List<Integer> all =
+                                IntStream.range(0, host.size()).boxed().toList();
+                        return new Member(thread, backend, world, world.group("part", all));
+                    })
+                    .get();
+        }
+
+        <T> Future<T> submit(Work<T> work) {
+            return thread.submit(() -> {
+                try (CudaTensorScope scope = backend.runtime().memory().scope(Region.ACTIVATIONS)) {
+                    return work.run(new Rank(backend, group, scope));
+                }
+            });
+        }
+    }
+
+    /** The GPU must exist. */
+    static CudaRanks open(int ranks) throws Exception {
+        CudaRanks opened = new CudaRanks();
+        for (InProcessWorld host : InProcessWorld.create(ranks, PATIENCE)) {
+            opened.members.add(Member.open(host));
+        }
+        return opened;
+    }
+
+    /** Runs the work on all ranks at once and returns their results in order. */
+    <T> List<T> run(Work<T> work) throws Exception {
+        List<Future<T>> futures = new ArrayList<>();
+        for (Member member : members) {
+            futures.add(member.submit(work));
+        }
+        List<T> results = new ArrayList<>();
+        for (Future<T> future : futures) {
+            results.add(future.get());
+        }
+        return results;
+    }
+
+    @Override
+    public void close() throws ExecutionException, InterruptedException {
+        for (Member member : members) {
+            member.thread
+                    .submit(() -> {
+                        member.world.close();
+                        member.backend.close();
+                    })
+                    .get();
+            member.thread.shutdown();
         }
     }
 }

@@ -44,14 +44,21 @@ class CudaSplitOperandsTest {
     @SuppressWarnings("NullAway.Init")
     private static CudaPair pair;
 
+    @SuppressWarnings("NullAway.Init")
+    private static CudaRanks ranks;
+
     @BeforeAll
-    static void open() {
+    static void open() throws Exception {
         pair = CudaPair.open(17);
+        ranks = CudaRanks.open(RANKS);
     }
 
     @AfterAll
     @SuppressWarnings("ConstantConditions")
-    static void close() {
+    static void close() throws Exception {
+        if (ranks != null) {
+            ranks.close();
+        }
         if (pair != null) {
             pair.close();
         }
@@ -100,7 +107,7 @@ class CudaSplitOperandsTest {
         int[] ids = rowIds(rows);
         Whole whole = whole(kind, x, rows, cols, ids, 0);
         int part = cols / RANKS;
-        List<float[]> parts = CudaRanks.run(RANKS, rank -> {
+        List<float[]> parts = ranks.run(rank -> {
             GemmOperand operand = rank.backend()
                     .quantize()
                     .operand(
@@ -140,7 +147,7 @@ class CudaSplitOperandsTest {
         Arrays.setAll(x, g -> values(kind.dtype, rows, cols));
         int partRows = splitRows ? rows / RANKS : rows;
         int part = splitRows ? cols : cols / RANKS;
-        List<float[][]> parts = CudaRanks.run(RANKS, rank -> {
+        List<float[][]> parts = ranks.run(rank -> {
             float[] own = new float[groups * partRows * part];
             for (int g = 0; g < groups; g++) {
                 float[] members = splitRows
@@ -198,7 +205,7 @@ class CudaSplitOperandsTest {
         float[] x = values(kind.dtype, rows, cols);
         int[] ids = rowIds(rows);
         int part = cols / RANKS;
-        List<float[][]> parts = CudaRanks.run(RANKS, rank -> {
+        List<float[][]> parts = ranks.run(rank -> {
             CudaGroupedOperand operand = decoded(
                     rank,
                     rank.backend()
@@ -250,7 +257,7 @@ class CudaSplitOperandsTest {
     @CsvSource({"16", "48"})
     void columnPlacesMustFitTheMatrix(int cols) throws Exception {
         OperandSpec spec = OperandSpec.of(Format.NVFP4, Blocks.B1X16).withRounding(Rounding.STOCHASTIC);
-        List<String> messages = CudaRanks.run(1, rank -> {
+        List<String> messages = ranks.run(rank -> {
             RandomStream random = new RandomStream(1, 2, 3, null, rank.ints(0, 1));
             Tensor x = rank.floats(DType.FP32, new float[cols], 1, cols);
             try {

@@ -155,12 +155,14 @@ class CudaVocabularyParallelTest {
     }
 
     private static List<Result> onGpu(Problem problem, boolean gradients) throws Exception {
-        return CudaRanks.run(problem.ranks, rank -> {
-            CudaBackend backend = rank.backend();
-            Loss loss = (h, w, s, y, l, dh, dw) ->
-                    backend.loss().linearCrossEntropy(h, w, s, y, 0.01f, l, dh, dw);
-            return compute(problem, backend, rank.scope(), rank.group(), loss, gradients);
-        });
+        try (CudaRanks ranks = CudaRanks.open(problem.ranks)) {
+            return ranks.run(rank -> {
+                CudaBackend backend = rank.backend();
+                Loss loss = (h, w, s, y, l, dh, dw) ->
+                        backend.loss().linearCrossEntropy(h, w, s, y, 0.01f, l, dh, dw);
+                return compute(problem, backend, rank.scope(), rank.group(), loss, gradients);
+            });
+        }
     }
 
     @ParameterizedTest
@@ -174,14 +176,16 @@ class CudaVocabularyParallelTest {
     @Test
     void chunksOfTokensGiveTheSame() throws Exception {
         Problem problem = problem(2, DType.BF16, 300, 96);
-        List<Result> actual = CudaRanks.run(problem.ranks, rank -> {
-            CudaBackend backend = rank.backend();
-            VocabularyParallelLoss chunked = new VocabularyParallelLoss(
-                    backend.runtime(), backend.gemm(), backend.quantize(), backend.elementwise(), 1);
-            Loss loss = (h, w, s, y, l, dh, dw) -> chunked.linearCrossEntropy(h, w, s, y, 0.01f, l, dh, dw);
-            return compute(problem, backend, rank.scope(), rank.group(), loss, true);
-        });
-        assertClose(problem, onCpu(problem), actual);
+        try (CudaRanks ranks = CudaRanks.open(problem.ranks)) {
+            List<Result> actual = ranks.run(rank -> {
+                CudaBackend backend = rank.backend();
+                VocabularyParallelLoss chunked = new VocabularyParallelLoss(
+                        backend.runtime(), backend.gemm(), backend.quantize(), backend.elementwise(), 1);
+                Loss loss = (h, w, s, y, l, dh, dw) -> chunked.linearCrossEntropy(h, w, s, y, 0.01f, l, dh, dw);
+                return compute(problem, backend, rank.scope(), rank.group(), loss, true);
+            });
+            assertClose(problem, onCpu(problem), actual);
+        }
     }
 
     @Test
