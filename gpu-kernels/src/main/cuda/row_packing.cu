@@ -1,11 +1,12 @@
 // Token rows packed for the way to their experts, bit-equal to the CPU oracle; layout: io.fourfold.kernels.op.RowFormat.
-// One warp per row. With B columns to a scale byte and s the decoded byte:
+// With B columns to a scale byte and s the decoded byte:
 //
 //   FP8    B = 128   s = 2^ceil(log2(amax_block / 448))                  code = E4M3(x / s)          value = code * s
 //   NVFP4  B = 16    S = 2^floor(log2(2688 / amax_row)), s = E4M3(amax_block * (S * (1/6)))
 //                    code = E2M1(x * min(1 / (s * (1/S)), largest float))                             value = code * s * (1/S)
 //
-// Bytes and nibbles behind the last column are zero. NVFP4 reads a row twice, the second time from a cache.
+// Bytes and nibbles behind the last column are zero. FP8: half a warp per block. NVFP4: a warp per row, which it reads twice,
+// the second time from a cache.
 
 #include "ops/vector.cuh"
 #include "quantize/nvfp4.cuh"
@@ -50,8 +51,7 @@ __device__ __forceinline__ void storeCodes(uint32_t* row, int word, const Packed
 }
 
 // Zeros for the bytes of the last scale word that no block has.
-__device__ __forceinline__ void padScales(uint8_t* scales, int blocks, const PackedRow& shape) {
-    int lane = threadIdx.x % kWarp;
+__device__ __forceinline__ void padScales(uint8_t* scales, int blocks, int lane, const PackedRow& shape) {
     if (blocks + lane < shape.scaleWords * 4) {
         scales[blocks + lane] = 0;
     }
@@ -84,77 +84,109 @@ __device__ __forceinline__ uint32_t fourCodes(const float* v, float factor) {
     return word;
 }
 
-// Half a warp has the 128 columns of a block, a lane eight of them.
+// Half a warp has the 128 columns of a block, a lane eight of them; it loads kUnits blocks before it works on the first.
+constexpr int kHalfWarp = 16;
+constexpr int kHalves = 16;
+constexpr int kUnits = 4;
+
+struct Fp8Block {
+    int row, block, col;  // col: this lane's first column
+    bool exists;          // the block
+    bool inside;          // this lane's columns
+    __device__ __forceinline__ Fp8Block(int i, int rows, int cols, int blocks) {
+        int unit = (blockIdx.x * kUnits + i) * kHalves + threadIdx.x / kHalfWarp;
+        row = unit / blocks;
+        block = unit - row * blocks;
+        col = block * kFp8Block + threadIdx.x % kHalfWarp * kVector;
+        exists = row < rows;
+        inside = exists && col < cols;
+    }
+};
+
 template <class T>
 __device__ __forceinline__ void packFp8(const T* x, int rows, int cols, uint32_t* packed) {
-    int row = blockIdx.x * kWarps + threadIdx.x / kWarp;
-    if (row >= rows) {
-        return;
-    }
-    int lane = threadIdx.x % kWarp;
     PackedRow shape(packed, cols, 4, kFp8Block, 0);
-    uint32_t* to = packed + long(row) * shape.words;
-    uint8_t* scales = reinterpret_cast<uint8_t*>(to + shape.codeWords);
-    const T* from = x + long(row) * cols;
+    int blocks = ceilDiv(cols, kFp8Block);
+    int lane = threadIdx.x % kHalfWarp;
     bool wide = aligned(x, cols);
-#pragma unroll 4
-    for (int base = 0; base < cols; base += kWarp * kVector) {
-        int col = base + lane * kVector;
-        float v[kVector] = {};
-        if (col < cols) {
-            load8(from + col, cols - col, wide, v);
+    float v[kUnits][kVector];
+#pragma unroll
+    for (int i = 0; i < kUnits; ++i) {
+        Fp8Block at(i, rows, cols, blocks);
+        if (at.inside) {
+            load8(x + long(at.row) * cols + at.col, cols - at.col, wide, v[i]);
+        } else {
+#pragma unroll
+            for (int j = 0; j < kVector; ++j) {
+                v[i][j] = 0.f;
+            }
         }
+    }
+#pragma unroll
+    for (int i = 0; i < kUnits; ++i) {
+        Fp8Block at(i, rows, cols, blocks);
         uint32_t bits = 0;
 #pragma unroll
-        for (int i = 0; i < kVector; ++i) {
-            bits = max(bits, magnitudeBits(v[i]));
+        for (int j = 0; j < kVector; ++j) {
+            bits = max(bits, magnitudeBits(v[i][j]));
         }
 #pragma unroll
-        for (int distance = 1; distance < 16; distance *= 2) {
+        for (int distance = 1; distance < kHalfWarp; distance *= 2) {
             bits = max(bits, __shfl_xor_sync(kAllLanes, bits, distance));
         }
         uint32_t byte = scaleByteE8m0(bits);
         float factor = reciprocalE8m0(byte);
-        if (col < cols) {
-            storeCodes(to, col / 4, shape, fourCodes(v, factor), fourCodes(v + 4, factor));
-            if (lane % 16 == 0) {
-                scales[col / kFp8Block] = static_cast<uint8_t>(byte);
-            }
+        uint32_t* to = packed + long(at.row) * shape.words;
+        uint8_t* scales = reinterpret_cast<uint8_t*>(to + shape.codeWords);
+        if (at.inside) {
+            storeCodes(to, at.col / 4, shape, fourCodes(v[i], factor), fourCodes(v[i] + 4, factor));
+        }
+        if (at.exists && lane == 0) {
+            scales[at.block] = static_cast<uint8_t>(byte);
+        }
+        if (at.exists && at.block == blocks - 1) {
+            padScales(scales, blocks, lane, shape);
         }
     }
-    padScales(scales, ceilDiv(cols, kFp8Block), shape);
+}
+
+__device__ __forceinline__ uint2 loadCodes(const uint32_t* row, int word, const PackedRow& shape) {
+    if (shape.wide && word + 1 < shape.codeWords) {
+        return __ldg(reinterpret_cast<const uint2*>(row + word));
+    }
+    return make_uint2(__ldg(row + word), word + 1 < shape.codeWords ? __ldg(row + word + 1) : 0);
 }
 
 template <class T>
 __device__ __forceinline__ void unpackFp8(const uint32_t* packed, int rows, int cols, T* out) {
-    int row = blockIdx.x * kWarps + threadIdx.x / kWarp;
-    if (row >= rows) {
-        return;
-    }
     PackedRow shape(packed, cols, 4, kFp8Block, 0);
-    const uint32_t* from = packed + long(row) * shape.words;
-    const uint8_t* scales = reinterpret_cast<const uint8_t*>(from + shape.codeWords);
-    T* to = out + long(row) * cols;
+    int blocks = ceilDiv(cols, kFp8Block);
     bool wide = aligned(out, cols);
-#pragma unroll 4
-    for (int col = threadIdx.x % kWarp * kVector; col < cols; col += kWarp * kVector) {
-        uint32_t words[2] = {0, 0};
-        int word = col / 4;
-        if (shape.wide && word + 1 < shape.codeWords) {
-            uint2 both = __ldg(reinterpret_cast<const uint2*>(from + word));
-            words[0] = both.x;
-            words[1] = both.y;
-        } else {
-            words[0] = __ldg(from + word);
-            words[1] = word + 1 < shape.codeWords ? __ldg(from + word + 1) : 0;
+    uint2 codes[kUnits];
+    uint32_t bytes[kUnits];
+#pragma unroll
+    for (int i = 0; i < kUnits; ++i) {
+        Fp8Block at(i, rows, cols, blocks);
+        if (at.inside) {
+            const uint32_t* from = packed + long(at.row) * shape.words;
+            codes[i] = loadCodes(from, at.col / 4, shape);
+            bytes[i] = __ldg(reinterpret_cast<const uint8_t*>(from + shape.codeWords) + at.block);
         }
-        float scale = decodeE8m0(__ldg(scales + col / kFp8Block));
+    }
+#pragma unroll
+    for (int i = 0; i < kUnits; ++i) {
+        Fp8Block at(i, rows, cols, blocks);
+        if (!at.inside) {
+            continue;
+        }
+        float scale = decodeE8m0(bytes[i]);
+        uint32_t words[2] = {codes[i].x, codes[i].y};
         float v[kVector];
 #pragma unroll
-        for (int i = 0; i < kVector; ++i) {
-            v[i] = __fmul_rn(decodeE4m3(words[i / 4] >> (8 * (i % 4)) & 0xFFu), scale);
+        for (int j = 0; j < kVector; ++j) {
+            v[j] = __fmul_rn(decodeE4m3(words[j / 4] >> (8 * (j % 4)) & 0xFFu), scale);
         }
-        store8(to + col, cols - col, wide, v);
+        store8(out + long(at.row) * cols + at.col, cols - at.col, wide, v);
     }
 }
 
@@ -240,7 +272,7 @@ __device__ __forceinline__ void packNvfp4(const T* x, int rows, int cols, uint32
         storeCodes(to, col / 8, shape, eightCodes(low, factor), eightCodes(high, factor));
         scales[col / kNvfp4Block] = static_cast<uint8_t>(byte);
     }
-    padScales(scales, ceilDiv(cols, kNvfp4Block), shape);
+    padScales(scales, ceilDiv(cols, kNvfp4Block), lane, shape);
     if (lane == 0) {
         to[shape.words - 1] = __float_as_uint(inverse);
     }
@@ -283,7 +315,7 @@ using namespace fourfold;
 
 // kernels -----------------------------------------------------------------------------------------------------------
 
-// Grid: ceil(rows / 8), block 256.
+// Grid: FP8 ceil(rows * ceil(cols / 128) / 64), NVFP4 ceil(rows / 8); block 256.
 #define FOURFOLD_PACKING(suffix, T)                                                                                     \
     extern "C" __global__ void __launch_bounds__(256) pack_rows_fp8_##suffix(                                          \
         const T* __restrict__ x, int rows, int cols, uint32_t* __restrict__ packed) {                                  \

@@ -20,6 +20,7 @@ import org.jspecify.annotations.Nullable;
 final class CudaMoeOps implements MoeOps {
     private static final int BLOCK = 256;
     private static final int ROWS_PER_BLOCK = 8;
+    private static final int FP8_BLOCKS_PER_BLOCK = 64;
 
     private final CudaRuntime cuda;
     private final SlotSort sort;
@@ -242,7 +243,7 @@ final class CudaMoeOps implements MoeOps {
         int cols = from.shape().cols();
         CudaTensor to = int32(packed, "packed", (long) rows * format.words(cols));
         cuda.function("row_packing", kernel("pack_rows_" + format.name().toLowerCase(Locale.ROOT), from))
-                .launchLine(blocks(rows, ROWS_PER_BLOCK), BLOCK, from, rows, cols, to);
+                .launchLine(packingBlocks(format, rows, cols), BLOCK, from, rows, cols, to);
     }
 
     @Override
@@ -252,7 +253,14 @@ final class CudaMoeOps implements MoeOps {
         int cols = to.shape().cols();
         CudaTensor from = int32(packed, "packed", (long) rows * format.words(cols));
         cuda.function("row_packing", kernel("unpack_rows_" + format.name().toLowerCase(Locale.ROOT), to))
-                .launchLine(blocks(rows, ROWS_PER_BLOCK), BLOCK, from, rows, cols, to);
+                .launchLine(packingBlocks(format, rows, cols), BLOCK, from, rows, cols, to);
+    }
+
+    /** NVFP4 takes a warp per row; FP8, whose scale blocks know nothing of each other, half a warp for four of them. */
+    private static int packingBlocks(RowFormat format, int rows, int cols) {
+        return format == RowFormat.NVFP4
+                ? blocks(rows, ROWS_PER_BLOCK)
+                : blocks((long) rows * blocks(cols, format.block()), FP8_BLOCKS_PER_BLOCK);
     }
 
     @Override
