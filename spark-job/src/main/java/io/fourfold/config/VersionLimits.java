@@ -44,26 +44,12 @@ public final class VersionLimits {
                 parallel.expertTensorParallelSize(),
                 "expert tensor parallelism");
         RecipeConfig.Kind recipe = config.recipe().kind();
-        if (recipe == RecipeConfig.Kind.MXFP4) {
-            problems.add(Problem.error(
-                    "recipe.kind",
-                    recipe.name().toLowerCase(Locale.ROOT),
-                    "this recipe on a GPU" + SUFFIX + " (fp32, bf16, nvfp4 and fp8 with fp8_scaling tensor are)",
-                    "choose one of those, or set run.backend to cpu"));
-        }
         if (recipe == RecipeConfig.Kind.FP8 && config.recipe().fp8Scaling() != RecipeConfig.Fp8Scaling.TENSOR) {
             problems.add(Problem.error(
                     "recipe.fp8_scaling",
                     config.recipe().fp8Scaling().name().toLowerCase(Locale.ROOT),
                     "FP8 with scales per block on a GPU" + SUFFIX,
                     "set it to tensor (current scaling), or run.backend to cpu"));
-        }
-        if (config.recipe().dispatch() != RecipeConfig.Dispatch.EXACT) {
-            problems.add(Problem.error(
-                    "recipe.dispatch",
-                    config.recipe().dispatch().name().toLowerCase(Locale.ROOT),
-                    "packed rows on a GPU" + SUFFIX,
-                    "set it to exact, or run.backend to cpu"));
         }
         return problems;
     }

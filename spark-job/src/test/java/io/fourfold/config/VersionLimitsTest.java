@@ -15,9 +15,22 @@ final class VersionLimitsTest {
     @Test
     void oneGpuTrainsTheRecipesItHas() {
         String one = "parallel={world_size: 1, expert_parallel_size: 1}";
-        for (String recipe : List.of("fp32", "bf16", "nvfp4")) {
+        for (String recipe : List.of("fp32", "bf16", "nvfp4", "mxfp4")) {
             assertThat(VersionLimits.problems(tiny(one, "run.backend=cuda", "recipe.kind=" + recipe)))
                     .as(recipe)
+                    .isEmpty();
+        }
+    }
+
+    @Test
+    void aGpuPacksRowsForDispatch() {
+        for (String dispatch : List.of("exact", "fp8", "nvfp4")) {
+            assertThat(VersionLimits.problems(tiny(
+                            "parallel={world_size: 1, expert_parallel_size: 1}",
+                            "run.backend=cuda",
+                            "recipe.kind=bf16",
+                            "recipe.dispatch=" + dispatch)))
+                    .as(dispatch)
                     .isEmpty();
         }
     }
@@ -44,14 +57,11 @@ final class VersionLimitsTest {
     }
 
     @Test
-    void cudaRefusesOtherParallelismAndTheOtherRecipes() {
+    void cudaRefusesOtherParallelism() {
         FourfoldConfig config = tiny(
                 "parallel={world_size: 4, tensor_parallel_size: 2, context_parallel_size: 2, context_exchange: ring}",
                 "run.backend=cuda",
                 "recipe.kind=bf16");
-        assertThat(VersionLimits.problems(tiny("run.backend=cuda", "recipe.kind=mxfp4")))
-                .extracting(Problem::key)
-                .contains("recipe.kind");
         assertThat(VersionLimits.problems(config))
                 .extracting(Problem::key)
                 .contains(
@@ -60,7 +70,7 @@ final class VersionLimitsTest {
 
     @Test
     void automaticChoiceIsNeverRefused() {
-        FourfoldConfig config = tiny("parallel.world_size=2", "run.backend=auto", "recipe.kind=mxfp4");
+        FourfoldConfig config = tiny("parallel.world_size=2", "run.backend=auto", "recipe.kind=fp8");
         assertThat(VersionLimits.problems(config)).isEmpty();
         assertThat(VersionLimits.cudaProblems(config)).hasSize(1);
     }
