@@ -25,8 +25,9 @@ public final class BenchRanks implements AutoCloseable {
      * One rank.
      *
      * @param world takes the device's tensors
+     * @param host takes tensors of the CPU
      */
-    public record Rank(int index, BenchDevice device, CommunicationWorld world) {}
+    public record Rank(int index, BenchDevice device, CommunicationWorld world, CommunicationWorld host) {}
 
     /** What a rank does, on its thread. */
     public interface Body<R> {
@@ -57,7 +58,8 @@ public final class BenchRanks implements AutoCloseable {
             all.threads.add(thread);
             opened.add(thread.submit(() -> {
                 BenchDevice device = devices.apply(index);
-                return new Rank(index, device, device.backend().communicating(all.hosts.get(index)));
+                CommunicationWorld host = all.hosts.get(index);
+                return new Rank(index, device, device.backend().communicating(host), host);
             }));
         }
         all.ranks.addAll(all.results(opened, START));
@@ -114,11 +116,8 @@ public final class BenchRanks implements AutoCloseable {
     public void close() throws InterruptedException {
         try {
             List<Boolean> unused = run(START, rank -> {
-                CommunicationWorld host = hosts.get(rank.index());
-                if (rank.world() != host) {
-                    rank.world().close();
-                }
-                host.close();
+                rank.world().close();
+                rank.host().close();
                 rank.device().close();
                 return true;
             });

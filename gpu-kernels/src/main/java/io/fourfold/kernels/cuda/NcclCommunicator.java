@@ -225,8 +225,9 @@ final class NcclCommunicator implements Communicator {
         cuda.memory().copy(data, copy);
         NcclLane lane = world.lane();
         lane.follow();
+        CudaStream stream = lane.stream();
         world.link(host, members, true)
-                .queue("send", name(), lane.stream(), c -> Nccl.send(c, lane.stream(), copy, 0, copy.elements(), peer));
+                .queue("send", name(), stream, true, c -> Nccl.send(c, stream, copy, 0, copy.elements(), peer));
         lane.keep(memory);
     }
 
@@ -317,7 +318,7 @@ final class NcclCommunicator implements Communicator {
     }
 
     private void queue(String what, NcclLink.Calls calls) {
-        world.link(host, members, beside).queue(what, name(), stream(), calls);
+        world.link(host, members, beside).queue(what, name(), stream(), beside, calls);
     }
 
     private CudaStream stream() {

@@ -31,7 +31,7 @@ final class NcclLink {
     }
 
     /** Queues the calls of one operation as one group, so that none of them waits for another one. */
-    void queue(String operation, String group, CudaStream stream, Calls calls) {
+    void queue(String operation, String group, CudaStream stream, boolean beside, Calls calls) {
         String what = operation + " of group " + group;
         queueing.lock();
         try {
@@ -43,7 +43,7 @@ final class NcclLink {
             } finally {
                 Nccl.check(nccl.ncclGroupEnd(), what);
             }
-            trace.end(begun, "nccl " + operation + " " + group, stream);
+            trace.end(begun, (beside ? "nccl beside " : "nccl ") + operation + " " + group, stream);
         } finally {
             queueing.unlock();
         }
