@@ -43,6 +43,7 @@ final class NcclLink {
             } finally {
                 Nccl.check(nccl.ncclGroupEnd(), what);
             }
+            world.note(group, operation + " (queued)");
             trace.end(begun, (beside ? "nccl beside " : "nccl ") + operation + " " + group, stream);
         } finally {
             queueing.unlock();

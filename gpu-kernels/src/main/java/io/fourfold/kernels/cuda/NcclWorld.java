@@ -104,6 +104,13 @@ final class NcclWorld implements CommunicationWorld {
         host.abort(reason);
     }
 
+    /** Tells the host world, by whose operations a watchdog judges this rank, that one was queued here. */
+    void note(String group, String operation) {
+        if (host instanceof WatchableWorld watchable) {
+            watchable.note(group, operation);
+        }
+    }
+
     /** Throws when the world is broken. */
     void check(String what) {
         String reason = broken;
