@@ -22,7 +22,7 @@ import org.junit.jupiter.params.provider.CsvSource;
  * measure is what one rank does to itself with other bits of stochastic rounding.
  */
 class RecipeLawTest {
-    private static final String[] MODEL = {
+    static final String[] MODEL = {
         "model.layers=4",
         "model.hidden_size=64",
         "model.vocab_size=32",
@@ -163,7 +163,7 @@ class RecipeLawTest {
         return TinyModels.config(join(MODEL, join(settings, LawMappings.settings(mapping))));
     }
 
-    private static double gradientError(StepResult expected, StepResult actual) {
+    static double gradientError(StepResult expected, StepResult actual) {
         return RelativeError.of(all(expected.gradients()), all(actual.gradients()));
     }
 
