@@ -116,24 +116,12 @@ __device__ __forceinline__ void writeSums(const Finished& tile, int rows, float*
     }
 }
 
-// A place in the ring of stages.
-struct Place {
-    int stage;
-    uint32_t parity;
-    __device__ __forceinline__ void advance() {
-        if (++stage == HeadLayout::stages) {
-            stage = 0;
-            parity ^= 1;
-        }
-    }
-};
-
 __device__ __forceinline__ void produce(
     const CUtensorMap* mapH, const CUtensorMap* mapW, uint32_t baseAddr, uint32_t full, uint32_t empty, int rows, int cols,
     int depth, uint32_t rank) {
     using L = HeadLayout;
     HeadTiles tiles(rows, cols, rank);
-    Place at{0, 0};
+    Place<L::stages> at;
     int row, col;
     while (tiles.next(row, col)) {
         for (int k = 0; k < depth; k += L::depth) {
@@ -175,7 +163,7 @@ __device__ __forceinline__ void consume(
     int consumer = threadIdx.x / 128 - 1;
     int thread = threadIdx.x % 128;
     HeadTiles tiles(rows, cols, rank);
-    Place at{0, 0};
+    Place<L::stages> at;
     Finished tile;
     float low[64], high[64];
     auto release = [&](int stage) {
@@ -183,10 +171,10 @@ __device__ __forceinline__ void consume(
             barrierArriveRemote(empty + stage * 8, thread);
         }
     };
-    auto stageA = [&](const Place& place) {
+    auto stageA = [&](const Place<L::stages>& place) {
         return baseAddr + place.stage * L::stageBytes + consumer * kBoxBytes<L::depth>;
     };
-    auto stageB = [&](const Place& place) { return baseAddr + place.stage * L::stageBytes + L::bytesA; };
+    auto stageB = [&](const Place<L::stages>& place) { return baseAddr + place.stage * L::stageBytes + L::bytesA; };
     auto begin = [&](int row, int col) {
         tile.row = row + consumer * 64;
         tile.col = col;
@@ -222,7 +210,7 @@ __device__ __forceinline__ void consume(
     multiplyRest(0, -1);
     finishHalf<0>(low, tile, rows, cols, e, thread);
     while (tiles.next(row, col)) {
-        Place ahead = at;
+        Place<L::stages> ahead = at;
 #pragma unroll
         for (int i = 0; i < kLead; ++i) {
             barrierWait(full + ahead.stage * 8, ahead.parity);
