@@ -17,9 +17,10 @@ final class GpuMemory {
     private static final long WORD = 4;
     /** The matrix library's own memory, and small tables. */
     private static final long LIBRARY = 33L << 20;
-    /** Logits that the loss holds at a time, see the CUDA backend's loss. */
+    /** Logits that the loss holds at a time, see the CUDA backend's loss: in FP32, and as BF16 exponentials. */
     private static final long CHUNK_LOGITS = 1L << 29;
 
+    private static final long CHUNK_EXPONENTIALS = 5L << 28;
     private static final long CHUNK_UNIT = 128;
     /** Tokens, labels, positions, document starts and row ids, and the index of the rows. */
     private static final long BATCH_VECTORS = 6;
@@ -83,7 +84,21 @@ final class GpuMemory {
         }
         long hidden = tokens * model.hiddenSize() * wide;
         long vocabulary = model.vocabSize();
-        long rows = Math.min(tokens, Math.max(CHUNK_UNIT, CHUNK_LOGITS / vocabulary / CHUNK_UNIT * CHUNK_UNIT));
-        return new long[] {hidden, hidden, rows * vocabulary * WORD, wide == WORD ? 0 : rows * vocabulary * wide};
+        if (wide == WORD) {
+            long rows = Math.min(tokens, Math.max(CHUNK_UNIT, CHUNK_LOGITS / vocabulary / CHUNK_UNIT * CHUNK_UNIT));
+            return new long[] {hidden, hidden, rows * vocabulary * WORD};
+        }
+        // Hopper: sums by column tile of 256, exponentials, and the hidden states' scaled copy and FP32 gradient.
+        long chunks = Math.max(1, (tokens * vocabulary + CHUNK_EXPONENTIALS - 1) / CHUNK_EXPONENTIALS);
+        long unit = 2 * CHUNK_UNIT;
+        long rows = Math.min(tokens, ((tokens + chunks - 1) / chunks + unit - 1) / unit * unit);
+        return new long[] {
+            hidden,
+            hidden,
+            rows * ((vocabulary + 255) / 256 + 3) * WORD,
+            rows * vocabulary * wide,
+            rows * model.hiddenSize() * wide,
+            rows * model.hiddenSize() * WORD
+        };
     }
 }
