@@ -1,7 +1,6 @@
 package io.fourfold.model;
 
 import io.fourfold.kernels.tensor.DType;
-import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
 import java.util.ArrayList;
@@ -73,11 +72,11 @@ record ModelChunk(
      * @param ending what to do with the last hidden state, which does not outlive the call
      */
     void evaluate(Pass pass, @Nullable Tensor received, BiConsumer<Pass, Tensor> ending) {
-        TensorScope current = pass.backend().scope(Region.ACTIVATIONS);
+        TensorScope current = pass.memory().keptInForward();
         try {
             Tensor x = input(pass.withKept(current), received);
             for (Block block : blocks) {
-                TensorScope next = pass.backend().scope(Region.ACTIVATIONS);
+                TensorScope next = pass.memory().keptInForward();
                 TensorScope done = current;
                 current = next;
                 try (done) {

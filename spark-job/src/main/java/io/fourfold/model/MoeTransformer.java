@@ -155,7 +155,7 @@ public final class MoeTransformer implements AutoCloseable {
             check(batch);
             MicroBatchReport report = moe.report(reports, batch.samples(), localTokens(batch));
             microBatches.add(
-                    new MicroBatch(upload, recipe.activationType(), batch, step, report, inspector, recompute, lent()));
+                    new MicroBatch(upload, recipe.activationType(), batch, step, report, inspector, recompute, lends() ? unwritten : Set.of()));
             unwritten = Set.of();
         }
         pipeline.train(microBatches, told);
@@ -166,8 +166,8 @@ public final class MoeTransformer implements AutoCloseable {
     }
 
     /** A pipeline has several micro-batches between forward and backward, which all need their memory. */
-    private Set<String> lent() {
-        return lends && pipeline.ranks() == 1 && pipeline.chunks().size() == 1 ? unwritten : Set.of();
+    private boolean lends() {
+        return lends && pipeline.ranks() == 1 && pipeline.chunks().size() == 1;
     }
 
     /**
@@ -245,12 +245,16 @@ public final class MoeTransformer implements AutoCloseable {
 
     private void forward(List<Batch> batches, EvaluationPrecision precision, EvaluationPipeline.Ending ending) {
         StepContext step = prepared.forEvaluation(precision);
-        try (TensorScope scope = backend.scope(Region.ACTIVATIONS)) {
+        try (TensorScope scope = backend.scope(Region.ACTIVATIONS);
+                PassMemory memory = lends() && !store.gradientsNeeded()
+                        ? PassMemory.lent(backend, store.parameters())
+                        : PassMemory.owned(backend)) {
+            memory.workInForward();
             List<Pass> passes = new ArrayList<>();
             for (Batch batch : batches) {
                 check(batch);
                 DeviceBatch device = upload.upload(batch, scope);
-                passes.add(new Pass(backend, recipe.activationType(), device, step, false, scope, null, null));
+                passes.add(new Pass(backend, recipe.activationType(), device, step, scope, memory));
             }
             pipeline.evaluate(passes, ending);
         }

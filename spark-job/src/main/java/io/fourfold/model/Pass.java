@@ -44,6 +44,11 @@ record Pass(
         this(backend, type, batch, step, training, kept, report, inspector, Recomputation.NONE, PassMemory.owned(backend));
     }
 
+    /** A pass of evaluation. */
+    Pass(Backend backend, DType type, DeviceBatch batch, StepContext step, TensorScope kept, PassMemory memory) {
+        this(backend, type, batch, step, false, kept, null, null, Recomputation.NONE, memory);
+    }
+
     Pass withKept(TensorScope other) {
         return new Pass(backend, type, batch, step, training, other, report, inspector, recompute, memory);
     }

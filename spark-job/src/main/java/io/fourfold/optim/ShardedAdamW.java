@@ -123,7 +123,7 @@ public final class ShardedAdamW implements AutoCloseable {
     }
 
     /**
-     * Applies the update to this rank's shard and gathers the weights. Gradients stay as they are.
+     * Applies the update to this rank's shard and gathers the weights. The gradients are not needed after it.
      *
      * @param step 1-based
      * @param norm the global norm, finite
@@ -150,6 +150,7 @@ public final class ShardedAdamW implements AutoCloseable {
         exchange.updateAndGather(bucket -> bucket.shard().update(update, bucket.ownFrom(), bucket.ownTo()));
         shards.values().forEach(OptimizerShard::gathered);
         store.rounded().markWritten();
+        store.releaseGradients();
     }
 
     /** Makes the weights of every rank whole from the shards; also needed after shards were loaded. */

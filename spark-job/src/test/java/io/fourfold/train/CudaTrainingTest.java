@@ -97,6 +97,7 @@ class CudaTrainingTest {
         for (boolean lend : List.of(false, true)) {
             TinyRun run = run("lend-" + lend, recipe, 0.001, 64, 64)
                     .set("train.lend_gradients", lend)
+                    .set("train.eval_every", 4)
                     .set("run.checkpoint.every", STEPS)
                     .backend(() -> new CudaBackend(0));
             run.train();

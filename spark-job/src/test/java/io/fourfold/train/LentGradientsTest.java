@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.cpu.CpuBackend;
+import io.fourfold.metrics.EvalMetrics;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.concurrent.CopyOnWriteArrayList;
@@ -12,8 +13,8 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 /**
- * Whole steps with activations in the memory of gradients: the same bits under every mapping, also where gradients are summed
- * over ranks while backward goes on. A pipeline lends nothing.
+ * Whole steps and evaluations with activations in the memory of gradients: the same bits under every mapping, also where
+ * gradients are summed over ranks while backward goes on. A pipeline lends nothing.
  */
 class LentGradientsTest {
     @TempDir
@@ -37,6 +38,7 @@ class LentGradientsTest {
         lending.train();
         assertThat(lending.losses()).isEqualTo(plain.losses());
         assertThat(lending.gradientNorms()).isEqualTo(plain.gradientNorms());
+        assertThat(validationLosses(lending)).hasSize(3).isEqualTo(validationLosses(plain));
         assertThat(backends).allSatisfy(backend -> {
             if (lends) {
                 assertThat(backend.peakLentFloats()).isPositive();
@@ -44,6 +46,10 @@ class LentGradientsTest {
                 assertThat(backend.peakLentFloats()).isZero();
             }
         });
+    }
+
+    private static List<Double> validationLosses(TinyRun run) {
+        return run.sink().evaluations().stream().map(EvalMetrics::loss).toList();
     }
 
     private static Backend remember(List<CpuBackend> backends) {
@@ -58,6 +64,7 @@ class LentGradientsTest {
                 .set("model.hidden_size", 64)
                 .set("model.attention", "{heads: 4, kv_heads: 2, head_dim: 8}")
                 .set("train.steps", 3)
+                .set("train.eval_every", 1)
                 .set("train.global_batch_size", 8)
                 .set("recipe.kind", "bf16")
                 .set("parallel.gradients", "{overlap: true, bucket_mib: 1}");
