@@ -21,6 +21,7 @@ final class ChunkRun implements AutoCloseable {
     private final List<Block.Backward> backwards = new ArrayList<>();
     /** Of each block's input. */
     private final List<TensorScope> inputs = new ArrayList<>();
+
     private @Nullable TensorScope lossInput;
     private @Nullable Tensor input;
     private @Nullable Tensor output;

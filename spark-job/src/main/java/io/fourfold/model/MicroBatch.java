@@ -28,7 +28,6 @@ record MicroBatch(
         lent = Set.copyOf(lent);
     }
 
-
     Backend backend() {
         return upload.backend();
     }

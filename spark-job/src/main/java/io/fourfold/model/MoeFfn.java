@@ -83,8 +83,8 @@ final class MoeFfn implements Sublayer {
 
     @Override
     public List<Parameter> weights() {
-        List<Parameter> weights = new ArrayList<>(
-                List.of(layers.down().weight(), layers.up().weight(), layers.router().weight()));
+        List<Parameter> weights = new ArrayList<>(List.of(
+                layers.down().weight(), layers.up().weight(), layers.router().weight()));
         if (layers.shared() != null) {
             weights.addAll(layers.shared().weights());
         }
@@ -119,8 +119,7 @@ final class MoeFfn implements Sublayer {
         InputAgain rowsAgain = pass.recompute().has(RecomputeModule.DISPATCH)
                 ? recomputed -> dispatch.dispatch(pass.input(x, recomputed), recomputed, recomputed)
                 : null;
-        Tensor expertX =
-                dispatch.dispatch(x, rowsAgain == null ? layers.up().inputScope(pass, work) : work, work);
+        Tensor expertX = dispatch.dispatch(x, rowsAgain == null ? layers.up().inputScope(pass, work) : work, work);
         TensorScope inside =
                 pass.training() ? pass.memory().keptUntil(layers.up().weight()) : work;
         Tensor inner = inside.allocate(

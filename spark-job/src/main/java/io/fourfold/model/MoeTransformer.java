@@ -154,8 +154,15 @@ public final class MoeTransformer implements AutoCloseable {
         for (Batch batch : batches) {
             check(batch);
             MicroBatchReport report = moe.report(reports, batch.samples(), localTokens(batch));
-            microBatches.add(
-                    new MicroBatch(upload, recipe.activationType(), batch, step, report, inspector, recompute, lends() ? unwritten : Set.of()));
+            microBatches.add(new MicroBatch(
+                    upload,
+                    recipe.activationType(),
+                    batch,
+                    step,
+                    report,
+                    inspector,
+                    recompute,
+                    lends() ? unwritten : Set.of()));
             unwritten = Set.of();
         }
         pipeline.train(microBatches, told);

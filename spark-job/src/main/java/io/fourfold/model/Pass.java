@@ -41,7 +41,17 @@ record Pass(
             TensorScope kept,
             @Nullable MicroBatchReport report,
             @Nullable NonFiniteInspector inspector) {
-        this(backend, type, batch, step, training, kept, report, inspector, Recomputation.NONE, PassMemory.owned(backend));
+        this(
+                backend,
+                type,
+                batch,
+                step,
+                training,
+                kept,
+                report,
+                inspector,
+                Recomputation.NONE,
+                PassMemory.owned(backend));
     }
 
     /** A pass of evaluation. */
@@ -64,7 +74,8 @@ record Pass(
     }
 
     Pass withInput(InputAgain again) {
-        return new Pass(backend, type, batch, step, training, kept, report, inspector, recompute.withInput(again), memory);
+        return new Pass(
+                backend, type, batch, step, training, kept, report, inspector, recompute.withInput(again), memory);
     }
 
     /** A scope for values that die within a layer's forward or backward. */

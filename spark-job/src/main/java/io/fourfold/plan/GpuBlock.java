@@ -116,10 +116,7 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
         if (!moe) {
             long inner = tokens * ffn().intermediateSize() * wide();
             return new long[] {
-                rstd,
-                normalized,
-                ffn().activation().inputFactor() * inner,
-                unless(RecomputeModule.ACTIVATION, inner)
+                rstd, normalized, ffn().activation().inputFactor() * inner, unless(RecomputeModule.ACTIVATION, inner)
             };
         }
         long scores = tokens * experts().experts() * WORD;
@@ -190,6 +187,8 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
             };
         }
         long inner = tokens * ffn().intermediateSize() * wide();
-        return new long[] {inner, copy, copy, low ? 2 * hidden() : 0, normalized, again(RecomputeModule.ACTIVATION) ? inner : 0};
+        return new long[] {
+            inner, copy, copy, low ? 2 * hidden() : 0, normalized, again(RecomputeModule.ACTIVATION) ? inner : 0
+        };
     }
 }

@@ -59,7 +59,8 @@ final class GpuStep {
         return config.train().lendGradients()
                 && mapping.pipeline() == 1
                 && config.parallel().virtualStages() == 1
-                && config.train().globalBatchSize() == mapping.data() * config.train().microBatchSize();
+                && config.train().globalBatchSize()
+                        == mapping.data() * config.train().microBatchSize();
     }
 
     /** Gradients of linear layers as they lie in the flat buffers, reclaimed from the last block to the first. */
@@ -84,7 +85,11 @@ final class GpuStep {
                 SharedExpertConfig shared = moe.sharedExpert();
                 if (shared != null) {
                     long width = (long) shared.intermediateSize();
-                    dense = feedForward(feedForward.get(feedForward.size() - 1), dense, width, moe.activation().inputFactor());
+                    dense = feedForward(
+                            feedForward.get(feedForward.size() - 1),
+                            dense,
+                            width,
+                            moe.activation().inputFactor());
                 }
             } else if (model.ffn() != null) {
                 feedForward.add(new ArrayList<>());
@@ -133,11 +138,13 @@ final class GpuStep {
      * @param loss tensors of the loss; empty on a rank without the head
      */
     ReplayedMemory run(long... loss) {
-        Scope stream = memory.scope(Region.WORKSPACE, memory.never()).add(blocks.isEmpty() ? 0 : blocks.get(0).hidden());
+        Scope stream = memory.scope(Region.WORKSPACE, memory.never())
+                .add(blocks.isEmpty() ? 0 : blocks.get(0).hidden());
         List<Scope> inputs = new ArrayList<>();
         List<List<Scope>> kept = new ArrayList<>();
         for (int i = 0; i < blocks.size(); i++) {
-            inputs.add(memory.scope(Region.ACTIVATIONS, afterAttention[i]).add(blocks.get(i).hidden()));
+            inputs.add(memory.scope(Region.ACTIVATIONS, afterAttention[i])
+                    .add(blocks.get(i).hidden()));
             kept.add(again(RecomputeModule.BLOCK) ? List.of() : forward(i, false));
         }
         try (Scope output = memory.scope(Region.ACTIVATIONS, 0);

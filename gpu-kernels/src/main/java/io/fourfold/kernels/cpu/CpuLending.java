@@ -38,8 +38,8 @@ final class CpuLending implements Lending {
         List<LentMemory.Range> addresses = new ArrayList<>();
         for (Range range : ranges) {
             CpuTensor tensor = CpuTensor.of(range.memory());
-            addresses.add(new LentMemory.Range(
-                    range.name(), base(tensor.floats()) + tensor.offset(), tensor.elements()));
+            addresses.add(
+                    new LentMemory.Range(range.name(), base(tensor.floats()) + tensor.offset(), tensor.elements()));
         }
         lent = new LentMemory(addresses, ALIGNMENT);
         workspaceUntil = lent.never();
