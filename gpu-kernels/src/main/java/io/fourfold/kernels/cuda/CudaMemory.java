@@ -39,6 +39,11 @@ public final class CudaMemory implements AutoCloseable {
         return new CudaTensorScope(region, this, arena.borrowsUntil(region));
     }
 
+    /** A new scope that borrows nothing and may live as long as it likes. */
+    CudaTensorScope ownScope(Region region) {
+        return new CudaTensorScope(region, this, Integer.MAX_VALUE);
+    }
+
     /** Asynchronous. */
     public void fillBytes(long address, byte value, long bytes) {
         if (bytes > 0) {
