@@ -56,6 +56,7 @@ final class Nccl {
             case FP32 -> nccl.ncclFloat32;
             case BF16 -> nccl.ncclBfloat16;
             case INT32 -> nccl.ncclInt32;
+            case INT16 -> throw new IllegalArgumentException("remainders stay with the rank that owns them");
         };
     }
 
