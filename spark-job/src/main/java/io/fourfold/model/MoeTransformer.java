@@ -57,7 +57,7 @@ public final class MoeTransformer implements AutoCloseable {
         this.pipeline = pipeline;
         this.moe = moe;
         this.upload = new BatchUpload(backend, ranks, model.vocabSize());
-        this.prepared = new PreparedWeights(backend, recipe, store, pipeline.chunks());
+        this.prepared = new PreparedWeights(backend, recipe, pipeline.chunks());
     }
 
     /**
@@ -161,7 +161,7 @@ public final class MoeTransformer implements AutoCloseable {
      * from counts summed over all ranks (collective).
      */
     public List<LayerLoad> endStep() {
-        prepared.markUpdated();
+        prepared.markStale();
         return pipeline.merge(model, moe.endStep());
     }
 

@@ -8,6 +8,7 @@ import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
+import io.fourfold.model.Fp32Values;
 import io.fourfold.model.Parameter;
 import io.fourfold.model.ParameterStore;
 import java.util.ArrayList;
@@ -20,13 +21,12 @@ final class OptimizerShard {
 
     private final Backend backend;
     private final Communicator replicas;
-    private final ParameterStore store;
     private final Parameter.Kind kind;
     private final Tensor flatWeights;
     private final Tensor flatGrads;
     private final long first;
     private final long length;
-    private final Tensor weights;
+    private final Fp32Values weights;
     private final Tensor grads;
     private final Tensor moment1;
     private final Tensor moment2;
@@ -42,7 +42,6 @@ final class OptimizerShard {
             TensorScope moments,
             TensorScope gradients) {
         this.backend = backend;
-        this.store = store;
         this.kind = kind;
         this.replicas = replicas;
         flatWeights = store.flatWeights(kind);
@@ -55,7 +54,7 @@ final class OptimizerShard {
         length = flatWeights.elements() / replicas.size();
         first = length * replicas.rank();
         Shape shape = Shape.flat(length);
-        weights = flatWeights.view(first, shape);
+        weights = store.masters(kind).part(first, length);
         grads = replicas.size() == 1 ? flatGrads : gradients.zeros(DType.FP32, shape);
         moment1 = moments.zeros(DType.FP32, shape);
         moment2 = moments.zeros(DType.FP32, shape);
@@ -104,8 +103,14 @@ final class OptimizerShard {
         return replicas;
     }
 
-    Tensor weights() {
+    /** The master weights of this rank's part. */
+    Fp32Values weights() {
         return weights;
+    }
+
+    /** What the replicas need of {@link #weights()}: all of plain masters, the BF16 weights of split ones. */
+    Tensor gathered() {
+        return weights.values();
     }
 
     Tensor moment1() {
@@ -142,12 +147,8 @@ final class OptimizerShard {
         update(step, 0, length);
     }
 
-    /**
-     * Updates elements {@code [begin, end)} of this rank's part: one call for each run of segments that decay alike. BF16
-     * copies of the weights are written in the same pass, unless other ranks' parts have to be gathered first.
-     */
+    /** Updates elements {@code [begin, end)} of this rank's part: one call for each run of segments that decay alike. */
     void update(AdamWStep step, long begin, long end) {
-        Tensor rounded = replicas.size() == 1 ? store.rounded().flat(kind) : null;
         for (int i = 0; i < segments.size(); ) {
             boolean decay = segments.get(i).parameter().decay();
             long from = Math.max(begin, segments.get(i).from());
@@ -159,13 +160,14 @@ final class OptimizerShard {
             if (from >= to) {
                 continue;
             }
+            Fp32Values updated = weights.view(from, to - from);
             backend.optimizer()
                     .adamW(
-                            part(weights, from, to),
+                            updated.values(),
+                            updated.remainder(),
                             part(grads, from, to),
                             part(moment1, from, to),
                             part(moment2, from, to),
-                            rounded == null ? null : part(rounded, from, to),
                             decay ? step : step.withoutDecay());
         }
     }
@@ -173,15 +175,7 @@ final class OptimizerShard {
     /** Brings every replica's part of the weights to this rank. */
     void gatherWeights() {
         if (replicas.size() > 1 && length > 0) {
-            replicas.allGather(weights, flatWeights);
-            gathered();
-        }
-    }
-
-    /** The weights are whole: rounds copies of them where there are any. */
-    void gathered() {
-        if (replicas.size() > 1 && length > 0 && store.rounded().flat(kind) != null) {
-            store.rounded().round(backend, store, kind);
+            replicas.allGather(gathered(), flatWeights);
         }
     }
 

@@ -8,6 +8,7 @@ import io.fourfold.kernels.op.AdamWStep;
 import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
+import io.fourfold.model.Fp32Values;
 import io.fourfold.model.GradientListener;
 import io.fourfold.model.Parameter;
 import io.fourfold.model.ParameterStore;
@@ -30,7 +31,6 @@ public final class ShardedAdamW implements AutoCloseable {
     private final Backend backend;
     private final TrainConfig.OptimizerConfig config;
     private final Communicator world;
-    private final ParameterStore store;
     private final TensorScope moments;
     private final TensorScope gradients;
     private final Map<Parameter.Kind, OptimizerShard> shards = new EnumMap<>(Parameter.Kind.class);
@@ -75,7 +75,6 @@ public final class ShardedAdamW implements AutoCloseable {
         this.backend = backend;
         this.config = config;
         this.world = world;
-        this.store = store;
         moments = backend.scope(Region.OPTIMIZER);
         gradients = backend.scope(Region.GRADIENTS);
         for (Parameter.Kind kind : Parameter.Kind.values()) {
@@ -148,8 +147,6 @@ public final class ShardedAdamW implements AutoCloseable {
             }
         }
         exchange.updateAndGather(bucket -> bucket.shard().update(update, bucket.ownFrom(), bucket.ownTo()));
-        shards.values().forEach(OptimizerShard::gathered);
-        store.rounded().markWritten();
     }
 
     /** Makes the weights of every rank whole from the shards; also needed after shards were loaded. */
@@ -167,8 +164,8 @@ public final class ShardedAdamW implements AutoCloseable {
         return shard(kind).length();
     }
 
-    /** This rank's shard of the master weights: a view of the flat buffer. */
-    public Tensor weights(Parameter.Kind kind) {
+    /** This rank's shard of the master weights. */
+    public Fp32Values weights(Parameter.Kind kind) {
         return shard(kind).weights();
     }
 
