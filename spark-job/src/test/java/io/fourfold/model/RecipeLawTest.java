@@ -31,6 +31,11 @@ class RecipeLawTest {
         "train.global_batch_size=4",
         "train.optimizer.epsilon=0.01",
     };
+    /**
+     * A batch without a value so near a tie that FP32 sums of another expert placement round it the other way. Of sixteen
+     * seeds, four to seven have one, whichever way the weights are rounded.
+     */
+    private static final int BATCH_SEED = 3;
     /** Relative, of loss and of all gradients together; with FP32 sums only. */
     private static final double FP32_NOISE = 1e-5;
 
@@ -59,7 +64,7 @@ class RecipeLawTest {
     })
     void nvfp4IsAsCloseAsToItselfWithOtherRandomBits(String mapping) throws Exception {
         FourfoldConfig config = config("nvfp4", "W1");
-        Batch batch = TinyModels.batch(config, 4, 5);
+        Batch batch = TinyModels.batch(config, 4, BATCH_SEED);
         StepContext step = SingleRank.step(batch);
         StepContext otherBits = new StepContext(
                 step.step(), step.seed() + 1, step.lossScale(), step.globalBatchSize(), step.telemetry());
@@ -72,7 +77,7 @@ class RecipeLawTest {
     private static void compare(String recipe, String mapping, double loss, double gradient)
             throws InterruptedException {
         FourfoldConfig reference = config(recipe, "W1");
-        Batch batch = TinyModels.batch(reference, 4, 5);
+        Batch batch = TinyModels.batch(reference, 4, BATCH_SEED);
         StepResult expected = RankGroup.step(reference, batch);
         StepResult actual = RankGroup.step(config(recipe, mapping), batch);
         assertThat(actual.loss()).isCloseTo(expected.loss(), Offset.offset(loss * expected.loss()));
