@@ -181,6 +181,19 @@ extern "C" __global__ void __launch_bounds__(kNormThreads)
     squaredNormPieces(x, bounds, partial);
 }
 
+// out[g] = sum of the count parts of group g; one block a group.
+extern "C" __global__ void __launch_bounds__(kNormThreads) sum_parts(const float* part, int count, float* out) {
+    const float* from = part + long(blockIdx.x) * count;
+    double sum = 0;
+    for (int i = threadIdx.x; i < count; i += kNormThreads) {
+        sum += from[i];
+    }
+    sum = blockSum(sum);
+    if (threadIdx.x == 0) {
+        out[blockIdx.x] = static_cast<float>(sum);
+    }
+}
+
 // out[s] += sum of the partials of segment s; one block a segment.
 extern "C" __global__ void __launch_bounds__(kNormThreads)
     add_piece_sums(const double* partial, const int* first, float* out) {

@@ -57,6 +57,9 @@ final class ModelAssembly {
         if (config.recipe().kind().splitsMasters()) {
             builder = builder.splitMasters();
         }
+        if (groups.get(Kind.EXPERT.replicas()).size() == 1) {
+            builder = builder.keepGradientSquares();
+        }
         ParameterStore store = builder.build(backend, padding(groups.mapping()), replicas(groups));
         MoeState moe = moeState(model, stages, backend, groups, store);
         TokenDispatcher dispatcher = model.moe() == null

@@ -149,6 +149,7 @@ public final class MoeTransformer implements AutoCloseable {
             microBatches.add(
                     new MicroBatch(upload, recipe.activationType(), batch, step, report, inspector, recompute));
         }
+        store.gradientSquares().begin(batches.size() == 1);
         pipeline.train(microBatches, told);
         return microBatches.stream()
                 .map(microBatch ->

@@ -33,6 +33,7 @@ public final class ParameterStore implements AutoCloseable {
     private final Map<Parameter.Kind, Tensor> grads = new EnumMap<>(Parameter.Kind.class);
     private final Map<String, Parameter> parameters = new LinkedHashMap<>();
     private final Map<String, Tensor> state = new LinkedHashMap<>();
+    private GradientSquares gradientSquares = new GradientSquares(null, Map.of());
 
     private ParameterStore(Backend backend) {
         weightScope = backend.scope(Region.PARAMETERS);
@@ -73,6 +74,11 @@ public final class ParameterStore implements AutoCloseable {
     /** The whole flat gradient buffer of a kind. */
     public Tensor flatGrads(Parameter.Kind kind) {
         return Objects.requireNonNull(grads.get(kind));
+    }
+
+    /** Squared norms of expert gradients, where the builder was told to keep them. */
+    public GradientSquares gradientSquares() {
+        return gradientSquares;
     }
 
     /**
@@ -125,6 +131,13 @@ public final class ParameterStore implements AutoCloseable {
         private final List<Declared> declared = new ArrayList<>();
         private final Map<String, Shape> state = new LinkedHashMap<>();
         private boolean splitMasters;
+        private boolean keepGradientSquares;
+
+        /** Keeps squared norms of expert gradients; for ranks whose expert gradients no other rank adds to. */
+        Builder keepGradientSquares() {
+            keepGradientSquares = true;
+            return this;
+        }
 
         /** Splits the masters of linear layers, which multiply with BF16 weights; replicated ones stay FP32. */
         public Builder splitMasters() {
@@ -198,7 +211,21 @@ public final class ParameterStore implements AutoCloseable {
                 next.put(d.kind, offset + d.shape.elements());
             }
             state.forEach((name, shape) -> store.state.put(name, store.weightScope.zeros(DType.FP32, shape)));
+            if (keepGradientSquares) {
+                store.gradientSquares = squares(store.gradScope);
+            }
             return store;
+        }
+
+        private GradientSquares squares(TensorScope scope) {
+            Map<String, Integer> groups = new LinkedHashMap<>();
+            for (Declared d : declared) {
+                if (d.kind == Parameter.Kind.EXPERT) {
+                    groups.put(d.name, d.shape.dim(0));
+                }
+            }
+            int count = groups.values().stream().mapToInt(Integer::intValue).sum();
+            return new GradientSquares(count == 0 ? null : scope.zeros(DType.FP32, Shape.of(count)), groups);
         }
 
         private MasterWeights masters(

@@ -4,15 +4,18 @@ import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.comm.Communicator;
 import io.fourfold.kernels.op.AdamWStep;
 import io.fourfold.kernels.tensor.DType;
-import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
 import io.fourfold.model.Fp32Values;
+import io.fourfold.model.GradientSquares;
 import io.fourfold.model.Parameter;
 import io.fourfold.model.ParameterStore;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.function.Supplier;
 
 /** This rank's part of the flat buffer of one kind: equal parts over the ranks that hold the same parameters. */
 final class OptimizerShard {
@@ -21,6 +24,7 @@ final class OptimizerShard {
 
     private final Backend backend;
     private final Communicator replicas;
+    private final ParameterStore store;
     private final Parameter.Kind kind;
     private final Tensor flatWeights;
     private final Tensor flatGrads;
@@ -42,6 +46,7 @@ final class OptimizerShard {
             TensorScope moments,
             TensorScope gradients) {
         this.backend = backend;
+        this.store = store;
         this.kind = kind;
         this.replicas = replicas;
         flatWeights = store.flatWeights(kind);
@@ -121,21 +126,36 @@ final class OptimizerShard {
         return moment2;
     }
 
-    /** Squared norm of each segment, in segment order; zero for a copy that is counted elsewhere. */
-    double[] squaredNorms() {
+    /**
+     * Starts to compute the squared norm of each segment.
+     *
+     * @param scope where the sums go
+     * @return hands the norms over in segment order, zero for a copy that is counted elsewhere
+     */
+    Supplier<double[]> squaredNorms(TensorScope scope) {
         if (segments.isEmpty()) {
-            return new double[0];
+            return () -> new double[0];
         }
-        try (TensorScope scope = backend.scope(Region.WORKSPACE)) {
-            Tensor sums = scope.zeros(DType.FP32, segments.size());
-            backend.optimizer().addSquaredNorms(grads, starts, sums);
+        GradientSquares known = store.gradientSquares();
+        if (kind == Parameter.Kind.EXPERT && replicas.size() == 1 && known.complete()) {
+            return () -> {
+                Map<String, Double> squares = known.download(backend);
+                return segments.stream()
+                        .mapToDouble(segment -> Objects.requireNonNull(
+                                squares.get(segment.parameter().name())))
+                        .toArray();
+            };
+        }
+        Tensor sums = scope.zeros(DType.FP32, segments.size());
+        backend.optimizer().addSquaredNorms(grads, starts, sums);
+        return () -> {
             float[] host = backend.download(sums);
             double[] squares = new double[host.length];
             for (int i = 0; i < host.length; i++) {
                 squares[i] = segments.get(i).parameter().copy() ? 0 : host[i];
             }
             return squares;
-        }
+        };
     }
 
     String parameterName(int segment) {

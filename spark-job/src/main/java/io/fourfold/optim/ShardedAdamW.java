@@ -15,9 +15,11 @@ import io.fourfold.model.ParameterStore;
 import io.fourfold.parallel.FixedOrderSums;
 import io.fourfold.parallel.ProcessGroups;
 import java.util.EnumMap;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.function.Supplier;
 
 /**
  * AdamW with decoupled weight decay (arXiv:1711.05101) whose FP32 moments exist once over the ranks that hold the same
@@ -109,12 +111,16 @@ public final class ShardedAdamW implements AutoCloseable {
     public GradientNorm gradientNorm() {
         double sum = 0;
         String nonFinite = null;
-        for (OptimizerShard shard : shards.values()) {
-            double[] squares = shard.squaredNorms();
-            for (int i = 0; i < squares.length; i++) {
-                sum += squares[i];
-                if (nonFinite == null && !Double.isFinite(squares[i])) {
-                    nonFinite = shard.parameterName(i);
+        try (TensorScope scope = backend.scope(Region.WORKSPACE)) {
+            Map<OptimizerShard, Supplier<double[]>> started = new LinkedHashMap<>();
+            shards.values().forEach(shard -> started.put(shard, shard.squaredNorms(scope)));
+            for (Map.Entry<OptimizerShard, Supplier<double[]>> shard : started.entrySet()) {
+                double[] squares = shard.getValue().get();
+                for (int i = 0; i < squares.length; i++) {
+                    sum += squares[i];
+                    if (nonFinite == null && !Double.isFinite(squares[i])) {
+                        nonFinite = shard.getKey().parameterName(i);
+                    }
                 }
             }
         }

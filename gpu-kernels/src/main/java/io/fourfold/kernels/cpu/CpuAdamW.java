@@ -118,23 +118,6 @@ final class CpuAdamW implements OptimizerOps {
     public void addSquaredNorm(Tensor values, Tensor out) {
         CpuTensor from = CpuTensor.of(values);
         CpuTensor to = Arguments.fp32(out, "out", 1);
-        float[] x = from.floats();
-        int start = from.offset();
-        int end = start + from.size();
-        double s0 = 0;
-        double s1 = 0;
-        double s2 = 0;
-        double s3 = 0;
-        int i = start;
-        for (; i + 4 <= end; i += 4) {
-            s0 += (double) x[i] * x[i];
-            s1 += (double) x[i + 1] * x[i + 1];
-            s2 += (double) x[i + 2] * x[i + 2];
-            s3 += (double) x[i + 3] * x[i + 3];
-        }
-        for (; i < end; i++) {
-            s0 += (double) x[i] * x[i];
-        }
-        to.floats()[to.offset()] += (float) ((s0 + s1) + (s2 + s3));
+        to.floats()[to.offset()] += (float) SquaredNorm.of(from.floats(), from.offset(), from.size());
     }
 }
