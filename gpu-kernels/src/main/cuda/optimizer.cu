@@ -31,6 +31,7 @@ __device__ __forceinline__ void update(const AdamW& a, const float4& g, float4& 
     update(a, g.w, w.w, m.w, v.w);
 }
 
+constexpr int kUpdateThreads = 1024;  // 3.02 TB/s, with 128 to 512 threads 3.00
 constexpr int kNormThreads = 512;
 
 __device__ __forceinline__ double blockSum(double sum) {
@@ -96,7 +97,7 @@ __device__ __forceinline__ void squaredNormPieces(const T* values, const long2* 
 
 using namespace fourfold;
 
-extern "C" __global__ void __launch_bounds__(256) adamw(
+extern "C" __global__ void __launch_bounds__(kUpdateThreads) adamw(
     float* weight, const float* grad, float* moment1, float* moment2, long n, float gradScale, float b1, float b2, float c1, float c2,
     float eps, float lr, float decay) {
     AdamW a = {gradScale, b1, b2, __fsub_rn(1.f, b1), __fsub_rn(1.f, b2), c1, c2, eps, lr, decay};
@@ -119,7 +120,7 @@ extern "C" __global__ void __launch_bounds__(256) adamw(
 }
 
 // Weights split into BF16 heads and remainders.
-extern "C" __global__ void __launch_bounds__(256) adamw_split(
+extern "C" __global__ void __launch_bounds__(kUpdateThreads) adamw_split(
     uint16_t* head, int16_t* remainder, const float* grad, float* moment1, float* moment2, long n, float gradScale, float b1,
     float b2, float c1, float c2, float eps, float lr, float decay) {
     AdamW a = {gradScale, b1, b2, __fsub_rn(1.f, b1), __fsub_rn(1.f, b2), c1, c2, eps, lr, decay};

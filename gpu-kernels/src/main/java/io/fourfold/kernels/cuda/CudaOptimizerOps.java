@@ -19,6 +19,7 @@ import org.jspecify.annotations.Nullable;
 final class CudaOptimizerOps implements OptimizerOps, AutoCloseable {
     private static final String FILE = "optimizer";
     private static final String SPLIT_FILE = "split";
+    private static final int UPDATE_THREADS = 1024;
     private static final int BLOCK = 256;
     private static final int NORM_THREADS = 512;
 
@@ -55,7 +56,7 @@ final class CudaOptimizerOps implements OptimizerOps, AutoCloseable {
         arguments.add(step.learningRate());
         arguments.add(step.weightDecay());
         cuda.function(FILE, remainder == null ? "adamw" : "adamw_split")
-                .launchLine(blocks(n, 4 * BLOCK), BLOCK, arguments.toArray());
+                .launchLine(blocks(n, 4 * UPDATE_THREADS), UPDATE_THREADS, arguments.toArray());
     }
 
     @Override
