@@ -16,8 +16,8 @@ final class GroupedGemm implements AutoCloseable {
     private static final int BOX_COLS_C = 32;
     private static final int TILE_ROWS = 128;
     private static final int TILE_COLS = 256;
-    /** One sum for each warp that computes a tile. */
-    private static final int SQUARES_PER_TILE = 8;
+    /** One sum for each half of a tile's columns and each warp. */
+    private static final int SQUARES_PER_TILE = 16;
 
     private static final int SUM_THREADS = 512;
     private static final int PLAIN_TILE = 64;
