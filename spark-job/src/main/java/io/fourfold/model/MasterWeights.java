@@ -56,9 +56,10 @@ public final class MasterWeights {
             return Fp32Values.plain(weights.view(from, shape));
         }
         if (from < first || from + count > first + remainder.elements()) {
-            throw new IllegalArgumentException("elements " + from + " to " + (from + count) + " of split masters, of which"
-                    + " this rank keeps the remainders of " + first + " to " + (first + remainder.elements())
-                    + "; build the parameter store with the optimizer's shards");
+            throw new IllegalArgumentException(
+                    "elements " + from + " to " + (from + count) + " of split masters, of which"
+                            + " this rank keeps the remainders of " + first + " to " + (first + remainder.elements())
+                            + "; build the parameter store with the optimizer's shards");
         }
         return new Fp32Values(weights.view(from, shape), remainder.view(from - first, shape));
     }

@@ -36,7 +36,8 @@ record WeightPreparation(
     /** The tensor from which operands of the given formats are made. */
     Tensor source(Parameter weight, OperandSpec forward, OperandSpec dgrad) {
         boolean plain = forward.format() == Format.BF16 || (backward && dgrad.format() == Format.BF16);
-        if (weight.weight().dtype() == DType.BF16 && (forward.format() != Format.BF16 || dgrad.format() != Format.BF16)) {
+        if (weight.weight().dtype() == DType.BF16
+                && (forward.format() != Format.BF16 || dgrad.format() != Format.BF16)) {
             throw new IllegalStateException("only BF16 products read split masters: " + weight.name() + ", " + forward);
         }
         return plain ? rounded(weight) : weight.weight();

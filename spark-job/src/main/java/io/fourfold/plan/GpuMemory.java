@@ -162,7 +162,8 @@ final class GpuMemory {
         long chunks = Math.max(1, (tokens * vocabulary + CHUNK_EXPONENTIALS - 1) / CHUNK_EXPONENTIALS);
         long unit = 2 * CHUNK_UNIT;
         long rows = Math.min(tokens, ((tokens + chunks - 1) / chunks + unit - 1) / unit * unit);
-        return rows * (vocabulary * wide + (vocabulary + 255) / 256 * WORD + model.hiddenSize() * (WORD + wide) + 3 * WORD);
+        return rows
+                * (vocabulary * wide + (vocabulary + 255) / 256 * WORD + model.hiddenSize() * (WORD + wide) + 3 * WORD);
     }
 
     /** Gradients inside the experts' backward or the attention's, with the quantized operands made of them. */

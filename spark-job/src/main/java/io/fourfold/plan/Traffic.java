@@ -55,13 +55,15 @@ public record Traffic(Axis axis, String what, long bytes) {
         MoeConfig moe = config.model().moe();
         long load = moe == null ? 0 : (long) FLOAT * moe.experts() * share.moeLayers();
         traffic.add(new Traffic(Axis.DP, "number of labels", (long) DOUBLE * (mapping.data() - 1)));
-        traffic.add(new Traffic(Axis.DP_CP, what + " (dense)", flat(format, share.dense(), weight, mapping.size(Axis.DP_CP))));
+        traffic.add(new Traffic(
+                Axis.DP_CP, what + " (dense)", flat(format, share.dense(), weight, mapping.size(Axis.DP_CP))));
         int stage = mapping.size(Axis.STAGE);
         traffic.add(new Traffic(
                 Axis.STAGE,
                 reduced + "FP32 weights (norms, routers), expert load",
                 flat(format, share.replicated(), FLOAT, stage) + 2 * others(load, stage)));
-        traffic.add(new Traffic(Axis.EDP, what + " (experts)", flat(format, share.expert(), weight, mapping.expertData())));
+        traffic.add(
+                new Traffic(Axis.EDP, what + " (experts)", flat(format, share.expert(), weight, mapping.expertData())));
     }
 
     /** A flat buffer's way out as gradients and back as weights of so many bytes. FP8 rows are counted for undivided shards. */

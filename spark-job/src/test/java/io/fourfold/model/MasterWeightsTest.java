@@ -27,8 +27,7 @@ class MasterWeightsTest {
         OptimizerConfig optimizer = config.train().optimizer();
         Batch batch = TinyModels.batch(config, 2, 3);
         try (SingleRank rank = new SingleRank(config);
-                ShardedAdamW sharded =
-                        new ShardedAdamW(rank.backend, rank.model.parameters(), optimizer, rank.groups);
+                ShardedAdamW sharded = new ShardedAdamW(rank.backend, rank.model.parameters(), optimizer, rank.groups);
                 TensorScope scope = rank.backend.scope(Region.OPTIMIZER)) {
             ParameterStore store = rank.model.parameters();
             int n = (int) store.flatWeights(Parameter.Kind.DENSE).elements();
@@ -48,9 +47,7 @@ class MasterWeightsTest {
                         (float) optimizer.epsilon(),
                         0f,
                         scale);
-                rank.backend
-                        .optimizer()
-                        .adamW(whole, store.flatGrads(Parameter.Kind.DENSE), moment1, moment2, update);
+                rank.backend.optimizer().adamW(whole, store.flatGrads(Parameter.Kind.DENSE), moment1, moment2, update);
                 sharded.step(step, 0.01, norm);
                 var load = rank.model.endStep();
                 assertThat(masters(rank, Parameter.Kind.DENSE)).isEqualTo(rank.backend.download(whole));
@@ -74,9 +71,7 @@ class MasterWeightsTest {
 
     private static float[] masters(SingleRank rank, Parameter.Kind kind) {
         ParameterStore store = rank.model.parameters();
-        return store.masters(kind)
-                .part(0, store.flatWeights(kind).elements())
-                .download(rank.backend);
+        return store.masters(kind).part(0, store.flatWeights(kind).elements()).download(rank.backend);
     }
 
     /** What products read is the masters rounded, and the norms and routers are whole. */
@@ -87,7 +82,9 @@ class MasterWeightsTest {
             for (int i = 0; i < expected.length; i++) {
                 expected[i] = SplitFloat.head(expected[i]);
             }
-            assertThat(rank.backend.download(store.flatWeights(kind))).as("%s", kind).isEqualTo(expected);
+            assertThat(rank.backend.download(store.flatWeights(kind)))
+                    .as("%s", kind)
+                    .isEqualTo(expected);
         }
         assertThat(store.flatWeights(Parameter.Kind.REPLICATED).dtype()).isEqualTo(DType.FP32);
     }

@@ -102,8 +102,7 @@ final class RankGroup {
         Map<String, float[]> gradients = new TreeMap<>();
         Map<String, float[]> weights = new TreeMap<>();
         List<RankResult> results = ranks.run(
-                LIMIT,
-                rank -> rank(config, rank.device().backend(), rank.world(), batch, step, gradients, weights));
+                LIMIT, rank -> rank(config, rank.device().backend(), rank.world(), batch, step, gradients, weights));
         return combine(batch, gradients, weights, results);
     }
 

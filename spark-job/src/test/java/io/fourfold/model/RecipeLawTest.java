@@ -126,8 +126,8 @@ class RecipeLawTest {
     @Tag("slow")
     @TestFactory
     Stream<DynamicTest> everyMapping() {
-        return Stream.of("bf16", "nvfp4").flatMap(recipe -> Stream.of(DROPLESS, DROPPING)
-                .flatMap(routing -> everyMapping(recipe, routing)));
+        return Stream.of("bf16", "nvfp4")
+                .flatMap(recipe -> Stream.of(DROPLESS, DROPPING).flatMap(routing -> everyMapping(recipe, routing)));
     }
 
     private static Stream<DynamicTest> everyMapping(String recipe, String[] routing) {
@@ -142,8 +142,8 @@ class RecipeLawTest {
                     if (noise[0] == 0) {
                         noise[0] = recipe.equals("bf16") ? 0.03 : 1.2 * noiseOf(reference, batch, expected.get());
                     }
-                    StepResult actual = RankGroup.step(
-                            TinyModels.config(join(settings, LawMappings.settings(mapping))), batch);
+                    StepResult actual =
+                            RankGroup.step(TinyModels.config(join(settings, LawMappings.settings(mapping))), batch);
                     double tolerance = recipe.equals("bf16") ? 1e-3 : 1e-2;
                     assertThat(actual.loss())
                             .isCloseTo(

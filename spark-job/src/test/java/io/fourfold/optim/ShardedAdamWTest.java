@@ -136,8 +136,8 @@ class ShardedAdamWTest {
         List<float[]> weights = Ranks.run(ranks, world -> {
             List<Integer> all = IntStream.range(0, ranks).boxed().toList();
             Communicator group = world.group("all", all);
-            Map<Parameter.Kind, Communicator> replicas = Map.of(
-                    Parameter.Kind.DENSE, group, Parameter.Kind.REPLICATED, group, Parameter.Kind.EXPERT, group);
+            Map<Parameter.Kind, Communicator> replicas =
+                    Map.of(Parameter.Kind.DENSE, group, Parameter.Kind.REPLICATED, group, Parameter.Kind.EXPERT, group);
             ParameterStore.Builder builder = new ParameterStore.Builder()
                     .declare("w", Parameter.Kind.DENSE, Shape.of(5, 3), true, List.of(Piece.whole("w", 0, 5, 3)))
                     .declare("norm", Parameter.Kind.DENSE, Shape.of(3), false, List.of(Piece.whole("norm", 0, 3)));

@@ -190,7 +190,9 @@ class AnyLayoutTest {
                         kind + " masters",
                         rank.optimizer.weights(kind).download(rank.backend),
                         rank.shard(kind, weights));
-                for (int i = 0; i < weights.length && rank.store.flatWeights(kind).dtype() == DType.BF16; i++) {
+                for (int i = 0;
+                        i < weights.length && rank.store.flatWeights(kind).dtype() == DType.BF16;
+                        i++) {
                     weights[i] = SplitFloat.head(weights[i]);
                 }
                 compare(wrong, kind + " weights", rank.backend.download(rank.store.flatWeights(kind)), weights);

@@ -165,8 +165,8 @@ final class RandomLayout {
 
     @Override
     public String toString() {
-        StringBuilder text =
-                new StringBuilder(world + " ranks, " + stages + " stages, replicas " + replicas + ", fused " + fused + ", split masters " + split);
+        StringBuilder text = new StringBuilder(world + " ranks, " + stages + " stages, replicas " + replicas
+                + ", fused " + fused + ", split masters " + split);
         cuts.forEach(cut -> text.append("\n  ")
                 .append(cut.tensor().name())
                 .append(Arrays.toString(cut.tensor().shape()))

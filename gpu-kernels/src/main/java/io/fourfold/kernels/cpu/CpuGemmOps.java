@@ -79,8 +79,7 @@ public final class CpuGemmOps implements GemmOps, AutoCloseable {
             Arguments.require(!accumulate, "squared norms of a sum that may go on");
             CpuTensor sums = Arguments.fp32(squares, "squares", left.groups());
             for (int g = 0; g < left.groups(); g++) {
-                sums.floats()[sums.offset() + g] =
-                        (float) SquaredNorm.of(out.floats(), out.offset() + g * size, size);
+                sums.floats()[sums.offset() + g] = (float) SquaredNorm.of(out.floats(), out.offset() + g * size, size);
             }
         }
     }

@@ -136,7 +136,7 @@ final class GroupedGemm implements AutoCloseable {
                     CudaFunction.orNull(a.scale()),
                     CudaFunction.orNull(b.scale()),
                     CudaFunction.orNull(partial));
-            if (partial != null) {
+            if (partial != null && squares != null) {
                 cuda.function("optimizer", "sum_parts").launchLine(groups, SUM_THREADS, partial, parts, squares);
             }
             return summing;

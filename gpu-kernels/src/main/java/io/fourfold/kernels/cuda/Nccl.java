@@ -56,8 +56,7 @@ final class Nccl {
     static void send(ncclComm communicator, CudaStream stream, CudaTensor from, long at, long count, int peer) {
         if (count > 0) {
             check(
-                    nccl.ncclSend(
-                            pointer(from, at), count, type(from.dtype()), peer, communicator, stream.javacpp()),
+                    nccl.ncclSend(pointer(from, at), count, type(from.dtype()), peer, communicator, stream.javacpp()),
                     "ncclSend to " + peer);
         }
     }

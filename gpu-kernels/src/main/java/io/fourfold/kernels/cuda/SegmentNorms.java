@@ -59,7 +59,10 @@ final class SegmentNorms implements AutoCloseable {
         int groups = Math.toIntExact(out.elements());
         cuda.memory().zero(out);
         if (groups > 0) {
-            add(values, equalParts.computeIfAbsent(new EqualParts(groups, values.elements() / groups), EqualParts::starts), out);
+            add(
+                    values,
+                    equalParts.computeIfAbsent(new EqualParts(groups, values.elements() / groups), EqualParts::starts),
+                    out);
         }
     }
 

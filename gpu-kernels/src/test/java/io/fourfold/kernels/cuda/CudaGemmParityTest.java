@@ -189,7 +189,8 @@ class CudaGemmParityTest {
             GroupedOperand right =
                     backend.quantize().ragged(side(x, gpu), side(offsets, gpu), true, wgrad, 0, null, null, scope);
             backend.gemm()
-                    .multiplyGroupedDepth(left, right, side(c, gpu), accumulate, accumulate ? null : side(squares, gpu));
+                    .multiplyGroupedDepth(
+                            left, right, side(c, gpu), accumulate, accumulate ? null : side(squares, gpu));
         }
         if (!accumulate) {
             pair.assertClose("squared norms of " + name, squares.cpu(), squares.cuda(), FP32_TOLERANCE);

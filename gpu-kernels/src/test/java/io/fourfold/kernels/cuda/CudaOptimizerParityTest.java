@@ -53,7 +53,8 @@ class CudaOptimizerParityTest {
 
     private static Twin remainders(int count) {
         Twin twin = new Twin(pair.cpuScope.allocate(DType.INT16, count), pair.cudaScope.allocate(DType.INT16, count));
-        int[] values = pair.random.ints(count, Short.MIN_VALUE, Short.MAX_VALUE + 1).toArray();
+        int[] values =
+                pair.random.ints(count, Short.MIN_VALUE, Short.MAX_VALUE + 1).toArray();
         pair.cpu.upload(values, twin.cpu());
         pair.cuda.upload(values, twin.cuda());
         return twin;
@@ -89,8 +90,8 @@ class CudaOptimizerParityTest {
         for (int t = 1; t <= 5; t++) {
             float rate = t == 3 ? 0 : 1e-3f;
             AdamWStep step = new AdamWStep(t, rate, 0.9f, 0.95f, 1e-8f, 0.1f, 0.7f);
-            both((on, of) -> on.optimizer()
-                    .adamW(of.apply(head), of.apply(rest), of.apply(g), of.apply(m), of.apply(v), step));
+            both((on, of) ->
+                    on.optimizer().adamW(of.apply(head), of.apply(rest), of.apply(g), of.apply(m), of.apply(v), step));
             same("BF16 weight, step " + t, head);
             same("remainder, step " + t, rest);
         }

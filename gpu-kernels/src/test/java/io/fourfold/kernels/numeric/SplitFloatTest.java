@@ -6,9 +6,7 @@ import java.util.Random;
 import org.junit.jupiter.api.Test;
 
 class SplitFloatTest {
-    private static final int[] LOWER_HALVES = {
-        0x0000, 0x0001, 0x1234, 0x7FFF, 0x8000, 0x8001, 0xABCD, 0xFFFE, 0xFFFF
-    };
+    private static final int[] LOWER_HALVES = {0x0000, 0x0001, 0x1234, 0x7FFF, 0x8000, 0x8001, 0xABCD, 0xFFFE, 0xFFFF};
 
     /** Every sign, exponent and upper mantissa, with remainders around the tie and at the ends. */
     @Test

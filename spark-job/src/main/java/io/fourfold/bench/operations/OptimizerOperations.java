@@ -138,8 +138,8 @@ final class OptimizerOperations {
             moment1.add(ErrorCheck.element(backend, first.tensor(), at), m);
             moment2.add(ErrorCheck.element(backend, second.tensor(), at), v);
             Shape one = Shape.of(1);
-            Fp32Values split =
-                    new Fp32Values(weight.head().view(at, one), weight.remainder().view(at, one));
+            Fp32Values split = new Fp32Values(
+                    weight.head().view(at, one), weight.remainder().view(at, one));
             float updated = split.download(backend)[0];
             change.add(updated, w - STEP.learningRate() * (direction + STEP.weightDecay() * w));
             change.add(ErrorCheck.element(backend, weight.head(), at), SplitFloat.head(updated));
