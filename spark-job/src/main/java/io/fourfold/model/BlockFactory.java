@@ -209,6 +209,7 @@ record BlockFactory(
                 LinearFormats.of(recipe, layer, kind),
                 store.get(local(layer, parameter)),
                 declarations.firstExpert(),
-                split);
+                split,
+                store.gradientSquares());
     }
 }

@@ -64,7 +64,7 @@ public final class MoeTransformer implements AutoCloseable {
         this.pipeline = pipeline;
         this.moe = moe;
         this.upload = new BatchUpload(backend, ranks, model.vocabSize());
-        this.prepared = new PreparedWeights(backend, recipe, store, pipeline.chunks());
+        this.prepared = new PreparedWeights(backend, recipe, pipeline.chunks());
     }
 
     /**
@@ -165,6 +165,7 @@ public final class MoeTransformer implements AutoCloseable {
                     lends() ? unwritten : Set.of()));
             unwritten = Set.of();
         }
+        store.gradientSquares().begin(batches.size() == 1);
         pipeline.train(microBatches, told);
         return microBatches.stream()
                 .map(microBatch ->
@@ -182,7 +183,7 @@ public final class MoeTransformer implements AutoCloseable {
      * from counts summed over all ranks (collective).
      */
     public List<LayerLoad> endStep() {
-        prepared.markUpdated();
+        prepared.markStale();
         return pipeline.merge(model, moe.endStep());
     }
 

@@ -8,15 +8,18 @@ import io.fourfold.kernels.op.AdamWStep;
 import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
+import io.fourfold.model.Fp32Values;
 import io.fourfold.model.GradientListener;
 import io.fourfold.model.Parameter;
 import io.fourfold.model.ParameterStore;
 import io.fourfold.parallel.FixedOrderSums;
 import io.fourfold.parallel.ProcessGroups;
 import java.util.EnumMap;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.function.Supplier;
 
 /**
  * AdamW with decoupled weight decay (arXiv:1711.05101) whose FP32 moments exist once over the ranks that hold the same
@@ -110,12 +113,16 @@ public final class ShardedAdamW implements AutoCloseable {
     public GradientNorm gradientNorm() {
         double sum = 0;
         String nonFinite = null;
-        for (OptimizerShard shard : shards.values()) {
-            double[] squares = shard.squaredNorms();
-            for (int i = 0; i < squares.length; i++) {
-                sum += squares[i];
-                if (nonFinite == null && !Double.isFinite(squares[i])) {
-                    nonFinite = shard.parameterName(i);
+        try (TensorScope scope = backend.scope(Region.WORKSPACE)) {
+            Map<OptimizerShard, Supplier<double[]>> started = new LinkedHashMap<>();
+            shards.values().forEach(shard -> started.put(shard, shard.squaredNorms(scope)));
+            for (Map.Entry<OptimizerShard, Supplier<double[]>> shard : started.entrySet()) {
+                double[] squares = shard.getValue().get();
+                for (int i = 0; i < squares.length; i++) {
+                    sum += squares[i];
+                    if (nonFinite == null && !Double.isFinite(squares[i])) {
+                        nonFinite = shard.getKey().parameterName(i);
+                    }
                 }
             }
         }
@@ -148,8 +155,6 @@ public final class ShardedAdamW implements AutoCloseable {
             }
         }
         exchange.updateAndGather(bucket -> bucket.shard().update(update, bucket.ownFrom(), bucket.ownTo()));
-        shards.values().forEach(OptimizerShard::gathered);
-        store.rounded().markWritten();
         store.releaseGradients();
     }
 
@@ -168,8 +173,8 @@ public final class ShardedAdamW implements AutoCloseable {
         return shard(kind).length();
     }
 
-    /** This rank's shard of the master weights: a view of the flat buffer. */
-    public Tensor weights(Parameter.Kind kind) {
+    /** This rank's shard of the master weights. */
+    public Fp32Values weights(Parameter.Kind kind) {
         return shard(kind).weights();
     }
 

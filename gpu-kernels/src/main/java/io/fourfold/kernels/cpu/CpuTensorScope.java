@@ -53,7 +53,7 @@ public final class CpuTensorScope implements TensorScope {
     @Override
     public CpuTensor zeros(DType dtype, Shape shape) {
         CpuTensor tensor = take(dtype, shape);
-        if (dtype == DType.INT32) {
+        if (!dtype.isFloat()) {
             Arrays.fill(tensor.ints(), 0, tensor.size(), 0);
         } else {
             Arrays.fill(tensor.floats(), tensor.offset(), tensor.offset() + tensor.size(), 0f);
@@ -94,8 +94,8 @@ public final class CpuTensorScope implements TensorScope {
         }
         bytes += elements * dtype.bytes();
         int n = (int) elements;
-        if (dtype == DType.INT32) {
-            return CpuTensor.ofInts(takeInts(n), shape);
+        if (!dtype.isFloat()) {
+            return CpuTensor.ofInts(dtype, takeInts(n), shape);
         }
         CpuLending.Piece piece = lending == null ? null : lending.take(dtype, shape, until, region);
         if (piece != null) {

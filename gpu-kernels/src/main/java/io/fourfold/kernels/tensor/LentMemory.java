@@ -1,7 +1,5 @@
 package io.fourfold.kernels.tensor;
 
-import java.util.ArrayList;
-import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
@@ -37,7 +35,7 @@ public final class LentMemory {
     private record Place(long start, int reclaimed) {}
 
     private final List<Range> ranges;
-    private final List<Integer> byAddress = new ArrayList<>();
+    private final TreeMap<Long, Integer> byAddress = new TreeMap<>();
     private final boolean[] reclaimed;
     private final long alignment;
     /** End of each free stretch by its start; says nothing about who may have it. */
@@ -56,10 +54,9 @@ public final class LentMemory {
         this.alignment = alignment;
         reclaimed = new boolean[ranges.size()];
         for (int i = 0; i < ranges.size(); i++) {
-            byAddress.add(i);
+            byAddress.put(ranges.get(i).address(), i);
             free(ranges.get(i).address(), ranges.get(i).end());
         }
-        byAddress.sort(Comparator.comparingLong(i -> ranges.get(i).address()));
     }
 
     /** Number of ranges; as {@code until} it means: longer than anything is lent. */
@@ -101,9 +98,11 @@ public final class LentMemory {
         long start = from;
         long end = from;
         int bottom = NOWHERE;
-        for (int index : byAddress) {
+        Long first = byAddress.floorKey(from);
+        for (int index :
+                byAddress.subMap(first == null ? from : first, true, to, false).values()) {
             Range range = ranges.get(index);
-            if (range.end() <= from || range.address() >= to || index < until || reclaimed[index]) {
+            if (range.end() <= from || index < until || reclaimed[index]) {
                 continue;
             }
             if (bottom == NOWHERE || range.address() > end) {
