@@ -69,6 +69,33 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
         };
     }
 
+    /** Operands made of the inputs of attention's two products, where they are quantized. */
+    long[] attentionForward() {
+        long out = tokens * model().attention().queryWidth() * wide();
+        return new long[] {
+            quantized(LinearKind.QKV) ? hidden() : 0,
+            quantized(LinearKind.QKV) ? hidden() : 0,
+            quantized(LinearKind.ATTENTION_OUTPUT) ? out : 0
+        };
+    }
+
+    /** The experts' output, and the inputs of their products beside operands made of them. */
+    long[] feedForwardForward() {
+        boolean up = quantized(moe ? LinearKind.EXPERT_UP : LinearKind.FFN_UP);
+        boolean down = quantized(moe ? LinearKind.EXPERT_DOWN : LinearKind.FFN_DOWN);
+        long outer = moe ? rows() * model().hiddenSize() * wide() : hidden();
+        long inner = moe
+                ? rows() * experts().intermediateSize() * wide()
+                : tokens * ffn().intermediateSize() * wide();
+        return new long[] {
+            moe ? outer : 0,
+            up || again(RecomputeModule.DISPATCH) ? outer : 0,
+            up ? outer : 0,
+            down || again(RecomputeModule.ACTIVATION) ? inner : 0,
+            down ? inner : 0
+        };
+    }
+
     /** Gradients inside attention's backward; the Hopper kernels sum dQ in FP32 and keep three words a query and head. */
     long[] attentionBackward() {
         AttentionConfig attention = model().attention();

@@ -145,7 +145,12 @@ final class GpuStep {
         for (int i = 0; i < blocks.size(); i++) {
             inputs.add(memory.scope(Region.ACTIVATIONS, afterAttention[i])
                     .add(blocks.get(i).hidden()));
-            kept.add(again(RecomputeModule.BLOCK) ? List.of() : forward(i, false));
+            if (again(RecomputeModule.BLOCK)) {
+                forgetting(i);
+                kept.add(List.of());
+            } else {
+                kept.add(forward(i, false, 0));
+            }
         }
         try (Scope output = memory.scope(Region.ACTIVATIONS, 0);
                 Scope work = memory.scope(Region.WORKSPACE, 0)) {
@@ -153,7 +158,7 @@ final class GpuStep {
             work.add(loss);
         }
         for (int i = blocks.size() - 1; i >= 0; i--) {
-            List<Scope> own = again(RecomputeModule.BLOCK) ? forward(i, true) : kept.get(i);
+            List<Scope> own = again(RecomputeModule.BLOCK) ? forward(i, true, afterFeedForward[i]) : kept.get(i);
             backward(i, own);
             inputs.get(i).close();
         }
@@ -165,21 +170,37 @@ final class GpuStep {
      * What a block keeps: between its parts, of attention, of the feed-forward part, and inside the experts.
      *
      * @param everything also what {@code train.recompute} computes again
+     * @param until before which range workspace is released
      */
-    private List<Scope> forward(int i, boolean everything) {
+    private List<Scope> forward(int i, boolean everything, int until) {
         GpuBlock block = blocks.get(i);
         Scope between = memory.scope(Region.ACTIVATIONS, afterFeedForward[i]).add(block.hidden());
         Scope attention = memory.scope(Region.ACTIVATIONS, afterAttention[i]);
         Scope feedForward = memory.scope(Region.ACTIVATIONS, afterFeedForward[i]);
         Scope inside = memory.scope(Region.ACTIVATIONS, expertUp.getOrDefault(i, memory.never()));
-        if (everything || !again(RecomputeModule.ATTENTION)) {
-            attention.add(block.attentionKept());
+        try (Scope work = memory.scope(Region.WORKSPACE, until);
+                Scope temporary = memory.scope(Region.ACTIVATIONS, until)) {
+            boolean keeps = everything || !again(RecomputeModule.ATTENTION);
+            work.add(block.hidden());
+            (keeps ? attention : temporary).add(block.attentionKept());
+            work.add(block.attentionForward());
         }
-        if (everything || !again(RecomputeModule.EXPERT)) {
-            feedForward.add(block.feedForwardKept());
-            inside.add(block.insideExpertsKept());
+        try (Scope work = memory.scope(Region.WORKSPACE, until);
+                Scope temporary = memory.scope(Region.ACTIVATIONS, until)) {
+            boolean keeps = everything || !again(RecomputeModule.EXPERT);
+            work.add(block.hidden());
+            (keeps ? feedForward : temporary).add(block.feedForwardKept());
+            (keeps ? inside : temporary).add(block.insideExpertsKept());
+            work.add(block.feedForwardForward());
         }
         return List.of(between, attention, feedForward, inside);
+    }
+
+    /** What a block allocates whose backward computes it again. */
+    private void forgetting(int i) {
+        for (Scope scope : forward(i, true, 0)) {
+            scope.close();
+        }
     }
 
     private void backward(int i, List<Scope> kept) {

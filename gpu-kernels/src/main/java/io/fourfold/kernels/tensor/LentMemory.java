@@ -4,13 +4,15 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.TreeMap;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The bookkeeping of a {@link Lending}: which addresses are free, and until when. A piece that is to be released before range
- * i is reclaimed may lie in range i and all later ones, and gets the lowest free place that begins in the latest. Forward
- * comes first to what lives longest; so with ranges that are reclaimed from the highest address to the lowest, pieces lie
- * like a stack, and what is free is in one part. Ranges that touch are one memory: a piece may lie across them. Addresses are
- * any numbers in one unit.
+ * i is reclaimed may lie in range i and all later ones. Activations get the lowest free place that begins in the latest range,
+ * workspace the highest that ends in the earliest. Forward comes first to the activations that live longest; so with ranges
+ * that are reclaimed from the highest address to the lowest, they lie like a stack, short-lived workspace lies at the other
+ * end, and what is free is in one part. Ranges that touch are one memory: a piece may lie across them. Addresses are any
+ * numbers in one unit.
  */
 public final class LentMemory {
     /** What {@link #take} returns when nothing fits. */
@@ -31,8 +33,8 @@ public final class LentMemory {
 
     private static final int NOWHERE = -1;
 
-    /** Where a piece could lie, and the range in which it would begin. */
-    private record Place(long start, int reclaimed) {}
+    /** Where a piece could lie, and the range at that end of the stretch. */
+    private record Place(long start, int range) {}
 
     private final List<Range> ranges;
     private final TreeMap<Long, Integer> byAddress = new TreeMap<>();
@@ -80,24 +82,27 @@ public final class LentMemory {
      */
     public long take(long size, int until, Region region) {
         long whole = Math.max(alignment, (size + alignment - 1) / alignment * alignment);
-        Place best = new Place(NONE, NOWHERE);
+        boolean high = region == Region.WORKSPACE;
+        Place best = null;
         for (Map.Entry<Long, Long> stretch : until < never() ? free.entrySet() : List.<Map.Entry<Long, Long>>of()) {
             if (stretch.getValue() - stretch.getKey() >= whole) {
-                best = better(best, stretch.getKey(), stretch.getValue(), whole, until);
+                best = better(best, stretch.getKey(), stretch.getValue(), whole, until, high);
             }
         }
-        if (best.start() != NONE) {
-            occupy(best.start(), whole, region);
+        if (best == null) {
+            return NONE;
         }
+        occupy(best.start(), whole, region);
         return best.start();
     }
 
     /** The best of {@code best} and the places in one free stretch. */
-    private Place better(Place best, long from, long to, long size, int until) {
+    private @Nullable Place better(@Nullable Place best, long from, long to, long size, int until, boolean high) {
         Place result = best;
         long start = from;
         long end = from;
         int bottom = NOWHERE;
+        int top = NOWHERE;
         Long first = byAddress.floorKey(from);
         for (int index :
                 byAddress.subMap(first == null ? from : first, true, to, false).values()) {
@@ -106,22 +111,38 @@ public final class LentMemory {
                 continue;
             }
             if (bottom == NOWHERE || range.address() > end) {
-                result = later(result, start, end, size, bottom);
+                result = better(result, high ? highest(start, end, size, top) : lowest(start, end, size, bottom), high);
                 start = Math.max(from, range.address());
                 bottom = index;
             }
             end = Math.min(to, range.end());
+            top = index;
         }
-        return later(result, start, end, size, bottom);
+        return better(result, high ? highest(start, end, size, top) : lowest(start, end, size, bottom), high);
+    }
+
+    private static @Nullable Place better(@Nullable Place a, @Nullable Place b, boolean high) {
+        if (a == null || b == null) {
+            return a == null ? b : a;
+        }
+        return (high ? b.range() < a.range() : b.range() > a.range()) ? b : a;
     }
 
     /**
      * @param start of a stretch to {@code end} that is free for long enough
      * @param bottom the range in which it begins
      */
-    private Place later(Place best, long start, long end, long size, int bottom) {
+    private @Nullable Place lowest(long start, long end, long size, int bottom) {
         long at = Math.floorDiv(start + alignment - 1, alignment) * alignment;
-        return at + size <= end && bottom > best.reclaimed() ? new Place(at, bottom) : best;
+        return at + size <= end ? new Place(at, bottom) : null;
+    }
+
+    /**
+     * @param top the range in which the stretch ends
+     */
+    private @Nullable Place highest(long start, long end, long size, int top) {
+        long at = Math.floorDiv(end - size, alignment) * alignment;
+        return at >= start ? new Place(at, top) : null;
     }
 
     private void occupy(long start, long size, Region region) {

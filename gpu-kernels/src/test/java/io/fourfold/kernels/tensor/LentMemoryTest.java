@@ -26,16 +26,17 @@ class LentMemoryTest {
     }
 
     @Test
-    void takesTheLowestPlaceThatIsReclaimedLast() {
+    void activationsLieLowAndWorkspaceHigh() {
         LentMemory memory = layers();
         assertThat(memory.take(48, 0, Region.ACTIVATIONS)).isEqualTo(8000);
         assertThat(memory.take(48, 3, Region.ACTIVATIONS)).isEqualTo(LentMemory.NONE);
         assertThat(memory.take(16, 3, Region.ACTIVATIONS)).isEqualTo(8048);
         assertThat(memory.take(32, 2, Region.ACTIVATIONS)).isEqualTo(1000);
         assertThat(memory.take(32, 1, Region.ACTIVATIONS)).isEqualTo(1032);
-        assertThat(memory.take(130, 0, Region.WORKSPACE)).isEqualTo(1064);
+        assertThat(memory.take(130, 0, Region.WORKSPACE)).isEqualTo(1160);
+        assertThat(memory.take(40, 1, Region.WORKSPACE)).isEqualTo(1120);
         assertThat(memory.take(1, memory.never(), Region.ACTIVATIONS)).isEqualTo(LentMemory.NONE);
-        assertThat(memory.used()).isEqualTo(48 + 16 + 32 + 32 + 136);
+        assertThat(memory.used()).isEqualTo(48 + 16 + 32 + 32 + 136 + 40);
     }
 
     @Test
@@ -90,7 +91,7 @@ class LentMemoryTest {
                 for (int k = 0; k < 20; k++) {
                     int until = next + random.nextInt(ranges.size() - next + 1);
                     long size = 1 + random.nextInt(200);
-                    long address = memory.take(size, until, Region.ACTIVATIONS);
+                    long address = memory.take(size, until, k % 2 == 0 ? Region.ACTIVATIONS : Region.WORKSPACE);
                     if (address == LentMemory.NONE) {
                         continue;
                     }
