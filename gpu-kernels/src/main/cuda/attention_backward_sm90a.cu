@@ -10,8 +10,11 @@
 // Tiles start in that order too (longest first), which makes waits short and rare.
 //
 // Three kernels: prepare (delta = sum dO O, rows padded, counters), the products, and the conversion of dQ to BF16.
-// Layout: qkv, dqkv rows [B*S, (H + 2 KV) D]; out, dout [B*S, H D]; logSumExp FP32 [B, H, S]. Padded rows: P = S rounded up
-// to 128. documentStart never decreases within a sequence. Alignment: 16 bytes.
+// Layout: qkv, dqkv rows [B*S, (H + 2 KV) D]; out, dout [B*S, H D]; logSumExp FP32 [B, H, S]. T: tiles of queries of a
+// sequence, the last of each chunk padded. documentStart never decreases within a sequence. Alignment: 16 bytes.
+//
+// Context parallelism: queries are chunks of the sequences, and so may keys be, which have tensors of their own
+// [B*K, 2 KV D]. "chunks" writes BF16 gradients, "part" adds to FP32 ones.
 
 #include "sm90/attention_backward.cuh"
 
@@ -21,72 +24,81 @@ struct BackwardMaps {
     const CUtensorMap* queries;
     const CUtensorMap* keys;
     const CUtensorMap* dout;
-    const CUtensorMap* dqkv;
+    const CUtensorMap* dkv;
+};
+
+// Gradients of keys and values where the copy engine does not write them: zeros of those that no query sees, and sums.
+struct KeyGradients {
+    bf16* written;
+    float* added;
 };
 
 struct BackwardRows {
     const int* start;   // [B, S]
-    const float* rows;  // [B, H, P / queries][3][queries]: lse times log2 e, infinite beyond S; delta; document start as int
-    float* dq;          // [B, H, P / queries][queries * D], in the order of accumulator registers
-    int* added;         // [B, H, P / queries]: how many tiles of keys have added theirs
+    const float* rows;  // [B, H, T][3][queries]: lse times log2 e, infinite beyond the last; delta; document start as int
+    float* dq;          // [B, H, T][queries * D], in the order of accumulator registers
+    int* added;         // [B, H, T]: how many tiles of keys have added theirs
     int* taken;         // how many tiles of keys blocks have begun
 };
 
-// What a block does in a round; two of them in shared memory, in turn. batch is negative when nothing is left.
+// What a block does in a round; two of them in shared memory, in turn. batch is negative when nothing is left. keyRow: in its
+// chunk, tensorBatch: that chunk; key, lastKey: places in the sequence.
 struct Work {
-    int batch, kvHead, key, firstTile, endTile, unused[3];
+    int batch, kvHead, number, firstTile, endTile, tensorBatch, keyRow, key, lastKey, unused[3];
 };
 
-__device__ __forceinline__ int padded(int sequence) { return (sequence + 127) / 128 * 128; }
+// Byte offsets in it.
+constexpr int kBatch = 0, kKvHead = 4, kFirstTile = 12, kEndTile = 16, kTensorBatch = 20, kKeyRow = 24, kKey = 28, kLastKey = 32;
 
 // Tiles of queries [first, end) that see any of a tile of keys.
-template <class L>
-__device__ __forceinline__ int2 queryRange(const AttentionTiles& shape, const int* start, const KeyTile& tile) {
-    int lastKey = tile.key + L::keys - 1;
-    int low = min(lastKey, shape.sequence - 1), high = shape.sequence - 1;  // low sees the keys: its own document reaches it
-    if (__ldg(start + high) <= lastKey) {
-        low = high;
-    }
+template <class L, class Rows>
+__device__ __forceinline__ int2 queryRange(const AttentionTiles<Rows>& shape, const int* start, int key, int lastKey) {
+    int first = shape.queries.template tileFrom<L::queries>(key);
+    int low = first, high = shape.queries.template tiles<L::queries>();  // the first tile of later documents is among them
     while (low < high) {
-        int middle = (low + high + 1) / 2;
-        if (__ldg(start + middle) <= lastKey) {
-            low = middle;
+        int middle = (low + high) / 2;
+        if (__ldg(start + shape.queries.template place<L::queries>(middle).position) <= lastKey) {
+            low = middle + 1;
         } else {
-            high = middle - 1;
+            high = middle;
         }
     }
-    return make_int2(tile.key / L::queries, low / L::queries + 1);
+    return make_int2(first, low);
 }
 
-template <class L>
-__device__ __forceinline__ void produce(const AttentionTiles& shape, const BackwardMaps& maps, const BackwardRows& rows, uint32_t shared,
+template <class L, class Rows>
+__device__ __forceinline__ void produce(const AttentionTiles<Rows>& shape, const BackwardMaps& maps, const BackwardRows& rows, uint32_t shared,
                                         const BackwardBarriers<L>& bars, Work* work) {
     Ring<L::stages> ring;
     Ring<L::doutStages> doutRing;
     uint32_t parity = 0;
-    int tiles = padded(shape.sequence) / L::queries;
+    int tiles = shape.queries.template tiles<L::queries>();
     KeyTile tile;
     for (int round = 0;; ++round, parity ^= 1) {
-        if (!shape.keyTile<L::keys>(atomicAdd(rows.taken, 1), tile)) {
+        if (!shape.template keyTile<L::keys>(atomicAdd(rows.taken, 1), tile)) {
             barrierWait(bars.keysEmpty(), parity ^ 1);
             work[round & 1].batch = -1;
             barrierArrive(bars.keysFull());
             break;
         }
-        int2 range = queryRange<L>(shape, rows.start + long(tile.batch) * shape.sequence, tile);
+        TilePlace at = shape.keys.template place<L::keys>(tile.number);
+        int keyBatch = tile.batch * shape.keys.count() + at.chunk, lastKey = shape.keys.template lastToken<L::keys>(at);
+        int2 range = queryRange<L>(shape, rows.start + long(tile.batch) * shape.sequence, at.position, lastKey);
         barrierWait(bars.keysEmpty(), parity ^ 1);
-        work[round & 1] = {tile.batch, tile.kvHead, tile.key, range.x, range.y};
+        work[round & 1] = {tile.batch, tile.kvHead, tile.number, range.x, range.y, keyBatch, at.row, at.position, lastKey};
         barrierExpectBytes(bars.keysFull(), 2 * L::keyBytes);
-        int column = (shape.heads + tile.kvHead) * L::dim;
+        int column = shape.keyColumn(tile.kvHead, L::dim);
 #pragma unroll 1
         for (int box = 0; box < L::boxes; ++box) {
-            copyBox3d(shared + L::k + box * L::keyBoxBytes, maps.keys, bars.keysFull(), column + box * 64, tile.key, tile.batch);
+            copyBox3d(shared + L::k + box * L::keyBoxBytes, maps.keys, bars.keysFull(), column + box * 64, at.row, keyBatch);
             copyBox3d(shared + L::v + box * L::keyBoxBytes, maps.keys, bars.keysFull(), column + shape.kvHeads * L::dim + box * 64,
-                      tile.key, tile.batch);
+                      at.row, keyBatch);
         }
         int group = shape.group();
 #pragma unroll 1
         for (int m = range.y - 1; m >= range.x; --m) {
+            TilePlace queries = shape.queries.template place<L::queries>(m);
+            int queryBatch = tile.batch * shape.queries.count() + queries.chunk;
 #pragma unroll 1
             for (int i = 0; i < group; ++i, ring.next(), doutRing.next()) {
                 int head = tile.kvHead * group + i;
@@ -96,7 +108,7 @@ __device__ __forceinline__ void produce(const AttentionTiles& shape, const Backw
 #pragma unroll 1
                 for (int box = 0; box < L::boxes; ++box) {
                     copyBox3d(shared + L::q + ring.stage * L::queryBytes + box * L::queryBoxBytes, maps.queries, full,
-                              head * L::dim + box * 64, m * L::queries, tile.batch);
+                              head * L::dim + box * 64, queries.row, queryBatch);
                 }
                 int row = (tile.batch * shape.heads + head) * tiles + m;
                 copyBytes(shared + L::rows + ring.stage * L::rowBytes, rows.rows + long(row) * L::rowFloats, L::rowBytes, full);
@@ -106,7 +118,7 @@ __device__ __forceinline__ void produce(const AttentionTiles& shape, const Backw
 #pragma unroll 1
                 for (int box = 0; box < L::boxes; ++box) {
                     copyBox3d(shared + L::dout + doutRing.stage * L::queryBytes + box * L::queryBoxBytes, maps.dout, full,
-                              head * L::dim + box * 64, m * L::queries, tile.batch);
+                              head * L::dim + box * 64, queries.row, queryBatch);
                 }
             }
         }
@@ -115,10 +127,10 @@ __device__ __forceinline__ void produce(const AttentionTiles& shape, const Backw
 
 // Adds every dQ that the warpgroups leave in shared memory, when its turn has come. Two threads, adder 0 and 1, take them in
 // turn, so that one waits for its sums to arrive in memory while the other copies.
-template <class L>
-__device__ __forceinline__ void addQueryGradients(const AttentionTiles& shape, const BackwardRows& rows, uint32_t shared,
+template <class L, class Rows>
+__device__ __forceinline__ void addQueryGradients(const AttentionTiles<Rows>& shape, const BackwardRows& rows, uint32_t shared,
                                                   const BackwardBarriers<L>& bars, const volatile Work* work, int adder) {
-    int tiles = padded(shape.sequence) / L::queries;
+    int tiles = shape.queries.template tiles<L::queries>();
     int step = 0;
     for (int round = 0;; ++round) {
         barrierWait(bars.keysFull(), round & 1);
@@ -129,11 +141,12 @@ __device__ __forceinline__ void addQueryGradients(const AttentionTiles& shape, c
         const int* start = rows.start + long(tile.batch) * shape.sequence;
         int group = shape.group();
         int at = (tile.batch * shape.heads + tile.kvHead * group) * tiles;
-        int first = tile.firstTile, place = tile.key / L::keys, m = tile.endTile - 1;
+        int first = tile.firstTile, place = tile.number, m = tile.endTile - 1;
         barrierArrive(bars.keysEmpty());  // has read what the next but one tile will overwrite
 #pragma unroll 1
         for (; m >= first; --m) {
-            int before = place - __ldg(start + m * L::queries) / L::keys;
+            int document = __ldg(start + shape.queries.template place<L::queries>(m).position);
+            int before = place - shape.keys.template tileFrom<L::keys>(document);
 #pragma unroll 1
             for (int i = 0; i < group; ++i, ++step) {
                 if (step % 2 != adder) {
@@ -161,9 +174,24 @@ __device__ __forceinline__ void addQueryGradients(const AttentionTiles& shape, c
     }
 }
 
-template <class L>
-__device__ __forceinline__ void consume(const AttentionTiles& shape, const BackwardMaps& maps, uint32_t shared,
-                                        const BackwardBarriers<L>& bars, int consumer) {
+// Gradients of keys that no query sees.
+template <class L, class Rows>
+__device__ __forceinline__ void writeZeros(const AttentionTiles<Rows>& shape, bf16* dkv, uint32_t work, int consumer) {
+    constexpr int kVectors = L::dim / kVector;
+    int batch = loadInt(work + kTensorBatch), row = loadInt(work + kKeyRow) + consumer * 64;
+    long width = 2l * shape.kvHeads * L::dim;
+    bf16* to = dkv + (long(batch) * shape.keys.length + row) * width + loadInt(work + kKvHead) * L::dim;
+    int count = min(64, shape.keys.length - row) * kVectors;
+    for (int item = threadIdx.x % 128; item < count; item += 128) {
+        bf16* at = to + item / kVectors * width + item % kVectors * kVector;
+        *reinterpret_cast<uint4*>(at) = make_uint4(0, 0, 0, 0);
+        *reinterpret_cast<uint4*>(at + shape.kvHeads * L::dim) = make_uint4(0, 0, 0, 0);
+    }
+}
+
+template <class L, bool kAdding, class Rows>
+__device__ __forceinline__ void consume(const AttentionTiles<Rows>& shape, const BackwardMaps& maps, const KeyGradients& gradients,
+                                        uint32_t shared, const BackwardBarriers<L>& bars, int consumer) {
     int thread = threadIdx.x % 128;
     float factor = shape.scale * kLog2E;
     Ring<L::stages> ring;
@@ -171,12 +199,22 @@ __device__ __forceinline__ void consume(const AttentionTiles& shape, const Backw
     int dqStep = 0;
     for (int round = 0;; ++round) {
         barrierWait(bars.keysFull(), round & 1);
-        uint32_t work = shared + L::info + (round & 1) * 32;
-        if (loadInt(work) < 0) {
+        uint32_t work = shared + L::info + (round & 1) * L::workBytes;
+        if (loadInt(work + kBatch) < 0) {
             break;
         }
-        int m = loadInt(work + 16) - 1, head = 0;
-        int left = shape.group() * (m + 1 - loadInt(work + 12));
+        int m = loadInt(work + kEndTile) - 1, head = 0;
+        int left = shape.group() * (m + 1 - loadInt(work + kFirstTile));
+        if (!Rows::packed && left <= 0) {
+            if (!kAdding) {
+                writeZeros<L>(shape, gradients.written, work, consumer);
+            }
+            namedBarrier(2 + consumer, 128);  // all have read what this round's work is
+            if (thread == 0) {
+                barrierArrive(bars.keysEmpty());
+            }
+            continue;
+        }
         float dk[L::dim / 2], dv[L::dim / 2], s[L::queries / 2];
         barrierWait(bars.queryFull(ring.stage), ring.parity);
         startTransposed<L>(s, shared + L::k + consumer * 64 * 128, shared + L::q + ring.stage * L::queryBytes);
@@ -192,7 +230,8 @@ __device__ __forceinline__ void consume(const AttentionTiles& shape, const Backw
             uint32_t p[L::queries / 16][4], dsPacked[L::queries / 16][4];
             barrierWait(bars.doutFull(doutRing.stage), doutRing.parity);
             startTransposed<L>(dp, shared + L::v + consumer * 64 * 128, dout);
-            probabilities<L>(s, row, factor, m * L::queries, loadInt(work + 8), consumer);
+            int firstQuery = shape.queries.template place<L::queries>(m).position;
+            probabilities<L>(s, row, factor, firstQuery, loadInt(work + kKey), loadInt(work + kLastKey), consumer);
             wgmmaWait<0>();
             fenceRegisters(dp);
             fenceRegisters(dk);
@@ -248,9 +287,19 @@ __device__ __forceinline__ void consume(const AttentionTiles& shape, const Backw
             barrierArrive(bars.queryEmpty(ring.previous()));
         }
         namedBarrier(1, 256);  // both warpgroups are done with the keys
-        int column = (shape.heads + loadInt(work + 4)) * L::dim;
-        storeKeyGradient<L>(dk, shape.scale, shared + L::k, maps.dqkv, column, loadInt(work + 8), loadInt(work), consumer);
-        storeKeyGradient<L>(dv, 1.f, shared + L::v, maps.dqkv, column + shape.kvHeads * L::dim, loadInt(work + 8), loadInt(work), consumer);
+        int column = shape.keyColumn(loadInt(work + kKvHead), L::dim), valuesOn = shape.kvHeads * L::dim;
+        int batch = loadInt(work + kTensorBatch), row = loadInt(work + kKeyRow);
+        if constexpr (kAdding) {
+            float* to = gradients.added + (long(batch) * shape.keys.length + row) * 2 * valuesOn + column;
+            addKeyGradient<L>(dk, shape.scale, to, 2 * valuesOn, shape.keys.length - row, consumer);
+            addKeyGradient<L>(dv, 1.f, to + valuesOn, 2 * valuesOn, shape.keys.length - row, consumer);
+        } else {
+            storeKeyGradient<L>(dk, shape.scale, shared + L::k, maps.dkv, column, row, batch, consumer);
+            storeKeyGradient<L>(dv, 1.f, shared + L::v, maps.dkv, column + valuesOn, row, batch, consumer);
+        }
+        if (kAdding) {
+            namedBarrier(2 + consumer, 128);
+        }
         if (thread == 0) {
             bulkWaitRead<0>();
             barrierArrive(bars.keysEmpty());
@@ -261,8 +310,9 @@ __device__ __forceinline__ void consume(const AttentionTiles& shape, const Backw
     }
 }
 
-template <class L>
-__device__ __forceinline__ void attentionBackward(const AttentionTiles& shape, const BackwardMaps& maps, const BackwardRows& rows) {
+template <class L, bool kAdding, class Rows>
+__device__ __forceinline__ void attentionBackward(const AttentionTiles<Rows>& shape, const BackwardMaps& maps, const BackwardRows& rows,
+                                                  const KeyGradients& gradients) {
     extern __shared__ char sharedRaw[];
     char* base = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(sharedRaw) + 1023) & ~uintptr_t(1023));
     BackwardBarriers<L> bars = {sharedAddress(base) + L::barriers};
@@ -285,7 +335,9 @@ __device__ __forceinline__ void attentionBackward(const AttentionTiles& shape, c
         prefetchTensorMap(maps.queries);
         prefetchTensorMap(maps.keys);
         prefetchTensorMap(maps.dout);
-        prefetchTensorMap(maps.dqkv);
+        if (!kAdding) {
+            prefetchTensorMap(maps.dkv);
+        }
     }
     __syncthreads();
     if (threadIdx.x < 128) {
@@ -297,67 +349,80 @@ __device__ __forceinline__ void attentionBackward(const AttentionTiles& shape, c
         }
     } else {
         registersIncrease<232>();
-        consume<L>(shape, maps, sharedAddress(base), bars, threadIdx.x / 128 - 1);
+        consume<L, kAdding>(shape, maps, gradients, sharedAddress(base), bars, threadIdx.x / 128 - 1);
     }
 }
 
 using Backward64 = BackwardLayout<64, 128>;
 using Backward128 = BackwardLayout<128, 64>;
 
-// One block per tile of queries and head: accumulator order to rows, times scale, as BF16.
-template <class L>
+__device__ __forceinline__ void storePair(bf16* to, float a, float b) { *reinterpret_cast<uint32_t*>(to) = packBf16(a, b); }
+__device__ __forceinline__ void storePair(float* to, float a, float b) { *reinterpret_cast<float2*>(to) = make_float2(a, b); }
+
+__device__ __forceinline__ void storeOrAdd(const bf16* from, bf16* to) {
+    *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from);
+}
+
+__device__ __forceinline__ void storeOrAdd(const float* from, float* to) {
+    float4 x = *reinterpret_cast<const float4*>(from), y = *reinterpret_cast<const float4*>(to);
+    *reinterpret_cast<float4*>(to) = make_float4(x.x + y.x, x.y + y.y, x.z + y.z, x.w + y.w);
+}
+
+// One block per tile of queries and head: accumulator order to rows, times scale, as BF16 or added in FP32. A tile to which no
+// keys have added is not there, and gets nothing.
+template <class L, class Rows, class T>
 __device__ __forceinline__ void convertQueryGradients(
-    const float* dq, bf16* dqkv, int sequence, int heads, int kvHeads, float scale) {
-    __shared__ __align__(16) bf16 tile[L::queries][L::dim + 8];
+    const Rows& queries, const float* dq, const int* added, T* dqkv, int heads, int kvHeads, float scale) {
+    __shared__ __align__(16) T tile[L::queries][L::dim + 8];
+    if (!Rows::packed && added[blockIdx.y * gridDim.x + blockIdx.x] == 0) {
+        return;
+    }
     int thread = threadIdx.x % 128, half = threadIdx.x / 128;
-    int head = blockIdx.y % heads, batch = blockIdx.y / heads, m = blockIdx.x;
-    const float4* from = reinterpret_cast<const float4*>(dq) + (long(blockIdx.y) * gridDim.x + m) * 2048 + half * 1024 + thread;
+    int head = blockIdx.y % heads, batch = blockIdx.y / heads;
+    const float4* from = reinterpret_cast<const float4*>(dq) + (long(blockIdx.y) * gridDim.x + blockIdx.x) * 2048 + half * 1024 + thread;
     int row = (L::queries == 128 ? half * 64 : 0) + thread / 32 * 16 + thread % 32 / 4;
     int column = (L::dim == 128 ? half * 64 : 0) + thread % 4 * 2;
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
         float4 x = from[i * 128];
-        *reinterpret_cast<uint32_t*>(&tile[row][column + i * 8]) = packBf16(x.x * scale, x.y * scale);
-        *reinterpret_cast<uint32_t*>(&tile[row + 8][column + i * 8]) = packBf16(x.z * scale, x.w * scale);
+        storePair(&tile[row][column + i * 8], x.x * scale, x.y * scale);
+        storePair(&tile[row + 8][column + i * 8], x.z * scale, x.w * scale);
     }
     __syncthreads();
-    constexpr int kVectors = L::dim / kVector;
+    constexpr int kWide = 16 / sizeof(T), kVectors = L::dim / kWide;
     long width = long(heads + 2 * kvHeads) * L::dim;
+    TilePlace at = queries.template place<L::queries>(blockIdx.x);
+    long first = (long(batch) * queries.count() + at.chunk) * queries.length + at.row;
 #pragma unroll
     for (int item = 0; item < L::queries * kVectors; item += 256) {
-        int r = (item + threadIdx.x) / kVectors, v = (item + threadIdx.x) % kVectors * kVector;
-        int token = m * L::queries + r;
-        if (token < sequence) {
-            *reinterpret_cast<uint4*>(dqkv + (long(batch) * sequence + token) * width + head * L::dim + v) =
-                *reinterpret_cast<const uint4*>(&tile[r][v]);
+        int r = (item + threadIdx.x) / kVectors, v = (item + threadIdx.x) % kVectors * kWide;
+        if (at.row + r < queries.length) {
+            storeOrAdd(&tile[r][v], dqkv + (first + r) * width + head * L::dim + v);
         }
     }
 }
 
-}  // namespace fourfold
-
-// kernels -----------------------------------------------------------------------------------------------------------
-
-using namespace fourfold;
-
-// Eight lanes of 8 (D 64) or 16 (D 128) values for each head of each padded token; grid: any that covers them; block 256.
-extern "C" __global__ void __launch_bounds__(256) attention_backward_prepare(
-    const bf16* __restrict__ dout, const bf16* __restrict__ out, const float* __restrict__ logSumExp,
-    const int* __restrict__ documentStart, float* __restrict__ rows, int* __restrict__ added, int batch, int sequence, int heads,
-    int dim) {
-    int pad = padded(sequence), lanes = dim / kVector;
+template <class Rows>
+__device__ __forceinline__ void prepareRows(
+    const Rows& rowsOf, const bf16* dout, const bf16* out, const float* logSumExp, const int* documentStart, float* rows, int* added,
+    int batch, int sequence, int heads, int dim) {
+    int queries = dim == 64 ? Backward64::queries : Backward128::queries;
+    int tiles = dim == 64 ? rowsOf.template tiles<Backward64::queries>() : rowsOf.template tiles<Backward128::queries>();
+    int lanes = dim / kVector, perSequence = tiles * queries;
     long item = (long(blockIdx.x) * 256 + threadIdx.x) / lanes;
     int lane = threadIdx.x % lanes;
-    if (item >= long(batch) * pad * heads) {
+    if (item >= long(batch) * perSequence * heads) {
         return;  // whole groups of lanes
     }
-    long position = item / heads;
-    int head = static_cast<int>(item - position * heads), b = static_cast<int>(position / pad);
-    int row = static_cast<int>(position - long(b) * pad);
-    long token = long(b) * sequence + row;
+    long padded = item / heads;
+    int head = static_cast<int>(item - padded * heads), b = static_cast<int>(padded / perSequence);
+    int within = static_cast<int>(padded - long(b) * perSequence), m = within / queries, r = within % queries;
+    TilePlace at = dim == 64 ? rowsOf.template place<Backward64::queries>(m) : rowsOf.template place<Backward128::queries>(m);
+    int perChunk = rowsOf.length, row = at.row + r;
     float dot = 0.f;
-    if (row < sequence) {
+    if (row < perChunk) {
         float x[kVector], y[kVector];
+        long token = (long(b) * rowsOf.count() + at.chunk) * perChunk + row;
         loadWide(dout + (token * heads + head) * dim + lane * kVector, x);
         loadWide(out + (token * heads + head) * dim + lane * kVector, y);
 #pragma unroll
@@ -370,13 +435,17 @@ extern "C" __global__ void __launch_bounds__(256) attention_backward_prepare(
         dot += __shfl_xor_sync(group, dot, step);
     }
     if (lane == 0) {
-        int queries = dim == 64 ? Backward64::queries : Backward128::queries;
-        long tile = (long(b) * heads + head) * (pad / queries) + row / queries;
-        float* to = rows + tile * 3 * queries + row % queries;
-        to[0] = row < sequence ? logSumExp[(long(b) * heads + head) * sequence + row] * kLog2E : INFINITY;
+        long tile = (long(b) * heads + head) * tiles + m;
+        float* to = rows + tile * 3 * queries + r;
+        float sum = INFINITY;  // of a row that is not there; one that saw no keys has no probabilities either
+        if (row < perChunk) {
+            float logs = logSumExp[((long(b) * heads + head) * rowsOf.count() + at.chunk) * perChunk + row];
+            sum = logs == -INFINITY ? INFINITY : logs * kLog2E;
+        }
+        to[0] = sum;
         to[queries] = dot;
-        to[2 * queries] = __int_as_float(documentStart[long(b) * sequence + min(row, sequence - 1)]);
-        if (row % queries == 0) {
+        to[2 * queries] = __int_as_float(documentStart[long(b) * sequence + at.position - at.row + min(row, perChunk - 1)]);
+        if (r == 0) {
             added[tile + 1] = 0;
         }
         if (item == 0) {
@@ -385,24 +454,77 @@ extern "C" __global__ void __launch_bounds__(256) attention_backward_prepare(
     }
 }
 
+}  // namespace fourfold
+
+// kernels -----------------------------------------------------------------------------------------------------------
+
+using namespace fourfold;
+
+// Eight lanes of 8 (D 64) or 16 (D 128) values for each head of each padded row; grid: any that covers them; block 256.
+extern "C" __global__ void __launch_bounds__(256) attention_backward_prepare(
+    const bf16* __restrict__ dout, const bf16* __restrict__ out, const float* __restrict__ logSumExp,
+    const int* __restrict__ documentStart, float* __restrict__ rows, int* __restrict__ added, int batch, int sequence, int heads,
+    int dim) {
+    prepareRows(WholeRows{sequence}, dout, out, logSumExp, documentStart, rows, added, batch, sequence, heads, dim);
+}
+
+extern "C" __global__ void __launch_bounds__(256) attention_backward_prepare_chunks(
+    const bf16* __restrict__ dout, const bf16* __restrict__ out, const float* __restrict__ logSumExp,
+    const int* __restrict__ documentStart, float* __restrict__ rows, int* __restrict__ added,
+    const __grid_constant__ TokenChunks queries, int batch, int sequence, int heads, int dim) {
+    prepareRows(ChunkRows{queries, queries.length}, dout, out, logSumExp, documentStart, rows, added, batch, sequence, heads, dim);
+}
+
 // Grid: any number of blocks that run at the same time, best the number of multiprocessors; block 384; shared memory as the
 // constants say. Tensor maps, 3-D [B, S, width] in boxes of 64 columns, 128-byte swizzle: queries [64 rows for D 128, 128 for
-// D 64] and keys [128 rows] of qkv; dout [rows as queries]; dqkv [64 rows].
+// D 64] and keys [128 rows] of qkv; dout [rows as queries]; dqkv [64 rows]. Those of chunks are [B * chunks, length, width].
+// Convert: grid (T, B * H), block 256.
 #define FOURFOLD_ATTENTION_BACKWARD(D)                                                                                       \
     extern "C" __constant__ int attention_backward_##D##_shared_bytes = Backward##D::total;                                  \
     extern "C" __constant__ int attention_backward_##D##_queries = Backward##D::queries;                                     \
     extern "C" __global__ void __launch_bounds__(384, 1) attention_backward_##D##_sm90a(                                     \
         const __grid_constant__ CUtensorMap queries, const __grid_constant__ CUtensorMap keys,                               \
         const __grid_constant__ CUtensorMap dout, const __grid_constant__ CUtensorMap dqkv, const int* documentStart,        \
-        const float* rows, float* dq, int* added, int batch, int sequence, int heads, int kvHeads,        \
-        int sectionHeads, float scale) {                                                                                     \
-        attentionBackward<Backward##D>({batch, sequence, heads, kvHeads, sectionHeads, scale},                               \
-                                       {&queries, &keys, &dout, &dqkv}, {documentStart, rows, dq, added + 1, added});                     \
+        const float* rows, float* dq, int* added, int batch, int sequence, int heads, int kvHeads, int sectionHeads,         \
+        float scale) {                                                                                                       \
+        attentionBackward<Backward##D, false, WholeRows>(                                                                    \
+            {batch, sequence, heads, kvHeads, sectionHeads, scale, {sequence}, {sequence}},                                  \
+            {&queries, &keys, &dout, &dqkv}, {documentStart, rows, dq, added + 1, added}, {nullptr, nullptr});               \
     }                                                                                                                        \
-    /* Grid (P / queries, B * H), block 256. */                                                                              \
+    extern "C" __global__ void __launch_bounds__(384, 1) attention_backward_chunks_##D##_sm90a(                              \
+        const __grid_constant__ CUtensorMap queries, const __grid_constant__ CUtensorMap keys,                               \
+        const __grid_constant__ CUtensorMap dout, const __grid_constant__ CUtensorMap dkvMap, bf16* dkv,                     \
+        const int* documentStart, const float* rows, float* dq, int* added,                                                  \
+        const __grid_constant__ TokenChunks queryChunks, const __grid_constant__ TokenChunks keyChunks, int batch,           \
+        int sequence, int heads, int kvHeads, int sectionHeads, float scale) {                                               \
+        attentionBackward<Backward##D, false, ChunkRows>(                                                                    \
+            {batch, sequence, heads, kvHeads, sectionHeads, scale, {queryChunks, queryChunks.length},                        \
+             {keyChunks, keyChunks.length}},                                                                                 \
+            {&queries, &keys, &dout, &dkvMap}, {documentStart, rows, dq, added + 1, added}, {dkv, nullptr});                 \
+    }                                                                                                                        \
+    extern "C" __global__ void __launch_bounds__(384, 1) attention_backward_part_##D##_sm90a(                                \
+        const __grid_constant__ CUtensorMap queries, const __grid_constant__ CUtensorMap keys,                               \
+        const __grid_constant__ CUtensorMap dout, float* dkv, const int* documentStart, const float* rows, float* dq,        \
+        int* added, const __grid_constant__ TokenChunks queryChunks, const __grid_constant__ TokenChunks keyChunks,          \
+        int batch, int sequence, int heads, int kvHeads, int sectionHeads, float scale) {                                    \
+        attentionBackward<Backward##D, true, ChunkRows>(                                                                     \
+            {batch, sequence, heads, kvHeads, sectionHeads, scale, {queryChunks, queryChunks.length},                        \
+             {keyChunks, keyChunks.length}},                                                                                 \
+            {&queries, &keys, &dout, nullptr}, {documentStart, rows, dq, added + 1, added}, {nullptr, dkv});                 \
+    }                                                                                                                        \
     extern "C" __global__ void __launch_bounds__(256) attention_backward_convert_##D(                                        \
         const float* dq, bf16* dqkv, int sequence, int heads, int kvHeads, float scale) {                                    \
-        convertQueryGradients<Backward##D>(dq, dqkv, sequence, heads, kvHeads, scale);                                       \
+        convertQueryGradients<Backward##D>(WholeRows{sequence}, dq, nullptr, dqkv, heads, kvHeads, scale);                   \
+    }                                                                                                                        \
+    extern "C" __global__ void __launch_bounds__(256) attention_backward_convert_chunks_##D(                                 \
+        const float* dq, const int* added, bf16* dqkv, const __grid_constant__ TokenChunks queries, int heads, int kvHeads,  \
+        float scale) {                                                                                                       \
+        convertQueryGradients<Backward##D>(ChunkRows{queries, queries.length}, dq, added + 1, dqkv, heads, kvHeads, scale);  \
+    }                                                                                                                        \
+    extern "C" __global__ void __launch_bounds__(256) attention_backward_convert_part_##D(                                   \
+        const float* dq, const int* added, float* dqkv, const __grid_constant__ TokenChunks queries, int heads, int kvHeads, \
+        float scale) {                                                                                                       \
+        convertQueryGradients<Backward##D>(ChunkRows{queries, queries.length}, dq, added + 1, dqkv, heads, kvHeads, scale);  \
     }
 
 FOURFOLD_ATTENTION_BACKWARD(64)

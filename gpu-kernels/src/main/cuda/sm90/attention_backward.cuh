@@ -33,7 +33,8 @@ struct BackwardLayout {
     static constexpr int rows = dq + dqBytes;
     static constexpr int barriers = rows + stages * rowBytes;
     static constexpr int info = barriers + (5 + 2 * stages + 2 * doutStages) * 8;
-    static constexpr int total = info + 2 * 32 + 1024 /* alignment */;
+    static constexpr int workBytes = 48;
+    static constexpr int total = info + 2 * workBytes + 1024 /* alignment */;
     static_assert(total <= 227 * 1024);
 };
 
@@ -123,18 +124,20 @@ __device__ __forceinline__ int loadInt(uint32_t from) {
     return x;
 }
 
-// Scores to probabilities. row: the queries' log-sum-exp and so on in shared memory. query, tileKey: first query and key of the tile.
+// Scores to probabilities. row: the queries' log-sum-exp and so on in shared memory. query, tileKey: places in the sequence of
+// the first query and key of the tile; lastKey: of its last key.
 template <class L>
 __device__ __forceinline__ void probabilities(
-    float (&s)[L::queries / 2], uint32_t row, float factor, int query, int tileKey, int consumer) {
+    float (&s)[L::queries / 2], uint32_t row, float factor, int query, int tileKey, int lastKey, int consumer) {
     int key = tileKey + consumer * 64 + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4;
     int column = threadIdx.x % 4 * 2;
-    if (query < tileKey + L::keys - 1 || loadInt(row + L::rowBytes - 4) > tileKey) {
+    bool part = lastKey < tileKey + L::keys - 1;
+    if (query < tileKey + L::keys - 1 || part || loadInt(row + L::rowBytes - 4) > tileKey) {
 #pragma unroll
         for (int i = 0; i < L::queries / 2; ++i) {
             int local = column + i / 4 * 8 + i % 2;
             int at = key + i / 2 % 2 * 8;
-            if (at > query + local || at < loadInt(row + (2 * L::queries + local) * 4)) {
+            if (at > min(query + local, lastKey) || at < loadInt(row + (2 * L::queries + local) * 4)) {
                 s[i] = -INFINITY;
             }
         }
@@ -191,6 +194,25 @@ __device__ __forceinline__ void storeKeyGradient(
             storeBox3d(map, to + box * L::keyBoxBytes + consumer * 64 * 128, column + box * 64, key + consumer * 64, batch);
         }
         bulkCommit();
+    }
+}
+
+// Adds a thread's rows of the gradient of keys or values to FP32 memory, of which no other block knows. to: the tile's first
+// row and column; rows: how many there are.
+template <class L>
+__device__ __forceinline__ void addKeyGradient(const float (&d)[L::dim / 2], float factor, float* to, long width, int rows, int consumer) {
+    int row = consumer * 64 + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4;
+    to += row * width + threadIdx.x % 4 * 2;
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+        if (row + 8 * h < rows) {
+#pragma unroll
+            for (int j = 0; j < L::dim / 8; ++j) {
+                float2* pair = reinterpret_cast<float2*>(to + 8 * h * width + j * 8);
+                float2 x = *pair;
+                *pair = make_float2(x.x + d[j * 4 + 2 * h] * factor, x.y + d[j * 4 + 2 * h + 1] * factor);
+            }
+        }
     }
 }
 

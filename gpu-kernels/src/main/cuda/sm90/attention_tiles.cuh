@@ -1,6 +1,7 @@
 // What the Hopper attention kernels share: the order in which blocks take tiles, rings of stages, small arithmetic.
 #pragma once
 
+#include "ops/token_chunks.cuh"
 #include "ops/vector.cuh"
 #include "ptx.cuh"
 
@@ -40,44 +41,140 @@ __device__ __forceinline__ T fresh(T value) {
     return value;
 }
 
+// A tile of rows: its chunk, its first row there, and that row's place in the whole sequence.
+struct TilePlace {
+    int chunk, row, position;
+};
+
+// Rows are whole sequences, of queries, keys and values side by side.
+struct WholeRows {
+    static constexpr bool packed = true;
+    int length;
+
+    __device__ __forceinline__ int count() const { return 1; }
+
+    template <int kTile>
+    __device__ __forceinline__ int tiles() const {
+        return (length + kTile - 1) / kTile;
+    }
+
+    template <int kTile>
+    __device__ __forceinline__ TilePlace place(int tile) const {
+        return {0, tile * kTile, tile * kTile};
+    }
+
+    // First tile with a row at or after a token.
+    template <int kTile>
+    __device__ __forceinline__ int tileFrom(int token) const {
+        return token / kTile;
+    }
+
+    // Last tile with a row at or before a token.
+    template <int kTile>
+    __device__ __forceinline__ int tileUntil(int token) const {
+        return token / kTile;
+    }
+
+    // Last token of a tile; those beyond the sequence are after every query.
+    template <int kTile>
+    __device__ __forceinline__ int lastToken(const TilePlace& tile) const {
+        return tile.position + kTile - 1;
+    }
+};
+
+// Rows are chunks of sequences (context parallelism), queries packed with unused keys and values, keys and values on their own.
+// Tiles do not cross chunks; their numbers ascend with their tokens, so what a tile sees is a range of numbers.
+struct ChunkRows {
+    static constexpr bool packed = false;
+    const TokenChunks& chunks;
+    int length;
+
+    __device__ __forceinline__ int count() const { return chunks.count; }
+
+    template <int kTile>
+    __device__ __forceinline__ int tilesOfChunk() const {
+        return (length + kTile - 1) / kTile;
+    }
+
+    template <int kTile>
+    __device__ __forceinline__ int tiles() const {
+        return chunks.count * tilesOfChunk<kTile>();
+    }
+
+    template <int kTile>
+    __device__ __forceinline__ TilePlace place(int tile) const {
+        int chunk = 0;
+        for (int some = tilesOfChunk<kTile>(); tile >= some; tile -= some) {
+            ++chunk;
+        }
+        return {chunk, tile * kTile, chunks.starts[chunk] + tile * kTile};
+    }
+
+    template <int kTile>
+    __device__ __forceinline__ int tileFrom(int token) const {
+        int chunk = 0;
+        while (chunk < chunks.count && token >= chunks.starts[chunk] + length) {
+            ++chunk;
+        }
+        int row = chunk < chunks.count ? max(0, token - chunks.starts[chunk]) : 0;
+        return chunk * tilesOfChunk<kTile>() + row / kTile;
+    }
+
+    template <int kTile>
+    __device__ __forceinline__ int tileUntil(int token) const {
+        int chunk = chunks.count - 1;
+        while (chunk >= 0 && token < chunks.starts[chunk]) {
+            --chunk;
+        }
+        return chunk < 0 ? -1 : chunk * tilesOfChunk<kTile>() + min(token - chunks.starts[chunk], length - 1) / kTile;
+    }
+
+    template <int kTile>
+    __device__ __forceinline__ int lastToken(const TilePlace& tile) const {
+        return tile.position + min(kTile, length - tile.row) - 1;
+    }
+};
+
 struct QueryTile {
-    int batch, head, query;
+    int batch, head;
+    TilePlace at;
 };
 
 struct KeyTile {
-    int batch, kvHead, key;
+    int batch, kvHead, number;
 };
 
+template <class Rows>
 struct AttentionTiles {
     int batch, sequence, heads, kvHeads;
     int sectionHeads;  // (batch, head) or (batch, key head) pairs that walk the sequence together, for the sake of the L2
     float scale;
+    Rows queries, keys;
 
     __device__ __forceinline__ int group() const { return fresh(heads) / kvHeads; }
+
+    // Column of a head's keys in their tensor; the values are kvHeads further.
+    __device__ __forceinline__ int keyColumn(int kvHead, int dim) const { return ((Rows::packed ? heads : 0) + kvHead) * dim; }
 
     // The tile of queries this block takes in a round; false when there is none. Longest first in the last section, shortest
     // first in the one before, and so on: lengths change smoothly, and blocks take turns at being first, so shares are equal.
     template <int kQueries>
     __device__ __forceinline__ bool queryTile(int round, QueryTile& tile) const {
-        int levels = (sequence + kQueries - 1) / kQueries;
+        int levels = queries.template tiles<kQueries>();
         int level, sectionsLeft;
         int index = round * gridDim.x + (round % 2 == 0 ? blockIdx.x : gridDim.x - 1 - blockIdx.x);
         if (!place(index, levels, batch * heads, heads, tile.batch, tile.head, level, sectionsLeft)) {
             return false;
         }
-        tile.query = (sectionsLeft % 2 == 0 ? levels - 1 - level : level) * kQueries;
+        tile.at = queries.template place<kQueries>(sectionsLeft % 2 == 0 ? levels - 1 - level : level);
         return true;
     }
 
     // Tile number index of keys, longest first in every section; false beyond the last.
     template <int kKeys>
     __device__ __forceinline__ bool keyTile(int index, KeyTile& tile) const {
-        int level, sectionsLeft;
-        if (!place(index, (sequence + kKeys - 1) / kKeys, batch * kvHeads, kvHeads, tile.batch, tile.kvHead, level, sectionsLeft)) {
-            return false;
-        }
-        tile.key = level * kKeys;
-        return true;
+        int sectionsLeft;
+        return place(index, keys.template tiles<kKeys>(), batch * kvHeads, kvHeads, tile.batch, tile.kvHead, tile.number, sectionsLeft);
     }
 
 private:
