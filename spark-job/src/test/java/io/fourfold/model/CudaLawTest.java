@@ -85,7 +85,11 @@ class CudaLawTest {
     }
 
     @TestFactory
-    Stream<DynamicTest> fp32() {
+    Stream<DynamicTest> law() {
+        return Stream.of(fp32(), bf16(), nvfp4()).flatMap(tests -> tests);
+    }
+
+    private Stream<DynamicTest> fp32() {
         return Stream.concat(
                 exact("dropless", LawTest.DROPLESS, mappings()),
                 Stream.concat(
@@ -93,18 +97,16 @@ class CudaLawTest {
                         exact("overlapped", join(LawTest.DROPLESS, OVERLAP), List.of("W2", "W2 EP2", "W2 TP2"))));
     }
 
-    @TestFactory
-    Stream<DynamicTest> bf16() {
-        Reference small = new Reference("bf16", RecipeLawTest.MODEL);
+    private Stream<DynamicTest> bf16() {
+        Reference small = new Reference("bf16", RecipeLawTest.MODEL).with("recipe.kind=bf16");
         Reference wide = new Reference("bf16 wide", join(WIDE, "recipe.kind=bf16"));
         return mappings().stream()
                 .flatMap(mapping -> Stream.of(
-                        rounding(small.with("recipe.kind=bf16"), mapping, 1e-3, 0.03),
+                        rounding(small, mapping, 1e-3, 0.03),
                         rounding(wide, mapping, 1e-3, 0.03)));
     }
 
-    @TestFactory
-    Stream<DynamicTest> nvfp4() {
+    private Stream<DynamicTest> nvfp4() {
         Reference small = new Reference("nvfp4", RecipeLawTest.MODEL).with("recipe.kind=nvfp4");
         return mappings().stream()
                 .map(mapping -> DynamicTest.dynamicTest("nvfp4 " + mapping, () -> {

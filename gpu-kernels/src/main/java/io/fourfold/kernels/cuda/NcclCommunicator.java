@@ -2,6 +2,7 @@ package io.fourfold.kernels.cuda;
 
 import io.fourfold.kernels.comm.Communicator;
 import io.fourfold.kernels.comm.Pending;
+import io.fourfold.kernels.comm.Pieces;
 import io.fourfold.kernels.comm.ReduceOp;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Shape;
@@ -194,6 +195,28 @@ final class NcclCommunicator implements Communicator {
                 Nccl.receive(c, stream(), to, in, receiveCounts[peer], peer);
                 out += sendCounts[peer];
                 in += receiveCounts[peer];
+            }
+        });
+    }
+
+    @Override
+    public void allToAllPieces(Tensor send, Pieces sent, Tensor receive, Pieces received) {
+        CudaTensor from = CudaTensor.of(send);
+        CudaTensor to = CudaTensor.of(receive);
+        boolean fits = sent.counts().length == size() && received.counts().length == size();
+        require(fits && sent.end() <= from.elements() && received.end() <= to.elements(), "allToAllPieces", from, to);
+        require(from.dtype() == to.dtype(), "allToAllPieces", from, to);
+        for (int peer = 0; peer < size(); peer++) {
+            sent(peer == rank() ? 0 : sent.elements(peer), from);
+        }
+        queue("allToAllPieces", c -> {
+            for (int peer = 0; peer < size(); peer++) {
+                for (int i = 0; i < sent.counts()[peer].length; i++) {
+                    Nccl.send(c, stream(), from, sent.starts()[peer][i], sent.counts()[peer][i], peer);
+                }
+                for (int i = 0; i < received.counts()[peer].length; i++) {
+                    Nccl.receive(c, stream(), to, received.starts()[peer][i], received.counts()[peer][i], peer);
+                }
             }
         });
     }
