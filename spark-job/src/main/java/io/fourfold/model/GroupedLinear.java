@@ -144,6 +144,22 @@ final class GroupedLinear {
             Tensor dy,
             Tensor dx,
             TensorScope work) {
+        backward(pass, rows, xByColumns, dy, dx, work, () -> {});
+    }
+
+    /**
+     * The same.
+     *
+     * @param written runs when dx is written and before the weight gradients are
+     */
+    void backward(
+            Pass pass,
+            ExpertRows rows,
+            @Nullable OperandSource<GroupedOperand> xByColumns,
+            Tensor dy,
+            Tensor dx,
+            TensorScope work,
+            Runnable written) {
         QuantizeOps quantize = backend.quantize();
         StepContext step = pass.step();
         OperandSpec dgrad = precision().dgradDy();
@@ -158,6 +174,7 @@ final class GroupedLinear {
                 split.output(),
                 work);
         backend.gemm().multiplyGrouped(byRows, prepared(dgradW), dx);
+        written.run();
         OperandSpec wgrad = precision().wgradDy();
         GroupedOperand byColumns = quantize.ragged(
                 dy,

@@ -8,6 +8,7 @@ import io.fourfold.kernels.op.GroupedOperand;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
+import io.fourfold.moe.Arrival;
 import io.fourfold.moe.Dispatch;
 import io.fourfold.moe.ExpertRows;
 import io.fourfold.moe.Router;
@@ -140,9 +141,19 @@ final class MoeFfn implements Sublayer {
                 .activationBackward(
                         config.activation(), dactivated, saved.inner(), rows.probability(), dinner, dprobability);
         Tensor dexpertX = work.allocate(pass.type(), dexpertY.shape());
-        layers.up().backward(pass, rows, saved.rowsByColumns(), dinner, dexpertX, work);
+        // Rows travel back while the weight gradients are computed.
+        Arrival[] back = new Arrival[1];
+        layers.up()
+                .backward(
+                        pass,
+                        rows,
+                        saved.rowsByColumns(),
+                        dinner,
+                        dexpertX,
+                        work,
+                        () -> back[0] = saved.dispatch().startBack(dexpertX, work));
         Tensor dweights = work.allocate(DType.FP32, saved.routing().weights().shape());
-        saved.dispatch().dispatchBackward(dexpertX, dprobability, dx, dweights, work);
+        saved.dispatch().dispatchBackward(Objects.requireNonNull(back[0]), dprobability, dx, dweights, work);
         Tensor dlogits = work.allocate(DType.FP32, saved.routing().logits().shape());
         router.backward(
                 saved.routing(),

@@ -79,6 +79,14 @@ final class PieceStage implements RowStage {
         return out;
     }
 
+    /** {@link #fromExperts} beside the work that is queued next. */
+    Arrival startFromExperts(Tensor rows, TensorScope scope) {
+        Tensor out = scope.allocate(rows.dtype(), sent, rows.dim(1));
+        Pieces from = pieces(there, receivedCounts, rows.dim(1));
+        Pieces to = pieces(here, sentCounts, rows.dim(1));
+        return new Arrival(out, group.start(() -> group.allToAllPieces(rows, from, out, to)));
+    }
+
     private static Pieces pieces(long[][] starts, long[][] counts, int cols) {
         return new Pieces(elements(starts, cols), elements(counts, cols));
     }

@@ -1,5 +1,6 @@
 package io.fourfold.moe;
 
+import io.fourfold.kernels.comm.Pending;
 import io.fourfold.kernels.op.MoeOps;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
@@ -41,5 +42,12 @@ record RowRoute(MoeOps ops, Tensor rowOfSlot, Tensor slotOfRow, List<RowStage> s
             out = stages.get(i).fromExperts(out, work);
         }
         return out;
+    }
+
+    /** {@link #fromExperts} beside the work that is queued next where one stage does it all, else done on return. */
+    Arrival startFromExperts(Tensor y, TensorScope work) {
+        return stages.size() == 1 && stages.get(0) instanceof PieceStage direct
+                ? direct.startFromExperts(y, work)
+                : new Arrival(fromExperts(y, work), Pending.DONE);
     }
 }

@@ -19,14 +19,17 @@ final class GroupedGemm implements AutoCloseable {
     private final CudaRuntime cuda;
     private final TensorMaps maps = new TensorMaps();
     private final boolean hopper;
-    private final int blocks;
     private int rowsSharedBytes;
     private int depthSharedBytes;
 
     GroupedGemm(CudaRuntime cuda) {
         this.cuda = cuda;
         hopper = cuda.device().architecture() == 90;
-        blocks = cuda.device().multiprocessors() / 2 * 2;
+    }
+
+    /** Clusters of two. */
+    private int blocks() {
+        return cuda.device().freeMultiprocessors() / 2 * 2;
     }
 
     /** C[r, n] = sum over k of A[r, k] * W_g(n, k), rows split by A's offsets. */
@@ -56,7 +59,7 @@ final class GroupedGemm implements AutoCloseable {
                 : maps.bf16(weights, Math.multiplyExact(groups, cols), depth, BOX_ROWS_B, BOX);
         CudaFunction function = w.depthMajor() ? cuda.function(TENSOR_CORES, "grouped_gemm_dgrad_bf16_sm90a") : fprop();
         function.launch(
-                blocks,
+                blocks(),
                 1,
                 1,
                 THREADS,
@@ -99,7 +102,7 @@ final class GroupedGemm implements AutoCloseable {
             depthSharedBytes = function.constant("grouped_gemm_depth_shared_bytes");
         }
         function.launch(
-                blocks,
+                blocks(),
                 1,
                 1,
                 THREADS,

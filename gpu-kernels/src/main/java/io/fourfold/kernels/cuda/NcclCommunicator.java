@@ -11,6 +11,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import org.bytedeco.cuda.global.nccl;
+import org.bytedeco.cuda.nccl.ncclComm;
 
 /**
  * Collectives of one group by NCCL. They are queued on the device's stream, or on the {@link NcclLane} beside it when they
@@ -196,16 +197,33 @@ final class NcclCommunicator implements Communicator {
         for (int peer = 0; peer < size(); peer++) {
             sent(peer == rank() ? 0 : sent.elements(peer), from);
         }
-        queue("allToAllPieces", c -> {
-            for (int peer = 0; peer < size(); peer++) {
-                for (int i = 0; i < sent.counts()[peer].length; i++) {
-                    Nccl.send(c, stream(), from, sent.starts()[peer][i], sent.counts()[peer][i], peer);
-                }
-                for (int i = 0; i < received.counts()[peer].length; i++) {
-                    Nccl.receive(c, stream(), to, received.starts()[peer][i], received.counts()[peer][i], peer);
-                }
+        if (beside || !Boolean.getBoolean("fourfold.split")) {
+            queue("allToAllPieces", c -> exchange(c, from, sent, to, received, true));
+            return;
+        }
+        // The rank's own pieces are copied meanwhile: NCCL would share its channels between them and the others.
+        Pending exchange = start(() -> queue("allToAllPieces", c -> exchange(c, from, sent, to, received, false)));
+        for (int i = 0; i < sent.counts()[rank()].length; i++) {
+            Shape piece = Shape.flat(sent.counts()[rank()][i]);
+            cuda.memory()
+                    .copy(from.view(sent.starts()[rank()][i], piece), to.view(received.starts()[rank()][i], piece));
+        }
+        exchange.await();
+    }
+
+    private void exchange(
+            ncclComm communicator, CudaTensor from, Pieces sent, CudaTensor to, Pieces received, boolean withOwn) {
+        for (int peer = 0; peer < size(); peer++) {
+            if (peer == rank() && !withOwn) {
+                continue;
             }
-        });
+            for (int i = 0; i < sent.counts()[peer].length; i++) {
+                Nccl.send(communicator, stream(), from, sent.starts()[peer][i], sent.counts()[peer][i], peer);
+            }
+            for (int i = 0; i < received.counts()[peer].length; i++) {
+                Nccl.receive(communicator, stream(), to, received.starts()[peer][i], received.counts()[peer][i], peer);
+            }
+        }
     }
 
     @Override
