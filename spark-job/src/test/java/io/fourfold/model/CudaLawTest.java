@@ -14,6 +14,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.DynamicTest;
@@ -105,9 +106,8 @@ class CudaLawTest {
         Reference small = new Reference("bf16", RecipeLawTest.MODEL).with("recipe.kind=bf16");
         Reference wide = new Reference("bf16 wide", join(WIDE, "recipe.kind=bf16"));
         return mappings().stream()
-                .flatMap(mapping -> Stream.of(
-                        rounding(small, mapping, 1e-3, 0.03),
-                        rounding(wide, mapping, 1e-3, 0.03)));
+                .flatMap(mapping ->
+                        Stream.of(rounding(small, mapping, 1e-3, 0.03), rounding(wide, mapping, 1e-3, 0.03)));
     }
 
     private Stream<DynamicTest> nvfp4() {
@@ -118,8 +118,7 @@ class CudaLawTest {
                     StepContext step = SingleRank.step(small.batch());
                     StepContext otherBits = new StepContext(
                             step.step(), step.seed() + 1, step.lossScale(), step.globalBatchSize(), step.telemetry());
-                    double noise =
-                            RecipeLawTest.gradientError(expected, run(small.config(), small.batch(), otherBits));
+                    double noise = RecipeLawTest.gradientError(expected, run(small.config(), small.batch(), otherBits));
                     within(small, mapping, 1e-2, 1.2 * noise);
                 }));
     }
@@ -166,7 +165,7 @@ class CudaLawTest {
     private static final class Reference {
         private final String name;
         private final String[] settings;
-        private StepResult result;
+        private @Nullable StepResult result;
 
         Reference(String name, String... settings) {
             this.name = name;
@@ -196,8 +195,7 @@ class CudaLawTest {
     private static List<String> mappings() {
         String reason = CudaDevice.unavailableBecause();
         int gpus = reason == null ? CudaDevice.count() : 0;
-        Assumptions.assumeTrue(
-                gpus > 1, reason == null ? "mappings need two GPUs, this process sees " + gpus : reason);
+        Assumptions.assumeTrue(gpus > 1, reason == null ? "mappings need two GPUs, this process sees " + gpus : reason);
         return gpus < MOST_GPUS
                 ? TWO
                 : Stream.concat(TWO.stream(), FOUR.stream()).toList();

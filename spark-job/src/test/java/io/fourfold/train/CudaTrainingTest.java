@@ -121,7 +121,8 @@ class CudaTrainingTest {
         for (int step = 0; step < STEPS; step++) {
             assertThat(gpu.losses().get(step))
                     .as("loss of step %d", step + 1)
-                    .isCloseTo(cpu.losses().get(step), within(1e-4 * cpu.losses().get(step)));
+                    .isCloseTo(
+                            cpu.losses().get(step), within(1e-4 * cpu.losses().get(step)));
         }
         assertThat(gpu.sink().steps().get(2).bytesSent())
                 .isEqualTo(cpu.sink().steps().get(2).bytesSent());

@@ -163,11 +163,9 @@ class CudaNcclGroupTest {
         pair.cpu().allGatherV(raggedOwn, raggedAll, counts);
         pair.compare(what + "allGatherV" + Arrays.toString(counts), raggedAll, deviceAll, 0);
 
-        long[] receiveCounts = IntStream.range(0, size)
-                .mapToLong(peer -> matrix[peer][rank])
-                .toArray();
-        CpuTensor sent =
-                random(mine, dtype, (int) Arrays.stream(matrix[rank]).sum());
+        long[] receiveCounts =
+                IntStream.range(0, size).mapToLong(peer -> matrix[peer][rank]).toArray();
+        CpuTensor sent = random(mine, dtype, (int) Arrays.stream(matrix[rank]).sum());
         CpuTensor received = zeros(dtype, (int) Arrays.stream(receiveCounts).sum());
         Tensor deviceReceived = pair.device(received);
         pair.gpu().allToAllV(pair.device(sent), matrix[rank], deviceReceived, receiveCounts);
@@ -177,7 +175,9 @@ class CudaNcclGroupTest {
         // The same messages, each in two pieces that change places on the way.
         CpuTensor sorted = zeros(dtype, received.size());
         Tensor deviceSorted = pair.device(sorted);
-        pair.gpu().allToAllPieces(pair.device(sent), halves(matrix[rank], false), deviceSorted, halves(receiveCounts, true));
+        pair.gpu()
+                .allToAllPieces(
+                        pair.device(sent), halves(matrix[rank], false), deviceSorted, halves(receiveCounts, true));
         pair.cpu().allToAllPieces(sent, halves(matrix[rank], false), sorted, halves(receiveCounts, true));
         pair.compare(what + "allToAllPieces", sorted, deviceSorted, 0);
 
