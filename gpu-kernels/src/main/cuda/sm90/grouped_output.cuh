@@ -69,14 +69,14 @@ __device__ __forceinline__ void storeBf16(
 
 // Hands this warpgroup's accumulators to the copy engine in boxes of 64 x 32 FP32, which stores or adds them while the next
 // tile is computed. One writer per element and launch, so an accumulating result does not depend on any order.
-template <bool kAccumulate>
+template <bool kAccumulate, int kCount>
 __device__ __forceinline__ void storeFp32(
-    const float (&d)[128], const CUtensorMap* mapC, char* staging, int col, int row, int group, int thread, int barrier) {
+    const float (&d)[kCount], const CUtensorMap* mapC, char* staging, int col, int row, int group, int thread, int barrier) {
     int lane = thread & 31;
     int rowIn = (thread >> 5) * 16 + (lane >> 2);
     int quad = lane & 3;
 #pragma unroll
-    for (int j = 0; j < kTileCols / kStagingCols; ++j) {
+    for (int j = 0; j < kCount / 16; ++j) {
         char* buffer = staging + j % kStagingBuffers * kStagingBytes;
         if (thread == 0) {
             bulkWaitRead<kStagingBuffers - 1>();

@@ -43,7 +43,7 @@ struct Tile {
 };
 
 // Walks the cluster tiles of all groups in a fixed order; every warp of a cluster walks alike.
-template <Split kSplit>
+template <Split kSplit, int kCols = kTileCols>
 class TileWalk {
 public:
     // order: groups in the order to visit; null = ascending. starts: where the groups' elements are stored when that is not
@@ -55,7 +55,7 @@ public:
           order_(order),
           groups_(groups),
           fixedRows_(fixedRows),
-          colTiles_((cols + kTileCols - 1) / kTileCols),
+          colTiles_((cols + kCols - 1) / kCols),
           rank_(rank),
           index_(blockIdx.x / 2) {
         load();
@@ -79,11 +79,11 @@ public:
             int bandPairs = min(kBandPairs, pairs - band * kBandPairs);
             int colTile = inBand / bandPairs;
             row = ((band * kBandPairs + inBand - colTile * bandPairs) * 2 + rank_) * kTileRows;
-            tile.col = colTile * kTileCols;
+            tile.col = colTile * kCols;
             tile.stacked = true;
         } else {
             row = (rowTiles_ - 1) * kTileRows;
-            tile.col = ((local - pairs * colTiles_) * 2 + rank_) * kTileCols;
+            tile.col = ((local - pairs * colTiles_) * 2 + rank_) * kCols;
             tile.stacked = false;
         }
         tile.group = group_;

@@ -73,6 +73,15 @@ public enum BenchShape {
      * @param microBatches micro-batches of one step
      */
     public FourfoldConfig config(RecipeConfig.Kind recipe, int microBatches, boolean cuda) {
+        return config(recipe, microBatches, cuda, List.of());
+    }
+
+    /**
+     * The same with other settings.
+     *
+     * @param changes {@code KEY=VALUE}, over all else
+     */
+    FourfoldConfig config(RecipeConfig.Kind recipe, int microBatches, boolean cuda, List<String> changes) {
         List<String> sets = new ArrayList<>();
         sets.add("model.name=" + model);
         for (String setting : settings) {
@@ -81,13 +90,11 @@ public enum BenchShape {
         sets.add("model.moe.router.aux_loss_coeff=0");
         sets.add("recipe.kind=" + recipe.name().toLowerCase(Locale.ROOT));
         sets.add("recipe.telemetry_every=0");
-        if (cuda) {
-            sets.add("recipe.fp8_scaling=tensor"); // the only FP8 of the CUDA backend
-        }
         sets.add("train.sequence_length=" + sequence);
         sets.add("train.micro_batch_size=" + microBatch);
         sets.add("train.global_batch_size=" + microBatch * microBatches);
         sets.add("run.backend=" + (cuda ? "cuda" : "cpu"));
+        sets.addAll(changes);
         return ConfigLoader.load(List.of(), sets).config();
     }
 }

@@ -38,9 +38,20 @@ public final class StepBenchmark {
      * @param warmUps steps before the measured ones
      * @param steps measured
      * @param trace whether to run one more step under the trace
+     * @param settings {@code KEY=VALUE} over those of the shape
      */
     public record Job(
-            BenchShape shape, RecipeConfig.Kind recipe, int microBatches, int warmUps, int steps, boolean trace) {}
+            BenchShape shape,
+            RecipeConfig.Kind recipe,
+            int microBatches,
+            int warmUps,
+            int steps,
+            boolean trace,
+            List<String> settings) {
+        public Job {
+            settings = List.copyOf(settings);
+        }
+    }
 
     private final BenchDevice device;
     private final Job job;
@@ -53,7 +64,7 @@ public final class StepBenchmark {
     private StepBenchmark(BenchDevice device, Job job) {
         this.device = device;
         this.job = job;
-        config = job.shape().config(job.recipe(), job.microBatches(), device.cuda());
+        config = job.shape().config(job.recipe(), job.microBatches(), device.cuda(), job.settings());
         for (int i = 0; i < BATCHES; i++) {
             batches.add(batch(config, 1234 + i));
         }

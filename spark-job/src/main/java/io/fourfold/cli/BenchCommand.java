@@ -102,6 +102,12 @@ final class BenchCommand implements Callable<Integer> {
     private int runs;
 
     @Option(
+            names = "--set",
+            paramLabel = "KEY=VALUE",
+            description = "Change a setting of the steps, for example train.recompute=[activation]; repeatable.")
+    private List<String> sets = List.of();
+
+    @Option(
             names = "--trace",
             description = "Trace one more step: time by kernel and the share in which the GPU idles.")
     private boolean trace;
@@ -161,7 +167,7 @@ final class BenchCommand implements Callable<Integer> {
                 common.say("%s", BenchText.stepHeader());
             }
             StepResult result =
-                    StepBenchmark.run(device, new StepBenchmark.Job(shape, recipe, microBatches, warmUps, runs, trace));
+                    StepBenchmark.run(device, new StepBenchmark.Job(shape, recipe, microBatches, warmUps, runs, trace, sets));
             common.say("%s", BenchText.step(result));
             if (trace) {
                 common.say("%s", BenchText.details(result));

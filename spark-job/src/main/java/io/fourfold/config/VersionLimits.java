@@ -48,15 +48,8 @@ public final class VersionLimits {
             problems.add(Problem.error(
                     "recipe.kind",
                     recipe.name().toLowerCase(Locale.ROOT),
-                    "this recipe on a GPU" + SUFFIX + " (fp32, bf16, nvfp4 and fp8 with fp8_scaling tensor are)",
+                    "this recipe on a GPU" + SUFFIX + " (fp32, bf16, fp8 and nvfp4 are)",
                     "choose one of those, or set run.backend to cpu"));
-        }
-        if (recipe == RecipeConfig.Kind.FP8 && config.recipe().fp8Scaling() != RecipeConfig.Fp8Scaling.TENSOR) {
-            problems.add(Problem.error(
-                    "recipe.fp8_scaling",
-                    config.recipe().fp8Scaling().name().toLowerCase(Locale.ROOT),
-                    "FP8 with scales per block on a GPU" + SUFFIX,
-                    "set it to tensor (current scaling), or run.backend to cpu"));
         }
         if (config.recipe().dispatch() != RecipeConfig.Dispatch.EXACT) {
             problems.add(Problem.error(

@@ -2,6 +2,8 @@ package io.fourfold.model;
 
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.op.GroupedOperand;
+import io.fourfold.kernels.op.OperandCopy;
+import io.fourfold.kernels.op.OperandPair;
 import io.fourfold.kernels.op.OperandSpec;
 import io.fourfold.kernels.op.QuantizeOps;
 import io.fourfold.kernels.tensor.Tensor;
@@ -46,25 +48,21 @@ final class GroupedLinear {
         OperandSpec forward = chosen.fpropW();
         OperandSpec dgrad = chosen.dgradW();
         Tensor rounded = preparation.source(weight, forward, dgrad);
+        Tensor forwardSource = forward.quantized() ? weight.weight() : rounded;
+        Tensor dgradSource = dgrad.quantized() ? weight.weight() : rounded;
+        OperandCopy rows = formats.weightCopy(preparation, "fprop.w", forward);
+        OperandCopy columns = formats.weightCopy(preparation, "dgrad.w", dgrad);
         QuantizeOps quantize = backend.quantize();
-        StepContext step = preparation.step();
-        fpropW = quantize.stacked(
-                forward.quantized() ? weight.weight() : rounded,
-                false,
-                forward,
-                formats.probe(step, "fprop.w", forward),
-                split.weight(),
-                preparation.scope());
-        dgradW = preparation.backward()
-                ? quantize.columnsOf(
-                        prepared(fpropW),
-                        forward,
-                        dgrad.quantized() ? weight.weight() : rounded,
-                        dgrad,
-                        formats.probe(step, "dgrad.w", dgrad),
-                        split.weight(),
-                        preparation.scope())
-                : null;
+        if (preparation.backward() && forwardSource == dgradSource) {
+            OperandPair<GroupedOperand> both = quantize.stackedPair(forwardSource, rows, columns, split.weight());
+            fpropW = both.byRows();
+            dgradW = both.byColumns();
+        } else {
+            fpropW = quantize.stacked(forwardSource, false, forward, rows.probe(), split.weight(), rows.scope());
+            dgradW = preparation.backward()
+                    ? quantize.stacked(dgradSource, true, dgrad, columns.probe(), split.weight(), columns.scope())
+                    : null;
+        }
         precision = chosen;
         overwrites = preparation.overwrites(weight);
     }
@@ -96,25 +94,26 @@ final class GroupedLinear {
         QuantizeOps quantize = backend.quantize();
         StepContext step = pass.step();
         OperandSpec spec = precision().fpropX();
+        OperandCopy rowCopy =
+                new OperandCopy(spec, null, pass.counts() ? formats.probe(step, "fprop.x", spec) : null, work);
+        if (pass.training() && again == null) {
+            OperandSpec wgrad = precision().wgradX();
+            OperandPair<GroupedOperand> both = quantize.raggedPair(
+                    x,
+                    rows.offsets(),
+                    firstExpert,
+                    rowCopy,
+                    new OperandCopy(wgrad, null, formats.probe(step, "wgrad.x", wgrad), pass.kept()),
+                    split.input());
+            backend.gemm().multiplyGrouped(both.byRows(), prepared(fpropW), y);
+            return backwardWork -> both.byColumns();
+        }
         GroupedOperand byRows = quantize.ragged(
-                x,
-                rows.offsets(),
-                false,
-                spec,
-                firstExpert,
-                null,
-                pass.counts() ? formats.probe(step, "fprop.x", spec) : null,
-                split.input(),
-                work);
+                x, rows.offsets(), false, spec, firstExpert, null, rowCopy.probe(), split.input(), work);
         backend.gemm().multiplyGrouped(byRows, prepared(fpropW), y);
-        if (!pass.training()) {
-            return null;
-        }
-        if (again != null) {
-            return backwardWork -> byColumns(rows, again.compute(backwardWork), step, backwardWork);
-        }
-        GroupedOperand columns = byColumns(rows, x, step, pass.kept());
-        return backwardWork -> columns;
+        return !pass.training() || again == null
+                ? null
+                : backwardWork -> byColumns(rows, again.compute(backwardWork), step, backwardWork);
     }
 
     private GroupedOperand byColumns(ExpertRows rows, Tensor x, StepContext step, TensorScope scope) {
@@ -147,31 +146,26 @@ final class GroupedLinear {
         QuantizeOps quantize = backend.quantize();
         StepContext step = pass.step();
         OperandSpec dgrad = precision().dgradDy();
-        GroupedOperand byRows = quantize.ragged(
-                dy,
-                rows.offsets(),
-                false,
-                dgrad,
-                firstExpert,
-                formats.random(step, dgrad, rows.rowIds(), split.outputGroups()),
-                formats.probe(step, "dgrad.dy", dgrad),
-                split.output(),
-                work);
-        backend.gemm().multiplyGrouped(byRows, prepared(dgradW), dx);
         OperandSpec wgrad = precision().wgradDy();
-        GroupedOperand byColumns = quantize.ragged(
+        OperandPair<GroupedOperand> both = quantize.raggedPair(
                 dy,
                 rows.offsets(),
-                true,
-                wgrad,
                 firstExpert,
-                formats.random(step, wgrad, rows.rowIds(), split.outputGroups()),
-                formats.probe(step, "wgrad.dy", wgrad),
-                split.output(),
-                work);
+                new OperandCopy(
+                        dgrad,
+                        formats.random(step, dgrad, rows.rowIds(), split.outputGroups()),
+                        formats.probe(step, "dgrad.dy", dgrad),
+                        work),
+                new OperandCopy(
+                        wgrad,
+                        formats.random(step, wgrad, rows.rowIds(), split.outputGroups()),
+                        formats.probe(step, "wgrad.dy", wgrad),
+                        work),
+                split.output());
+        backend.gemm().multiplyGrouped(both.byRows(), prepared(dgradW), dx);
         backend.gemm()
                 .multiplyGroupedDepth(
-                        byColumns, Objects.requireNonNull(xByColumns).operand(work), weight.grad(), !overwrites);
+                        both.byColumns(), Objects.requireNonNull(xByColumns).operand(work), weight.grad(), !overwrites);
         overwrites = false;
     }
 

@@ -15,22 +15,11 @@ final class VersionLimitsTest {
     @Test
     void oneGpuTrainsTheRecipesItHas() {
         String one = "parallel={world_size: 1, expert_parallel_size: 1}";
-        for (String recipe : List.of("fp32", "bf16", "nvfp4")) {
+        for (String recipe : List.of("fp32", "bf16", "fp8", "nvfp4")) {
             assertThat(VersionLimits.problems(tiny(one, "run.backend=cuda", "recipe.kind=" + recipe)))
                     .as(recipe)
                     .isEmpty();
         }
-    }
-
-    @Test
-    void fp8OnAGpuTakesOneScalePerTensor() {
-        String one = "parallel={world_size: 1, expert_parallel_size: 1}";
-        assertThat(VersionLimits.problems(
-                        tiny(one, "run.backend=cuda", "recipe.kind=fp8", "recipe.fp8_scaling=tensor")))
-                .isEmpty();
-        assertThat(VersionLimits.problems(tiny(one, "run.backend=cuda", "recipe.kind=fp8")))
-                .extracting(Problem::key)
-                .containsExactly("recipe.fp8_scaling");
     }
 
     @Test

@@ -4,6 +4,8 @@ import io.fourfold.kernels.op.AmaxExchange;
 import io.fourfold.kernels.op.GemmOperand;
 import io.fourfold.kernels.op.GroupedOperand;
 import io.fourfold.kernels.op.GroupedOperand.Layout;
+import io.fourfold.kernels.op.OperandCopy;
+import io.fourfold.kernels.op.OperandPair;
 import io.fourfold.kernels.op.OperandSpec;
 import io.fourfold.kernels.op.OperandSpec.Blocks;
 import io.fourfold.kernels.op.OperandSpec.Format;
@@ -19,19 +21,19 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Operands of the CUDA backend. Plain ones share memory with their source or are cast to BF16. NVFP4 is emulated in BF16,
- * exactly: see {@link Nvfp4Emulation}. FP8 with one scale per tensor: see {@link Fp8Quantizer}. Offsets are read on the device; nothing waits for them.
+ * exactly: see {@link Nvfp4Emulation}. FP8: see {@link Fp8Quantizer}. Offsets are read on the device; nothing waits for them.
  */
 public final class CudaQuantizeOps implements QuantizeOps {
     private final CudaRuntime cuda;
     private final Nvfp4Emulation nvfp4;
     private final Fp8Quantizer fp8;
-    private final Fp8Layouts layouts;
+    private final Fp8Decoder decoder;
 
     CudaQuantizeOps(CudaRuntime cuda) {
         this.cuda = cuda;
         this.nvfp4 = new Nvfp4Emulation(cuda);
         this.fp8 = new Fp8Quantizer(cuda);
-        this.layouts = new Fp8Layouts(cuda);
+        this.decoder = new Fp8Decoder(cuda);
     }
 
     @Override
@@ -57,7 +59,9 @@ public final class CudaQuantizeOps implements QuantizeOps {
         }
         check(spec, random);
         if (isFp8(spec)) {
-            return fp8.operand(source, byColumns, spec, probe, exchange, scope);
+            OperandCopy copy = new OperandCopy(spec, null, probe, scope);
+            return fp8.dense(source, byColumns ? null : copy, byColumns ? copy : null, exchange)
+                    .one();
         }
         int id = random == null ? 0 : random.tensorId();
         Nvfp4Emulation.Result result = nvfp4.quantize(
@@ -92,7 +96,9 @@ public final class CudaQuantizeOps implements QuantizeOps {
         int storedRows = rows;
         if (isFp8(spec)) {
             check(spec, null);
-            return fp8.stacked(source, byColumns, spec, probe, exchange, scope);
+            OperandCopy copy = new OperandCopy(spec, null, probe, scope);
+            return fp8.stacked(source, byColumns ? null : copy, byColumns ? copy : null, exchange)
+                    .one();
         }
         if (spec.quantized()) {
             check(spec, null);
@@ -139,7 +145,9 @@ public final class CudaQuantizeOps implements QuantizeOps {
         if (isFp8(spec)) {
             check(spec, random);
             RowGroups split = RowGroups.ragged(cuda, starts, groups, x.shape().rows(), false, scope);
-            return fp8.ragged(source, split, byColumns, spec, probe, exchange, scope);
+            OperandCopy copy = new OperandCopy(spec, null, probe, scope);
+            return fp8.ragged(source, split, byColumns ? null : copy, byColumns ? copy : null, exchange)
+                    .one();
         }
         if (spec.quantized()) {
             check(spec, random);
@@ -170,6 +178,55 @@ public final class CudaQuantizeOps implements QuantizeOps {
     }
 
     @Override
+    public OperandPair<GemmOperand> operandPair(
+            Tensor x, OperandCopy rows, OperandCopy columns, @Nullable AmaxExchange exchange) {
+        if (!isFp8(rows.spec()) || !isFp8(columns.spec())) {
+            return QuantizeOps.super.operandPair(x, rows, columns, exchange);
+        }
+        check(rows.spec(), null);
+        check(columns.spec(), null);
+        return fp8.dense(floats(x), rows, columns, exchange).pair();
+    }
+
+    @Override
+    public OperandPair<GemmOperand> weightPair(
+            Tensor weight, OperandCopy rows, OperandCopy columns, @Nullable AmaxExchange exchange) {
+        return isFp8(rows.spec()) && isFp8(columns.spec())
+                ? operandPair(weight, rows, columns, exchange)
+                : QuantizeOps.super.weightPair(weight, rows, columns, exchange);
+    }
+
+    @Override
+    public OperandPair<GroupedOperand> stackedPair(
+            Tensor weights, OperandCopy rows, OperandCopy columns, @Nullable AmaxExchange exchange) {
+        if (!isFp8(rows.spec()) || !isFp8(columns.spec())) {
+            return QuantizeOps.super.stackedPair(weights, rows, columns, exchange);
+        }
+        check(rows.spec(), null);
+        check(columns.spec(), null);
+        return fp8.stacked(floats(weights), rows, columns, exchange).pair();
+    }
+
+    @Override
+    public OperandPair<GroupedOperand> raggedPair(
+            Tensor x,
+            Tensor offsets,
+            int firstGroup,
+            OperandCopy rows,
+            OperandCopy columns,
+            @Nullable AmaxExchange exchange) {
+        if (!isFp8(rows.spec()) || !isFp8(columns.spec())) {
+            return QuantizeOps.super.raggedPair(x, offsets, firstGroup, rows, columns, exchange);
+        }
+        check(rows.spec(), null);
+        check(columns.spec(), null);
+        CudaTensor starts = CudaTensor.of(offsets);
+        int groups = Math.toIntExact(starts.elements()) - 1;
+        RowGroups split = RowGroups.ragged(cuda, starts, groups, x.shape().rows(), false, columns.scope());
+        return fp8.ragged(floats(x), split, rows, columns, exchange).pair();
+    }
+
+    @Override
     public GemmOperand columnsOf(
             GemmOperand byRows,
             OperandSpec rowSpec,
@@ -181,7 +238,9 @@ public final class CudaQuantizeOps implements QuantizeOps {
         if (!sameValues(rowSpec, spec, probe)) {
             return operand(x, true, spec, null, probe, exchange, scope);
         }
-        CudaOperand rows = CudaOperand.of(byRows);
+        if (!(byRows instanceof CudaOperand rows)) {
+            return operand(x, true, spec, null, null, exchange, scope); // FP8 bytes are transposed
+        }
         return new CudaOperand(spec, rows.depth(), rows.rows(), rows.values(), true, rows.scale());
     }
 
@@ -197,8 +256,8 @@ public final class CudaQuantizeOps implements QuantizeOps {
         if (!sameValues(rowSpec, spec, probe)) {
             return stacked(weights, true, spec, probe, exchange, scope);
         }
-        if (byRows instanceof CudaFp8GroupedOperand bytes) {
-            return layouts.transposed(bytes, spec, scope);
+        if (byRows instanceof CudaFp8GroupedOperand) {
+            return stacked(weights, true, spec, null, exchange, scope);
         }
         CudaGroupedOperand rows = CudaGroupedOperand.of(byRows, Layout.STACKED, "by rows");
         return new CudaGroupedOperand(
@@ -215,7 +274,7 @@ public final class CudaQuantizeOps implements QuantizeOps {
     }
 
     private static boolean isFp8(OperandSpec spec) {
-        return spec.format() == Format.FP8_E4M3 && spec.blocks() == Blocks.TENSOR;
+        return spec.format() == Format.FP8_E4M3;
     }
 
     /** Square blocks, or one for all, rounded to nearest: rows and columns share codes and scales. Telemetry wants each made anew. */
@@ -229,7 +288,12 @@ public final class CudaQuantizeOps implements QuantizeOps {
 
     @Override
     public void dequantize(GemmOperand operand, Tensor out) {
-        CudaOperand source = CudaOperand.of(operand);
+        try (CudaTensorScope work = cuda.workspace()) {
+            dequantize(decoder.decoded(operand, work), out);
+        }
+    }
+
+    private void dequantize(CudaOperand source, Tensor out) {
         CudaTensor target = floats(out);
         long elements = (long) source.rows() * source.depth();
         if (target.elements() != elements) {
@@ -268,10 +332,11 @@ public final class CudaQuantizeOps implements QuantizeOps {
             throw new UnsupportedOperationException(
                     "the CUDA backend does not round parts of split rows stochastically yet");
         }
-        boolean plainFp8 = isFp8(spec) && spec.rounding() == OperandSpec.Rounding.NEAREST_EVEN && !spec.hadamard();
+        boolean plainFp8 = isFp8(spec)
+                && spec.rounding() == OperandSpec.Rounding.NEAREST_EVEN && !spec.hadamard();
         if (spec.format() != Format.NVFP4 && !plainFp8) {
             throw new UnsupportedOperationException("the CUDA backend has no such operands yet: " + spec
-                    + "; use recipe bf16, nvfp4, or fp8 with fp8_scaling tensor, or run.backend=cpu");
+                    + "; use recipe bf16, nvfp4, or fp8, or run.backend=cpu");
         }
     }
 
