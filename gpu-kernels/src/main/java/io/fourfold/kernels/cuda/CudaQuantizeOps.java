@@ -21,18 +21,21 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Operands of the CUDA backend. Plain ones share memory with their source or are cast to BF16. NVFP4 is emulated in BF16,
- * exactly: see {@link Nvfp4Emulation}. FP8: see {@link Fp8Quantizer}. Offsets are read on the device; nothing waits for them.
+ * exactly: see {@link Nvfp4Emulation}; MXFP4 likewise: {@link Mxfp4Emulation}. FP8: see {@link Fp8Quantizer}. Offsets are
+ * read on the device; nothing waits for them.
  */
 public final class CudaQuantizeOps implements QuantizeOps {
     private final CudaRuntime cuda;
     private final Nvfp4Emulation nvfp4;
     private final Fp8Quantizer fp8;
+    private final Mxfp4Emulation mxfp4;
     private final Fp8Decoder decoder;
 
     CudaQuantizeOps(CudaRuntime cuda) {
         this.cuda = cuda;
         this.nvfp4 = new Nvfp4Emulation(cuda);
         this.fp8 = new Fp8Quantizer(cuda);
+        this.mxfp4 = new Mxfp4Emulation(cuda);
         this.decoder = new Fp8Decoder(cuda);
     }
 
@@ -62,6 +65,9 @@ public final class CudaQuantizeOps implements QuantizeOps {
             OperandCopy copy = new OperandCopy(spec, null, probe, scope);
             return fp8.dense(source, byColumns ? null : copy, byColumns ? copy : null, exchange)
                     .one();
+        }
+        if (isMxfp4(spec)) {
+            return mxfp4.operand(source, byColumns, spec, random, probe, scope);
         }
         int id = random == null ? 0 : random.tensorId();
         Nvfp4Emulation.Result result = nvfp4.quantize(
@@ -99,6 +105,10 @@ public final class CudaQuantizeOps implements QuantizeOps {
             OperandCopy copy = new OperandCopy(spec, null, probe, scope);
             return fp8.stacked(source, byColumns ? null : copy, byColumns ? copy : null, exchange)
                     .one();
+        }
+        if (isMxfp4(spec)) {
+            check(spec, null);
+            return mxfp4.stacked(source, byColumns, spec, probe, scope);
         }
         if (spec.quantized()) {
             check(spec, null);
@@ -148,6 +158,11 @@ public final class CudaQuantizeOps implements QuantizeOps {
             OperandCopy copy = new OperandCopy(spec, null, probe, scope);
             return fp8.ragged(source, split, byColumns ? null : copy, byColumns ? copy : null, exchange)
                     .one();
+        }
+        if (isMxfp4(spec)) {
+            check(spec, random);
+            RowGroups split = RowGroups.ragged(cuda, starts, groups, x.shape().rows(), false, scope);
+            return mxfp4.ragged(source, split, byColumns, spec, firstGroup, random, probe, scope);
         }
         if (spec.quantized()) {
             check(spec, random);
@@ -277,6 +292,10 @@ public final class CudaQuantizeOps implements QuantizeOps {
         return spec.format() == Format.FP8_E4M3;
     }
 
+    private static boolean isMxfp4(OperandSpec spec) {
+        return spec.format() == Format.MXFP4;
+    }
+
     /** Square blocks, or one for all, rounded to nearest: rows and columns share codes and scales. Telemetry wants each made anew. */
     private static boolean sameValues(OperandSpec rows, OperandSpec columns, @Nullable QuantProbe probe) {
         return rows.equals(columns)
@@ -328,15 +347,10 @@ public final class CudaQuantizeOps implements QuantizeOps {
                 random == null
                         ? null
                         : new StochasticBits(random.seed(), random.step(), random.tensorId(), 0, null, 0, 0));
-        if (random != null && random.columnGroups() != null) {
+        boolean plainFp8 = isFp8(spec) && spec.rounding() == OperandSpec.Rounding.NEAREST_EVEN && !spec.hadamard();
+        if (spec.format() != Format.NVFP4 && !isMxfp4(spec) && !plainFp8) {
             throw new UnsupportedOperationException(
-                    "the CUDA backend does not round parts of split rows stochastically yet");
-        }
-        boolean plainFp8 = isFp8(spec)
-                && spec.rounding() == OperandSpec.Rounding.NEAREST_EVEN && !spec.hadamard();
-        if (spec.format() != Format.NVFP4 && !plainFp8) {
-            throw new UnsupportedOperationException("the CUDA backend has no such operands yet: " + spec
-                    + "; use recipe bf16, nvfp4, or fp8, or run.backend=cpu");
+                    "the CUDA backend has no such operands yet: " + spec + "; use E4M3 for FP8, or run.backend=cpu");
         }
     }
 
