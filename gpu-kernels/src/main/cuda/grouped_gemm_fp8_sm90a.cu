@@ -42,20 +42,21 @@ struct DepthLayout : Layout<128, 4, true, 1> {
     static constexpr int stageStride = stageBytes;
 };
 
-// Factors of columns take registers, so that tiles are narrower; a stage's factors lie behind it.
+// Factors of columns take registers, so that tiles are narrower; a stage's factors lie behind it, those of rows first.
 struct DepthBlocksLayout {
-    static constexpr int cols = 192;
+    static constexpr int cols = 160;
     static constexpr int depth = 128;
     static constexpr int stages = 4;
     static constexpr int bytesA = kTileRows * depth;
     static constexpr int bytesB = cols * depth;
     static constexpr int stageBytes = bytesA + bytesB;
-    static constexpr int stageStride = stageBytes + 1024;
+    static constexpr int stageStride = stageBytes + 2048;
+    static constexpr int colScales = stageBytes + kTileRows * 4;
     static constexpr int staging = stages * stageStride;
     static constexpr int barriers = staging + 2 * kStagingBuffers * kStagingBytes;
     static constexpr int order = barriers + 2 * stages * 8;
     static constexpr int total = order + kMaxOrdered * 2 + 1024 /* alignment */;
-    static_assert(total <= 227 * 1024 && cols * 4 <= 1024);
+    static_assert(total <= 227 * 1024 && colScales + cols * 4 <= stageStride && stageStride % 1024 == 0);
 };
 
 // 128 rows of A: two boxes of 64; when A is shared each block fetches one of them for both.
@@ -87,6 +88,21 @@ __device__ __forceinline__ void loadB(
         } else if (i == rank) {
             copyBoxMulticast(to + i * (kCols / 2) * kBoxRowBytes, map, bar, x, y, 3);
         }
+    }
+}
+
+// Announces a stage's bytes and copies the factors of its rows and columns, as far as they exist.
+template <class L>
+__device__ __forceinline__ void loadScales(
+    uint32_t stage, uint32_t bar, const Tile& tile, int piece, int rows, int cols, const float* scaleA, const float* scaleB) {
+    uint32_t bytesA = max(0, min(kTileRows, rows - tile.row)) * 4;
+    uint32_t bytesB = max(0, min(L::cols, cols - tile.col)) * 4;
+    barrierExpectBytes(bar, L::stageBytes + bytesA + bytesB);
+    if (bytesA > 0) {
+        copyBytes(stage + L::stageBytes, scaleA + long(piece) * rows + tile.row, bytesA, bar);
+    }
+    if (bytesB > 0) {
+        copyBytes(stage + L::colScales, scaleB + long(piece) * cols + tile.col, bytesB, bar);
     }
 }
 
@@ -140,6 +156,13 @@ __device__ __forceinline__ void multiplyStageScaled(
 }
 
 template <int kOffset>
+__device__ __forceinline__ float loadShared(uint32_t from) {
+    float v;
+    asm volatile("ld.shared.f32 %0, [%1 + %2];" : "=f"(v) : "r"(from), "n"(kOffset));
+    return v;
+}
+
+template <int kOffset>
 __device__ __forceinline__ float2 loadShared2(uint32_t from) {
     float2 v;
     asm volatile("ld.shared.v2.f32 {%0, %1}, [%2 + %3];" : "=f"(v.x), "=f"(v.y) : "r"(from), "n"(kOffset));
@@ -149,33 +172,35 @@ __device__ __forceinline__ float2 loadShared2(uint32_t from) {
 // sums += part * factors, a block of 8 columns after the other, of which a thread has two.
 template <int kBlock>
 __device__ __forceinline__ void addScaledColumns(
-    float* sums, const float (&part)[48], const float (&rowScale)[2], uint32_t scales) {
-    if constexpr (kBlock < 12) {
+    float* sums, const float (&part)[40], float upper, float lower, uint32_t scales) {
+    if constexpr (kBlock < 10) {
         float2 scale = loadShared2<kBlock * 32>(scales);
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
             float product = part[kBlock * 4 + i] * (i % 2 ? scale.y : scale.x);
-            sums[kBlock * 4 + i] = fmaf(product, rowScale[i / 2], sums[kBlock * 4 + i]);
+            sums[kBlock * 4 + i] = fmaf(product, i < 2 ? upper : lower, sums[kBlock * 4 + i]);
         }
-        addScaledColumns<kBlock + 1>(sums, part, rowScale, scales);
+        addScaledColumns<kBlock + 1>(sums, part, upper, lower, scales);
     }
 }
 
-// One stage of 192 columns, with factors of this thread's two rows and of each column, these in shared memory.
+// One stage of 160 columns, with factors of this thread's two rows and of its columns in shared memory.
 __device__ __forceinline__ void multiplyStageScaled(
-    float (&d)[96], uint32_t a, uint32_t b, const float (&rowScale)[2], uint32_t scales) {
+    float (&d)[80], uint32_t a, uint32_t b, uint32_t rowScales, uint32_t colScales) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-        float part[48];
+        float part[40];
         wgmmaFence();
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-            wgmma64x96x32(part, operandDescriptor<false, 64>(a + i * 32),
-                          operandDescriptor<false, 64>(b + half * 96 * kBoxRowBytes + i * 32), i > 0);
+            wgmma64x80x32(part, operandDescriptor<false, 64>(a + i * 32),
+                          operandDescriptor<false, 64>(b + half * 80 * kBoxRowBytes + i * 32), i > 0);
         }
         wgmmaCommit();
         wgmmaWait<0>();
-        addScaledColumns<0>(d + half * 48, part, rowScale, scales + half * 96 * 4);
+        float upper = loadShared<0>(rowScales);
+        float lower = loadShared<32>(rowScales);
+        addScaledColumns<0>(d + half * 40, part, upper, lower, colScales + half * 80 * 4);
     }
 }
 
@@ -192,9 +217,10 @@ __device__ __forceinline__ void groupedGemmFp8(
     int depth,      // kRows: K
     const float* scaleA,
     const float* scaleB,
-    int scaleRows,  // kBlocks: R or M
+    int scaleRows,  // kRows, kBlocks: R
     __nv_bfloat16* c) {
     constexpr bool kColumnScales = kFactors == Factors::kBlocks && kSplit == Split::kDepth;
+    constexpr bool kRowScales = kFactors == Factors::kBlocks && kSplit == Split::kRows;
     extern __shared__ char sharedRaw[];
     char* base = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(sharedRaw) + 1023) & ~uintptr_t(1023));
     uint32_t baseAddr = sharedAddress(base);
@@ -227,7 +253,7 @@ __device__ __forceinline__ void groupedGemmFp8(
     uint32_t parity = 0;
 
     if (warpgroup == 0) {
-        registersDecrease<40>();
+        registersDecrease<kColumnScales ? 56 : 40>();
         if (threadIdx.x == 0) {
             while (walk.next(tile)) {
                 int span = kSplit == Split::kRows ? depth : tile.end - tile.begin;
@@ -235,16 +261,10 @@ __device__ __forceinline__ void groupedGemmFp8(
                     barrierWait(empty + stage * 8, parity ^ 1);
                     uint32_t bar = full + stage * 8;
                     uint32_t a = baseAddr + stage * L::stageStride;
-                    int scaleBytes = 0;
                     if constexpr (kColumnScales) {
-                        scaleBytes = max(0, min(L::cols, cols - tile.col)) * 4;
-                    }
-                    barrierExpectBytes(bar, L::stageBytes + scaleBytes);
-                    if constexpr (kColumnScales) {
-                        if (scaleBytes > 0) {
-                            const float* from = scaleB + long((tile.begin + k) / 128) * cols + tile.col;
-                            copyBytes(a + L::stageBytes, from, scaleBytes, bar);
-                        }
+                        loadScales<L>(a, bar, tile, (tile.begin + k) / 128, fixedRows, cols, scaleA, scaleB);
+                    } else {
+                        barrierExpectBytes(bar, L::stageBytes);
                     }
                     loadA<kSplit>(a, mapA, bar, tile, k, rank);
                     loadB<kSplit, L::cols>(a + L::bytesA, mapB, bar, tile, k, rank, cols);
@@ -256,7 +276,7 @@ __device__ __forceinline__ void groupedGemmFp8(
             }
         }
     } else {
-        registersIncrease<232>();
+        registersIncrease<kColumnScales ? 224 : 232>();
         int consumer = warpgroup - 1;
         int thread = threadIdx.x % 128;
         while (walk.next(tile)) {
@@ -268,23 +288,20 @@ __device__ __forceinline__ void groupedGemmFp8(
             int span = kSplit == Split::kRows ? depth : tile.end - tile.begin;
             int previous = -1;
             // Factors of this thread's first row and of the tile's first columns.
-            int rowAt = tile.row + consumer * 64 + thread / 32 * 16 + thread % 32 / 4;
+            int rowAt = 0;
             int colAt = 0;
-            if constexpr (kFactors == Factors::kBlocks && kSplit == Split::kDepth) {
-                rowAt += tile.begin / 128 * scaleRows;
-            } else if constexpr (kFactors == Factors::kBlocks) {
+            if constexpr (kRowScales) {
                 int across = (cols + 127) / 128;
+                rowAt = tile.row + consumer * 64 + thread / 32 * 16 + thread % 32 / 4;
                 colAt = (tile.group * across + min(tile.col / 128, across - 1)) * ((depth + 127) / 128);
             }
             for (int k = 0; k < span; k += L::depth) {
                 float rowScale[2], colScale[2];
-                if constexpr (kFactors == Factors::kBlocks) {
+                if constexpr (kRowScales) {
 #pragma unroll
                     for (int i = 0; i < 2; ++i) {  // read before the products are there
                         rowScale[i] = __ldg(scaleA + rowAt + i * 8);
-                        if constexpr (kSplit == Split::kRows) {
-                            colScale[i] = __ldg(scaleB + colAt + i * ((depth + 127) / 128));
-                        }
+                        colScale[i] = __ldg(scaleB + colAt + i * ((depth + 127) / 128));
                     }
                     rowAt += scaleRows;
                     ++colAt;
@@ -295,7 +312,10 @@ __device__ __forceinline__ void groupedGemmFp8(
                 if constexpr (kFactors == Factors::kGroups) {
                     multiplyStage<kPromote>(d, a, b);
                 } else if constexpr (kColumnScales) {
-                    multiplyStageScaled(d, a, b, rowScale, b + L::bytesB + thread % 4 * 8);
+                    uint32_t scales = b - L::bytesA;
+                    uint32_t row = consumer * 64 + thread / 32 * 16 + thread % 32 / 4;
+                    multiplyStageScaled(
+                        d, a, b, scales + L::stageBytes + row * 4, scales + L::colScales + thread % 4 * 8);
                 } else {
                     multiplyStageScaled(d, a, b, rowScale, colScale);
                 }
@@ -352,7 +372,7 @@ __device__ __forceinline__ void groupedGemmFp8(
 
 // kernels -----------------------------------------------------------------------------------------------------------
 // Grid: any even number of blocks, best the number of multiprocessors; block 384; shared memory: the layout's total.
-// Tensor maps of bytes, 128-byte swizzle: A [64 rows x 128], B [128 rows x 128], 96 for wgrad in blocks; C FP32 3-D [group][64][32].
+// Tensor maps of bytes, 128-byte swizzle: A [64 rows x 128], B [128 rows x 128], 80 for wgrad in blocks; C FP32 3-D [group][64][32].
 
 extern "C" __constant__ int grouped_gemm_fp8_rows_shared_bytes = fourfold::RowsLayout::total;
 extern "C" __constant__ int grouped_gemm_fp8_depth_shared_bytes = fourfold::DepthLayout::total;

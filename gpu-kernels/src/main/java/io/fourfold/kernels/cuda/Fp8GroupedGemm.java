@@ -13,7 +13,7 @@ final class Fp8GroupedGemm implements AutoCloseable {
     private static final int BOX_ROWS_A = 64;
     private static final int BOX_ROWS_B = 128;
     /** In the depth product with factors of blocks. */
-    private static final int NARROW_BOX_ROWS_B = 96;
+    private static final int NARROW_BOX_ROWS_B = 80;
 
     private static final int BOX_COLS_C = 32;
 
