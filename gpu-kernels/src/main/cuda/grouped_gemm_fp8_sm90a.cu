@@ -33,30 +33,26 @@ enum class Factors { kGroups, kBlocks };
 constexpr int kBoxRowBytes = 128;
 
 struct RowsLayout : Layout<128, 4, false, 1> {
-    static constexpr int cols = kTileCols;
     static constexpr int stageStride = stageBytes;
 };
 
 struct DepthLayout : Layout<128, 4, true, 1> {
-    static constexpr int cols = kTileCols;
     static constexpr int stageStride = stageBytes;
 };
 
-// Factors of columns take registers, so that tiles are narrower; a stage's factors lie behind it, those of rows first.
+// Each stage is followed by the factors of its rows and columns.
 struct DepthBlocksLayout {
-    static constexpr int cols = 160;
-    static constexpr int depth = 128;
-    static constexpr int stages = 4;
-    static constexpr int bytesA = kTileRows * depth;
-    static constexpr int bytesB = cols * depth;
-    static constexpr int stageBytes = bytesA + bytesB;
-    static constexpr int stageStride = stageBytes + 2048;
+    static constexpr int depth = DepthLayout::depth;
+    static constexpr int stages = 3;
+    static constexpr int bytesA = DepthLayout::bytesA;
+    static constexpr int stageBytes = DepthLayout::stageBytes;
     static constexpr int colScales = stageBytes + kTileRows * 4;
+    static constexpr int stageStride = stageBytes + 2048;
     static constexpr int staging = stages * stageStride;
     static constexpr int barriers = staging + 2 * kStagingBuffers * kStagingBytes;
     static constexpr int order = barriers + 2 * stages * 8;
     static constexpr int total = order + kMaxOrdered * 2 + 1024 /* alignment */;
-    static_assert(total <= 227 * 1024 && colScales + cols * 4 <= stageStride && stageStride % 1024 == 0);
+    static_assert(total <= 227 * 1024 && colScales + kTileCols * 4 <= stageStride && stageStride % 1024 == 0);
 };
 
 // 128 rows of A: two boxes of 64; when A is shared each block fetches one of them for both.
@@ -75,18 +71,18 @@ __device__ __forceinline__ void loadA(
     }
 }
 
-// The columns of B in two boxes; one each when B is shared.
-template <Split kSplit, int kCols>
+// 256 columns of B: two boxes of 128; one each when B is shared.
+template <Split kSplit>
 __device__ __forceinline__ void loadB(
     uint32_t to, const CUtensorMap* map, uint32_t bar, const Tile& tile, int k, uint32_t rank, int cols) {
     int x = kSplit == Split::kRows ? k : tile.begin + k;
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-        int y = (kSplit == Split::kRows ? tile.group * cols : 0) + tile.col + i * (kCols / 2);
+        int y = (kSplit == Split::kRows ? tile.group * cols : 0) + tile.col + i * 128;
         if (!tile.stacked) {
-            copyBox(to + i * (kCols / 2) * kBoxRowBytes, map, bar, x, y);
+            copyBox(to + i * 128 * kBoxRowBytes, map, bar, x, y);
         } else if (i == rank) {
-            copyBoxMulticast(to + i * (kCols / 2) * kBoxRowBytes, map, bar, x, y, 3);
+            copyBoxMulticast(to + i * 128 * kBoxRowBytes, map, bar, x, y, 3);
         }
     }
 }
@@ -96,7 +92,7 @@ template <class L>
 __device__ __forceinline__ void loadScales(
     uint32_t stage, uint32_t bar, const Tile& tile, int piece, int rows, int cols, const float* scaleA, const float* scaleB) {
     uint32_t bytesA = max(0, min(kTileRows, rows - tile.row)) * 4;
-    uint32_t bytesB = max(0, min(L::cols, cols - tile.col)) * 4;
+    uint32_t bytesB = max(0, min(kTileCols, cols - tile.col)) * 4;
     barrierExpectBytes(bar, L::stageBytes + bytesA + bytesB);
     if (bytesA > 0) {
         copyBytes(stage + L::stageBytes, scaleA + long(piece) * rows + tile.row, bytesA, bar);
@@ -155,6 +151,13 @@ __device__ __forceinline__ void multiplyStageScaled(
     }
 }
 
+// Where it is written, not where the value is wanted.
+__device__ __forceinline__ float loadEarly(const float* from) {
+    float v;
+    asm volatile("ld.global.nc.f32 %0, [%1];" : "=f"(v) : "l"(from) : "memory");
+    return v;
+}
+
 template <int kOffset>
 __device__ __forceinline__ float loadShared(uint32_t from) {
     float v;
@@ -169,38 +172,31 @@ __device__ __forceinline__ float2 loadShared2(uint32_t from) {
     return v;
 }
 
-// sums += part * factors, a block of 8 columns after the other, of which a thread has two.
+// sums += part * factors, a block of 8 columns after the other, of which a thread has two in two rows.
 template <int kBlock>
 __device__ __forceinline__ void addScaledColumns(
-    float* sums, const float (&part)[40], float upper, float lower, uint32_t scales) {
-    if constexpr (kBlock < 10) {
-        float2 scale = loadShared2<kBlock * 32>(scales);
+    float* sums, const float (&part)[64], float upper, float lower, uint32_t colScales) {
+    if constexpr (kBlock < 16) {
+        float2 scale = loadShared2<kBlock * 32>(colScales);
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-            float product = part[kBlock * 4 + i] * (i % 2 ? scale.y : scale.x);
-            sums[kBlock * 4 + i] = fmaf(product, i < 2 ? upper : lower, sums[kBlock * 4 + i]);
+            float product = part[kBlock * 4 + i] * (i < 2 ? upper : lower);
+            sums[kBlock * 4 + i] = fmaf(product, i % 2 ? scale.y : scale.x, sums[kBlock * 4 + i]);
         }
-        addScaledColumns<kBlock + 1>(sums, part, upper, lower, scales);
+        addScaledColumns<kBlock + 1>(sums, part, upper, lower, colScales);
     }
 }
 
-// One stage of 160 columns, with factors of this thread's two rows and of its columns in shared memory.
+// The same with factors of this thread's rows and columns in shared memory.
 __device__ __forceinline__ void multiplyStageScaled(
-    float (&d)[80], uint32_t a, uint32_t b, uint32_t rowScales, uint32_t colScales) {
+    float (&d)[128], uint32_t a, uint32_t b, uint32_t rowScales, uint32_t colScales) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-        float part[40];
-        wgmmaFence();
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            wgmma64x80x32(part, operandDescriptor<false, 64>(a + i * 32),
-                          operandDescriptor<false, 64>(b + half * 80 * kBoxRowBytes + i * 32), i > 0);
-        }
-        wgmmaCommit();
-        wgmmaWait<0>();
+        float part[64];
+        multiplyHalf(part, a, b + half * 128 * kBoxRowBytes);
         float upper = loadShared<0>(rowScales);
         float lower = loadShared<32>(rowScales);
-        addScaledColumns<0>(d + half * 40, part, upper, lower, colScales + half * 80 * 4);
+        addScaledColumns<0>(d + half * 64, part, upper, lower, colScales + half * 512);
     }
 }
 
@@ -247,7 +243,7 @@ __device__ __forceinline__ void groupedGemmFp8(
     }
     clusterBarrier();
 
-    TileWalk<kSplit, L::cols> walk(offsets, starts, order, groups, fixedRows, cols, rank);
+    TileWalk<kSplit> walk(offsets, starts, order, groups, fixedRows, cols, rank);
     Tile tile;
     int stage = 0;
     uint32_t parity = 0;
@@ -267,7 +263,7 @@ __device__ __forceinline__ void groupedGemmFp8(
                         barrierExpectBytes(bar, L::stageBytes);
                     }
                     loadA<kSplit>(a, mapA, bar, tile, k, rank);
-                    loadB<kSplit, L::cols>(a + L::bytesA, mapB, bar, tile, k, rank, cols);
+                    loadB<kSplit>(a + L::bytesA, mapB, bar, tile, k, rank, cols);
                     if (++stage == L::stages) {
                         stage = 0;
                         parity ^= 1;
@@ -280,9 +276,9 @@ __device__ __forceinline__ void groupedGemmFp8(
         int consumer = warpgroup - 1;
         int thread = threadIdx.x % 128;
         while (walk.next(tile)) {
-            float d[L::cols / 2];
+            float d[128];
 #pragma unroll
-            for (int i = 0; i < L::cols / 2; ++i) {
+            for (int i = 0; i < 128; ++i) {
                 d[i] = 0.f;
             }
             int span = kSplit == Split::kRows ? depth : tile.end - tile.begin;
@@ -300,8 +296,8 @@ __device__ __forceinline__ void groupedGemmFp8(
                 if constexpr (kRowScales) {
 #pragma unroll
                     for (int i = 0; i < 2; ++i) {  // read before the products are there
-                        rowScale[i] = __ldg(scaleA + rowAt + i * 8);
-                        colScale[i] = __ldg(scaleB + colAt + i * ((depth + 127) / 128));
+                        rowScale[i] = loadEarly(scaleA + rowAt + i * 8);
+                        colScale[i] = loadEarly(scaleB + colAt + i * ((depth + 127) / 128));
                     }
                     rowAt += scaleRows;
                     ++colAt;
@@ -372,7 +368,7 @@ __device__ __forceinline__ void groupedGemmFp8(
 
 // kernels -----------------------------------------------------------------------------------------------------------
 // Grid: any even number of blocks, best the number of multiprocessors; block 384; shared memory: the layout's total.
-// Tensor maps of bytes, 128-byte swizzle: A [64 rows x 128], B [128 rows x 128], 80 for wgrad in blocks; C FP32 3-D [group][64][32].
+// Tensor maps of bytes, 128-byte swizzle: A [64 rows x 128], B [128 rows x 128]; C FP32 3-D [group][64][32].
 
 extern "C" __constant__ int grouped_gemm_fp8_rows_shared_bytes = fourfold::RowsLayout::total;
 extern "C" __constant__ int grouped_gemm_fp8_depth_shared_bytes = fourfold::DepthLayout::total;

@@ -136,39 +136,18 @@ __device__ __forceinline__ uint4 loadTransposed(const uint2 (&tile)[kFp8Tile][16
     return octet & 1 ? make_uint4(q.z, q.w, q.x, q.y) : q;
 }
 
+// A thread's part of a tile, rows slot * 8 .. + 7 and columns octet * 8 .. + 7, is in `raw`; zeros where nothing exists.
+// columnTile: number of the tile along the columns, columnTiles: of all.
 template <Fp8Scaling kScaling, class T>
-__device__ __forceinline__ void quantizeTile(const T* x, const Fp8Source& from, const Fp8Copies& to) {
+__device__ __forceinline__ void quantizeOctets(
+    const Octet<T> (&raw)[8], const Fp8TilePlace& place, int columnTile, int columnTiles, const Fp8Source& from,
+    const Fp8Copies& to) {
     __shared__ uint2 tile[kFp8Tile][16];
     __shared__ uint32_t largest[kScaling == Fp8Scaling::kGroup ? 1 : 8][kFp8Tile];
     __shared__ float factor[kFp8Tile];
-    Fp8TilePlace place;
-    if (kScaling == Fp8Scaling::kGroup && blockIdx.x == 0 && blockIdx.y == 0) {
-        for (int g = threadIdx.x; g < from.groups.count; g += kFp8Threads) {
-            float decode = fp8Scale(from.amax[g]).decode;
-            if (to.rowCodes != nullptr) {
-                to.rowScale[g] = decode;
-            }
-            if (to.columnCodes != nullptr) {
-                to.columnScale[g] = decode;
-            }
-        }
-    }
-    if (!locateTile(from.groups, from.starts, blockIdx.x, place)) {
-        return;
-    }
     int octet = threadIdx.x % 16;
     int slot = threadIdx.x / 16;
-    int col = blockIdx.y * kFp8Tile + octet * 8;
-    Octet<T> raw[8];
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-        int r = slot * 8 + i;
-        if (r < place.present && col < from.cols) {
-            raw[i].load(x + long(place.source + r) * from.cols + col);
-        } else {
-            raw[i].clear();
-        }
-    }
+    int col = columnTile * kFp8Tile + octet * 8;
 
     float common = 1.f;
     uint32_t down[8] = {};  // largest magnitudes of the columns
@@ -208,13 +187,13 @@ __device__ __forceinline__ void quantizeTile(const T* x, const Fp8Source& from, 
         common = scale.encode;
         if (threadIdx.x == 0) {
             int down128 = (from.groups.rows + kFp8Tile - 1) / kFp8Tile;
-            int across = gridDim.y;
+            int across = columnTiles;
             int y = place.to / kFp8Tile;
             if (to.rowCodes != nullptr) {
-                to.rowScale[(place.group * down128 + y) * across + blockIdx.y] = scale.decode;
+                to.rowScale[(place.group * down128 + y) * across + columnTile] = scale.decode;
             }
             if (to.columnCodes != nullptr) {
-                to.columnScale[(place.group * across + blockIdx.y) * down128 + y] = scale.decode;
+                to.columnScale[(place.group * across + columnTile) * down128 + y] = scale.decode;
             }
         }
     }
@@ -247,7 +226,7 @@ __device__ __forceinline__ void quantizeTile(const T* x, const Fp8Source& from, 
                 }
                 Fp8Scale scale = fp8Scale(__uint_as_float(bits));
                 factor[threadIdx.x] = scale.encode;
-                int c = blockIdx.y * kFp8Tile + threadIdx.x;
+                int c = columnTile * kFp8Tile + threadIdx.x;
                 if (c < from.cols) {
                     to.columnScale[long(place.to / kFp8Tile) * from.cols + c] = scale.decode;
                 }
@@ -272,7 +251,7 @@ __device__ __forceinline__ void quantizeTile(const T* x, const Fp8Source& from, 
                 Fp8Scale scale = fp8Scale(__uint_as_float(along[i]));
                 encode = scale.encode;
                 if (octet == 0 && r < place.present) {
-                    to.rowScale[long(blockIdx.y) * to.rowScaleStride + place.source + r] = scale.decode;
+                    to.rowScale[long(columnTile) * to.rowScaleStride + place.source + r] = scale.decode;
                 }
             }
             codes[i].x = encodePair(v[0], v[1], encode, encode) | encodePair(v[2], v[3], encode, encode) << 16;
@@ -303,10 +282,43 @@ __device__ __forceinline__ void quantizeTile(const T* x, const Fp8Source& from, 
         int c = pass * 32 + threadIdx.x / 8;
         int chunk = threadIdx.x % 8;
         int k = place.to + chunk * 16;
-        if (blockIdx.y * kFp8Tile + c < from.cols && k < to.stride) {
-            *reinterpret_cast<uint4*>(out + long(blockIdx.y * kFp8Tile + c) * to.stride + k) = loadTransposed(tile, c, chunk);
+        if (columnTile * kFp8Tile + c < from.cols && k < to.stride) {
+            *reinterpret_cast<uint4*>(out + long(columnTile * kFp8Tile + c) * to.stride + k) = loadTransposed(tile, c, chunk);
         }
     }
+}
+
+template <Fp8Scaling kScaling, class T>
+__device__ __forceinline__ void quantizeTile(const T* x, const Fp8Source& from, const Fp8Copies& to) {
+    Fp8TilePlace place;
+    if (kScaling == Fp8Scaling::kGroup && blockIdx.x == 0 && blockIdx.y == 0) {
+        for (int g = threadIdx.x; g < from.groups.count; g += kFp8Threads) {
+            float decode = fp8Scale(from.amax[g]).decode;
+            if (to.rowCodes != nullptr) {
+                to.rowScale[g] = decode;
+            }
+            if (to.columnCodes != nullptr) {
+                to.columnScale[g] = decode;
+            }
+        }
+    }
+    if (!locateTile(from.groups, from.starts, blockIdx.x, place)) {
+        return;
+    }
+    int octet = threadIdx.x % 16;
+    int slot = threadIdx.x / 16;
+    int col = blockIdx.y * kFp8Tile + octet * 8;
+    Octet<T> raw[8];
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+        int r = slot * 8 + i;
+        if (r < place.present && col < from.cols) {
+            raw[i].load(x + long(place.source + r) * from.cols + col);
+        } else {
+            raw[i].clear();
+        }
+    }
+    quantizeOctets<kScaling>(raw, place, blockIdx.y, gridDim.y, from, to);
 }
 
 }  // namespace fourfold

@@ -56,7 +56,7 @@ struct Tile {
 };
 
 // Walks the cluster tiles of all groups in a fixed order; every warp of a cluster walks alike.
-template <Split kSplit, int kCols = kTileCols>
+template <Split kSplit>
 class TileWalk {
 public:
     // order: groups in the order to visit; null = ascending. starts: where the groups' elements are stored when that is not
@@ -68,7 +68,7 @@ public:
           order_(order),
           groups_(groups),
           fixedRows_(fixedRows),
-          colTiles_((cols + kCols - 1) / kCols),
+          colTiles_((cols + kTileCols - 1) / kTileCols),
           rank_(rank),
           index_(blockIdx.x / 2) {
         load();
@@ -92,11 +92,11 @@ public:
             int bandPairs = min(kBandPairs, pairs - band * kBandPairs);
             int colTile = inBand / bandPairs;
             row = ((band * kBandPairs + inBand - colTile * bandPairs) * 2 + rank_) * kTileRows;
-            tile.col = colTile * kCols;
+            tile.col = colTile * kTileCols;
             tile.stacked = true;
         } else {
             row = pairs * 2 * kTileRows;
-            tile.col = ((local - pairs * colTiles_) * 2 + rank_) * kCols;
+            tile.col = ((local - pairs * colTiles_) * 2 + rank_) * kTileCols;
             tile.stacked = false;
         }
         tile.group = group_;

@@ -1,6 +1,7 @@
 package io.fourfold.model;
 
 import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.op.Activation;
 import io.fourfold.kernels.op.GroupedOperand;
 import io.fourfold.kernels.op.OperandCopy;
 import io.fourfold.kernels.op.OperandPair;
@@ -93,27 +94,49 @@ final class GroupedLinear {
             Pass pass, ExpertRows rows, Tensor x, Tensor y, TensorScope work, @Nullable InputAgain again) {
         QuantizeOps quantize = backend.quantize();
         StepContext step = pass.step();
-        OperandSpec spec = precision().fpropX();
-        OperandCopy rowCopy =
-                new OperandCopy(spec, null, pass.counts() ? formats.probe(step, "fprop.x", spec) : null, work);
+        OperandCopy rowCopy = inputRows(pass, work);
         if (pass.training() && again == null) {
-            OperandSpec wgrad = precision().wgradX();
-            OperandPair<GroupedOperand> both = quantize.raggedPair(
-                    x,
-                    rows.offsets(),
-                    firstExpert,
-                    rowCopy,
-                    new OperandCopy(wgrad, null, formats.probe(step, "wgrad.x", wgrad), pass.kept()),
-                    split.input());
-            backend.gemm().multiplyGrouped(both.byRows(), prepared(fpropW), y);
-            return backwardWork -> both.byColumns();
+            return forward(
+                    quantize.raggedPair(x, rows.offsets(), firstExpert, rowCopy, inputColumns(pass), split.input()), y);
         }
         GroupedOperand byRows = quantize.ragged(
-                x, rows.offsets(), false, spec, firstExpert, null, rowCopy.probe(), split.input(), work);
+                x, rows.offsets(), false, rowCopy.spec(), firstExpert, null, rowCopy.probe(), split.input(), work);
         backend.gemm().multiplyGrouped(byRows, prepared(fpropW), y);
         return !pass.training() || again == null
                 ? null
                 : backwardWork -> byColumns(rows, again.compute(backwardWork), step, backwardWork);
+    }
+
+    /** The same for an input whose operands are there. */
+    OperandSource<GroupedOperand> forward(OperandPair<GroupedOperand> x, Tensor y) {
+        backend.gemm().multiplyGrouped(x.byRows(), prepared(fpropW), y);
+        return work -> x.byColumns();
+    }
+
+    /** Operands of the activation of {@code inner} as this layer's input; null where it has to be computed first. */
+    @Nullable
+    OperandPair<GroupedOperand> activatedInput(
+            Pass pass, ExpertRows rows, Activation kind, Tensor inner, TensorScope work) {
+        return !pass.training()
+                ? null
+                : backend.quantize()
+                        .activatedPair(
+                                kind,
+                                inner,
+                                rows.probability(),
+                                rows.offsets(),
+                                inputRows(pass, work),
+                                inputColumns(pass));
+    }
+
+    private OperandCopy inputRows(Pass pass, TensorScope work) {
+        OperandSpec spec = precision().fpropX();
+        return new OperandCopy(spec, null, pass.counts() ? formats.probe(pass.step(), "fprop.x", spec) : null, work);
+    }
+
+    private OperandCopy inputColumns(Pass pass) {
+        OperandSpec spec = precision().wgradX();
+        return new OperandCopy(spec, null, formats.probe(pass.step(), "wgrad.x", spec), pass.kept());
     }
 
     private GroupedOperand byColumns(ExpertRows rows, Tensor x, StepContext step, TensorScope scope) {
@@ -143,25 +166,55 @@ final class GroupedLinear {
             Tensor dy,
             Tensor dx,
             TensorScope work) {
-        QuantizeOps quantize = backend.quantize();
         StepContext step = pass.step();
-        OperandSpec dgrad = precision().dgradDy();
-        OperandSpec wgrad = precision().wgradDy();
-        OperandPair<GroupedOperand> both = quantize.raggedPair(
-                dy,
-                rows.offsets(),
-                firstExpert,
-                new OperandCopy(
-                        dgrad,
-                        formats.random(step, dgrad, rows.rowIds(), split.outputGroups()),
-                        formats.probe(step, "dgrad.dy", dgrad),
-                        work),
-                new OperandCopy(
-                        wgrad,
-                        formats.random(step, wgrad, rows.rowIds(), split.outputGroups()),
-                        formats.probe(step, "wgrad.dy", wgrad),
-                        work),
-                split.output());
+        OperandPair<GroupedOperand> both = backend.quantize()
+                .raggedPair(
+                        dy,
+                        rows.offsets(),
+                        firstExpert,
+                        outputCopy(step, rows, precision().dgradDy(), "dgrad.dy", work),
+                        outputCopy(step, rows, precision().wgradDy(), "wgrad.dy", work),
+                        split.output());
+        backward(both, xByColumns, dx, work);
+    }
+
+    /** Operands of the gradient of {@code inner}, whose activation has the gradient {@code dactivated}; null as above. */
+    @Nullable
+    OperandPair<GroupedOperand> activationGradient(
+            Pass pass,
+            ExpertRows rows,
+            Activation kind,
+            Tensor dactivated,
+            Tensor inner,
+            Tensor dprobability,
+            TensorScope work) {
+        return backend.quantize()
+                .activationGradientPair(
+                        kind,
+                        dactivated,
+                        inner,
+                        rows.probability(),
+                        dprobability,
+                        rows.offsets(),
+                        outputCopy(pass.step(), rows, precision().dgradDy(), "dgrad.dy", work),
+                        outputCopy(pass.step(), rows, precision().wgradDy(), "wgrad.dy", work));
+    }
+
+    private OperandCopy outputCopy(
+            StepContext step, ExpertRows rows, OperandSpec spec, String operand, TensorScope work) {
+        return new OperandCopy(
+                spec,
+                formats.random(step, spec, rows.rowIds(), split.outputGroups()),
+                formats.probe(step, operand, spec),
+                work);
+    }
+
+    /** The same for a gradient whose operands are there. */
+    void backward(
+            OperandPair<GroupedOperand> both,
+            @Nullable OperandSource<GroupedOperand> xByColumns,
+            Tensor dx,
+            TensorScope work) {
         backend.gemm().multiplyGrouped(both.byRows(), prepared(dgradW), dx);
         backend.gemm()
                 .multiplyGroupedDepth(

@@ -1,5 +1,6 @@
 package io.fourfold.kernels.cuda;
 
+import io.fourfold.kernels.op.Activation;
 import io.fourfold.kernels.op.AmaxExchange;
 import io.fourfold.kernels.op.GemmOperand;
 import io.fourfold.kernels.op.GroupedOperand;
@@ -29,6 +30,7 @@ public final class CudaQuantizeOps implements QuantizeOps {
     private final Nvfp4Emulation nvfp4;
     private final Fp8Quantizer fp8;
     private final Mxfp4Emulation mxfp4;
+    private final Fp8Activation fp8Activation;
     private final Fp8Decoder decoder;
 
     CudaQuantizeOps(CudaRuntime cuda) {
@@ -36,6 +38,7 @@ public final class CudaQuantizeOps implements QuantizeOps {
         this.nvfp4 = new Nvfp4Emulation(cuda);
         this.fp8 = new Fp8Quantizer(cuda);
         this.mxfp4 = new Mxfp4Emulation(cuda);
+        this.fp8Activation = new Fp8Activation(cuda);
         this.decoder = new Fp8Decoder(cuda);
     }
 
@@ -154,9 +157,8 @@ public final class CudaQuantizeOps implements QuantizeOps {
         CudaTensor begins = starts;
         if (isFp8(spec)) {
             check(spec, random);
-            RowGroups split = RowGroups.ragged(cuda, starts, groups, x.shape().rows(), false, scope);
             OperandCopy copy = new OperandCopy(spec, null, probe, scope);
-            return fp8.ragged(source, split, byColumns ? null : copy, byColumns ? copy : null, exchange)
+            return fp8.ragged(source, groups(x, offsets), byColumns ? null : copy, byColumns ? copy : null, exchange)
                     .one();
         }
         if (isMxfp4(spec)) {
@@ -235,10 +237,55 @@ public final class CudaQuantizeOps implements QuantizeOps {
         }
         check(rows.spec(), null);
         check(columns.spec(), null);
+        return fp8.ragged(floats(x), groups(x, offsets), rows, columns, exchange).pair();
+    }
+
+    @Override
+    public @Nullable OperandPair<GroupedOperand> activatedPair(
+            Activation kind,
+            Tensor in,
+            @Nullable Tensor probability,
+            Tensor offsets,
+            OperandCopy rows,
+            OperandCopy columns) {
+        CudaTensor source = floats(in);
+        if (!fp8Activation.takes(kind, source, rows, columns)) {
+            return null;
+        }
+        return fp8Activation.forward(
+                source, probability == null ? null : CudaTensor.of(probability), groups(in, offsets), rows, columns);
+    }
+
+    @Override
+    public @Nullable OperandPair<GroupedOperand> activationGradientPair(
+            Activation kind,
+            Tensor dout,
+            Tensor in,
+            @Nullable Tensor probability,
+            Tensor dprobability,
+            Tensor offsets,
+            OperandCopy rows,
+            OperandCopy columns) {
+        CudaTensor source = floats(in);
+        CudaTensor upstream = floats(dout);
+        boolean fits = upstream.dtype() == DType.BF16 && upstream.address() % Fp8Source.UNIT == 0;
+        if (!fits || !fp8Activation.takes(kind, source, rows, columns)) {
+            return null;
+        }
+        return fp8Activation.backward(
+                upstream,
+                source,
+                probability == null ? null : CudaTensor.of(probability),
+                CudaTensor.of(dprobability),
+                groups(in, offsets),
+                rows,
+                columns);
+    }
+
+    private static RowGroups groups(Tensor rows, Tensor offsets) {
         CudaTensor starts = CudaTensor.of(offsets);
-        int groups = Math.toIntExact(starts.elements()) - 1;
-        RowGroups split = RowGroups.ragged(cuda, starts, groups, x.shape().rows(), false, columns.scope());
-        return fp8.ragged(floats(x), split, rows, columns, exchange).pair();
+        int count = Math.toIntExact(starts.elements()) - 1;
+        return new RowGroups(count, 0, rows.shape().rows(), starts, null, null);
     }
 
     @Override

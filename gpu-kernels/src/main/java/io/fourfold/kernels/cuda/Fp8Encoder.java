@@ -45,21 +45,28 @@ final class Fp8Encoder {
         return new Fp8Source(x, cols, groups, Fp8Source.paddedRows(groups), starts);
     }
 
+    /** Room for the bytes and factors of the copies that are asked for. */
+    static Both allocate(Fp8Source source, @Nullable OperandCopy rows, @Nullable OperandCopy columns) {
+        Codes byRows = rows == null
+                ? null
+                : new Codes(bytes(rows.scope(), source.rowBytes()), scales(source.scales(rows.spec(), false), rows));
+        Codes byColumns = columns == null
+                ? null
+                : new Codes(
+                        bytes(columns.scope(), source.columnBytes()),
+                        scales(source.scales(columns.spec(), true), columns));
+        return new Both(byRows, byColumns);
+    }
+
     /** Bytes. Where both copies are asked for, their specs are equal. */
     Both bytes(
             Fp8Source source,
             @Nullable OperandCopy rows,
             @Nullable OperandCopy columns,
             @Nullable AmaxExchange exchange) {
-        Codes byRows = rows == null
-                ? null
-                : new Codes(
-                        bytes(rows.scope(), source.x().elements()), scales(source.scales(rows.spec(), false), rows));
-        Codes byColumns = columns == null
-                ? null
-                : new Codes(
-                        bytes(columns.scope(), source.columnBytes()),
-                        scales(source.scales(columns.spec(), true), columns));
+        Both both = allocate(source, rows, columns);
+        Codes byRows = both.rows();
+        Codes byColumns = both.columns();
         try (CudaTensorScope work = cuda.workspace()) {
             CudaTensor amax = amax(source, rows, columns, exchange, work);
             OperandSpec spec = rows != null ? rows.spec() : Objects.requireNonNull(columns).spec();
@@ -86,7 +93,7 @@ final class Fp8Encoder {
             measure(source, rows, false, amax, work);
             measure(source, columns, true, amax, work);
         }
-        return new Both(byRows, byColumns);
+        return both;
     }
 
     /** Values [totalRows, cols] in the layout of the source: BF16 codes with a factor a group, or FP32 with those of blocks. */
@@ -195,11 +202,11 @@ final class Fp8Encoder {
         return copy != null && copy.probe() != null;
     }
 
-    private static Object codes(@Nullable Codes codes) {
+    static Object codes(@Nullable Codes codes) {
         return codes == null ? CudaFunction.NULL : codes.codes();
     }
 
-    private static Object scale(@Nullable Codes codes) {
+    static Object scale(@Nullable Codes codes) {
         return codes == null ? CudaFunction.NULL : CudaFunction.orNull(codes.scale());
     }
 

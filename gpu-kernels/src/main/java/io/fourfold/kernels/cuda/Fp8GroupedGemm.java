@@ -12,9 +12,6 @@ final class Fp8GroupedGemm implements AutoCloseable {
     private static final int BOX_BYTES = 128;
     private static final int BOX_ROWS_A = 64;
     private static final int BOX_ROWS_B = 128;
-    /** In the depth product with factors of blocks. */
-    private static final int NARROW_BOX_ROWS_B = 80;
-
     private static final int BOX_COLS_C = 32;
 
     private final CudaRuntime cuda;
@@ -97,12 +94,7 @@ final class Fp8GroupedGemm implements AutoCloseable {
                 THREADS,
                 blocks ? depthBlocksSharedBytes : depthSharedBytes,
                 maps.bytes(a.codes().address(), a.width(), a.stride(), BOX_ROWS_A, BOX_BYTES),
-                maps.bytes(
-                        b.codes().address(),
-                        b.width(),
-                        b.stride(),
-                        blocks ? NARROW_BOX_ROWS_B : BOX_ROWS_B,
-                        BOX_BYTES),
+                maps.bytes(b.codes().address(), b.width(), b.stride(), BOX_ROWS_B, BOX_BYTES),
                 maps.fp32(c.address(), a.groups(), a.width(), b.width(), BOX_ROWS_A, BOX_COLS_C),
                 CudaFunction.orNull(a.offsets()),
                 CudaFunction.orNull(a.starts()),

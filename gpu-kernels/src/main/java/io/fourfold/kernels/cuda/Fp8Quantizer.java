@@ -137,7 +137,7 @@ final class Fp8Quantizer {
                 made.columns() == null ? null : ragged(made.columns(), bytes, source, true, columns));
     }
 
-    private static GroupedOperand ragged(
+    static GroupedOperand ragged(
             Codes codes, boolean bytes, Fp8Source source, boolean byColumns, @Nullable OperandCopy copy) {
         var spec = Objects.requireNonNull(copy).spec();
         Layout layout = byColumns ? Layout.RAGGED_DEPTH : Layout.RAGGED_ROWS;

@@ -34,6 +34,11 @@ record Fp8Source(CudaTensor x, int cols, RowGroups groups, int stride, @Nullable
         return ceil(cols, TILE);
     }
 
+    /** Bytes of the copy by rows. */
+    long rowBytes() {
+        return (long) groups.totalRows() * cols;
+    }
+
     /** Bytes of the copy by columns. */
     long columnBytes() {
         return (long) cols * stride * (groups.offsets() == null ? groups.count() : 1);

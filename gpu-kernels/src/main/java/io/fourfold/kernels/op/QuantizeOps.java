@@ -171,6 +171,39 @@ public interface QuantizeOps {
                         columns.scope()));
     }
 
+    /**
+     * Both operands by rows and columns of {@link MoeOps#activation activation(in) * probability}, which is never stored.
+     *
+     * @param in [R, width * kind.inputFactor()]
+     * @return null where the backend has no such way for these operands
+     */
+    default @Nullable OperandPair<GroupedOperand> activatedPair(
+            Activation kind,
+            Tensor in,
+            @Nullable Tensor probability,
+            Tensor offsets,
+            OperandCopy rows,
+            OperandCopy columns) {
+        return null;
+    }
+
+    /**
+     * Both operands of din, and dprobability [R], of {@link MoeOps#activationBackward}; din is never stored.
+     *
+     * @return null, with nothing done, where the backend has no such way for these operands
+     */
+    default @Nullable OperandPair<GroupedOperand> activationGradientPair(
+            Activation kind,
+            Tensor dout,
+            Tensor in,
+            @Nullable Tensor probability,
+            Tensor dprobability,
+            Tensor offsets,
+            OperandCopy rows,
+            OperandCopy columns) {
+        return null;
+    }
+
     /** Writes the values the GEMM will see, in the operand's own orientation [rows, depth]; for tests and telemetry. */
     void dequantize(GemmOperand operand, Tensor out);
 }
