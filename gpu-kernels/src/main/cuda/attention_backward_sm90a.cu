@@ -35,7 +35,8 @@ struct KeyGradients {
 
 struct BackwardRows {
     const int* start;   // [B, S]
-    const float* rows;  // [B, H, T][3][queries]: lse times log2 e, infinite beyond the last; delta; document start as int
+    const float* rows;  // [B, H, T][3 queries + 4]: lse times log2 e, infinite beyond the last; delta; document start as int;
+                        // and once the place of the first in the sequence, as int
     float* dq;          // [B, H, T][queries * D], in the order of accumulator registers
     int* added;         // [B, H, T]: how many tiles of keys have added theirs
     int* taken;         // how many tiles of keys blocks have begun
@@ -195,16 +196,14 @@ __device__ __forceinline__ void consume(const AttentionTiles<Rows>& shape, const
     int thread = threadIdx.x % 128;
     float factor = shape.scale * kLog2E;
     Ring<L::stages> ring;
-    Ring<L::doutStages> doutRing;
-    int dqStep = 0;
+    uint32_t step = 0;  // its bits are the stages and parities of the rings of two
     for (int round = 0;; ++round) {
         barrierWait(bars.keysFull(), round & 1);
         uint32_t work = shared + L::info + (round & 1) * L::workBytes;
         if (loadInt(work + kBatch) < 0) {
             break;
         }
-        int m = loadInt(work + kEndTile) - 1, head = 0;
-        int left = shape.group() * (m + 1 - loadInt(work + kFirstTile));
+        int left = shape.group() * (loadInt(work + kEndTile) - loadInt(work + kFirstTile));
         if (!Rows::packed && left <= 0) {
             if (!kAdding) {
                 writeZeros<L>(shape, gradients.written, work, consumer);
@@ -223,15 +222,14 @@ __device__ __forceinline__ void consume(const AttentionTiles<Rows>& shape, const
         bool add = false;
         do {
             shared = fresh(shared);
-            uint32_t query = shared + L::q + ring.stage * L::queryBytes, dout = shared + L::dout + doutRing.stage * L::queryBytes;
-            uint32_t ds = shared + L::ds + (left & 1) * L::dsBytes;
+            uint32_t query = shared + L::q + ring.stage * L::queryBytes, dout = shared + L::dout + (step & 1) * L::queryBytes;
+            uint32_t ds = shared + L::ds + (step & 1) * L::dsBytes;
             uint32_t row = shared + L::rows + ring.stage * L::rowBytes;
             float dp[L::queries / 2];
             uint32_t p[L::queries / 16][4], dsPacked[L::queries / 16][4];
-            barrierWait(bars.doutFull(doutRing.stage), doutRing.parity);
+            barrierWait(bars.doutFull(step & 1), step >> 1 & 1);
             startTransposed<L>(dp, shared + L::v + consumer * 64 * 128, dout);
-            int firstQuery = shape.queries.template place<L::queries>(m).position;
-            probabilities<L>(s, row, factor, firstQuery, loadInt(work + kKey), loadInt(work + kLastKey), consumer);
+            probabilities<L>(s, row, factor, loadInt(work + kKey), loadInt(work + kLastKey), consumer);
             wgmmaWait<0>();
             fenceRegisters(dp);
             fenceRegisters(dk);
@@ -251,9 +249,8 @@ __device__ __forceinline__ void consume(const AttentionTiles<Rows>& shape, const
             fenceRegisters(dv);
             fenceRegisters(p);
             if (thread == 0) {
-                barrierArrive(bars.doutEmpty(doutRing.stage));
+                barrierArrive(bars.doutEmpty(step & 1));
             }
-            doutRing.next();
             // After the last step once more the same, for nothing: a product in a branch would make the compiler wait.
             Ring<L::stages> following = ring;
             if (left > 1) {
@@ -265,20 +262,16 @@ __device__ __forceinline__ void consume(const AttentionTiles<Rows>& shape, const
             add = true;
             wgmmaWait<2>();
             fenceRegisters(dq);
-            barrierWait(bars.dqEmpty(), dqStep & 1 ^ 1);
+            barrierWait(bars.dqEmpty(), step & 1 ^ 1);
 #pragma unroll
             for (int i = 0; i < 8; ++i) {
                 storeFour(shared + L::dq + (consumer * 1024 + thread + i * 128) * 16, dq[4 * i], dq[4 * i + 1], dq[4 * i + 2], dq[4 * i + 3]);
             }
             fenceAsyncProxy();
-            barrierArrive(bars.dqFull(dqStep & 1));
-            ++dqStep;
+            barrierArrive(bars.dqFull(step & 1));
+            ++step;
             wgmmaWait<1>();
             fenceRegisters(s);
-            if (++head == shape.group()) {
-                head = 0;
-                --m;
-            }
             ring.next();
         } while (--left > 0);
         wgmmaWait<0>();
@@ -436,7 +429,7 @@ __device__ __forceinline__ void prepareRows(
     }
     if (lane == 0) {
         long tile = (long(b) * heads + head) * tiles + m;
-        float* to = rows + tile * 3 * queries + r;
+        float* to = rows + tile * (3 * queries + 4) + r;
         float sum = INFINITY;  // of a row that is not there; one that saw no keys has no probabilities either
         if (row < perChunk) {
             float logs = logSumExp[((long(b) * heads + head) * rowsOf.count() + at.chunk) * perChunk + row];
@@ -446,6 +439,7 @@ __device__ __forceinline__ void prepareRows(
         to[queries] = dot;
         to[2 * queries] = __int_as_float(documentStart[long(b) * sequence + at.position - at.row + min(row, perChunk - 1)]);
         if (r == 0) {
+            to[3 * queries] = __int_as_float(at.position);
             added[tile + 1] = 0;
         }
         if (item == 0) {

@@ -302,8 +302,9 @@ __device__ __forceinline__ void consume(
         int local = thread / 32 * 16 + thread % 32 / 4;
         int row = first + local;
         barrierWait(bars.queryFull(), parity);
-        int n = info->last;
-        if (kMerging && info->first > n) {
+        int n = info->last, firstTile = info->first, lastStart = info->start;
+        if (kMerging && firstTile > n) {
+            namedBarrier(4 + consumer, 128);  // all have read it
             if (thread == 0) {
                 barrierArrive(bars.queryEmpty());
             }
@@ -325,7 +326,7 @@ __device__ __forceinline__ void consume(
         softmax(s, rows, factor, rescale);
         packProbabilities(s, p);
         bool add = false;
-        for (--n; n >= info->first; --n) {
+        for (--n; n >= firstTile; --n) {
             Ring<L::stages> values = ring;
             ring.next();
             barrierWait(bars.keyFull(ring.stage), ring.parity);
@@ -342,7 +343,7 @@ __device__ __forceinline__ void consume(
             }
             at = shape.keys.template place<L::keys>(n);
             int last = shape.keys.template lastToken<L::keys>(at);
-            if (at.position + L::keys > first || at.position < info->start || last < at.position + L::keys - 1) {
+            if (at.position + L::keys > first || at.position < lastStart || last < at.position + L::keys - 1) {
                 hideKeys(s, at.position, last, row, own, shape.sequence);
             }
             softmax(s, rows, factor, rescale);

@@ -21,7 +21,7 @@ struct BackwardLayout {
     static constexpr int keyBytes = boxes * keyBoxBytes;
     static constexpr int dsBytes = keys * queries * 2;
     static constexpr int dqBytes = queries * kHeadDim * 4;
-    static constexpr int rowFloats = 3 * queries;  // of each query: log-sum-exp, delta, document start
+    static constexpr int rowFloats = 3 * queries + 4;  // of each query: log-sum-exp, delta, document start; place of the first
     static constexpr int rowBytes = rowFloats * 4;
     static_assert(dqBytes == 2 * 128 * 32 * 4);
     static constexpr int k = 0;
@@ -124,15 +124,16 @@ __device__ __forceinline__ int loadInt(uint32_t from) {
     return x;
 }
 
-// Scores to probabilities. row: the queries' log-sum-exp and so on in shared memory. query, tileKey: places in the sequence of
-// the first query and key of the tile; lastKey: of its last key.
+// Scores to probabilities. row: the queries' log-sum-exp and so on in shared memory. tileKey, lastKey: places in the sequence of
+// the first and last key of the tile.
 template <class L>
 __device__ __forceinline__ void probabilities(
-    float (&s)[L::queries / 2], uint32_t row, float factor, int query, int tileKey, int lastKey, int consumer) {
+    float (&s)[L::queries / 2], uint32_t row, float factor, int tileKey, int lastKey, int consumer) {
     int key = tileKey + consumer * 64 + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4;
     int column = threadIdx.x % 4 * 2;
+    int query = loadInt(row + L::queries * 12);
     bool part = lastKey < tileKey + L::keys - 1;
-    if (query < tileKey + L::keys - 1 || part || loadInt(row + L::rowBytes - 4) > tileKey) {
+    if (query < tileKey + L::keys - 1 || part || loadInt(row + L::queries * 12 - 4) > tileKey) {
 #pragma unroll
         for (int i = 0; i < L::queries / 2; ++i) {
             int local = column + i / 4 * 8 + i % 2;

@@ -26,7 +26,10 @@ final class HopperAttention implements AutoCloseable {
     private static final int KEYS = 128;
     private static final int BACKWARD_THREADS = 384;
     private static final int LINE = 256;
+    /** Of every query and, beside those, of every tile of them. */
     private static final int ROW_VALUES = 3;
+
+    private static final int TILE_VALUES = 4;
     /** Keys and values of the heads that forward walks at the same time should stay in the L2 (50 MB). */
     private static final long SECTION_BYTES = 24L << 20;
     /** Backward: tiles of keys that blocks walk at the same time, about two for each multiprocessor. */
@@ -85,7 +88,7 @@ final class HopperAttention implements AutoCloseable {
         int heads = shape.batch() * shape.heads();
         int tiles = tiles(call.queries(), kernel.queries);
         try (CudaTensorScope work = cuda.workspace()) {
-            CudaTensor rows = work.allocate(DType.FP32, heads * tiles, kernel.queries * ROW_VALUES);
+            CudaTensor rows = work.allocate(DType.FP32, heads * tiles, kernel.queries * ROW_VALUES + TILE_VALUES);
             CudaTensor added = work.allocate(DType.INT32, 1 + heads * tiles);
             CudaTensor dq = work.allocate(DType.FP32, heads * tiles * kernel.queries, shape.headDim());
             prepare(call, tiles * kernel.queries, dout, rows, added);
