@@ -24,10 +24,11 @@ struct BackwardMaps {
     const CUtensorMap* queries;
     const CUtensorMap* keys;
     const CUtensorMap* dout;
+    const CUtensorMap* dqkv;
     const CUtensorMap* dkv;
 };
 
-// Gradients of keys and values where the copy engine does not write them: zeros of those that no query sees, and sums.
+// Gradients of keys where the copy engine does not write them: zeros of those that no query sees, and sums of parts.
 struct KeyGradients {
     bf16* written;
     float* added;
@@ -175,6 +176,103 @@ __device__ __forceinline__ void addQueryGradients(const AttentionTiles<Rows>& sh
     }
 }
 
+// Begins the copy of a piece of sums of dQ into the ring.
+template <class L>
+__device__ __forceinline__ void startPiece(const float* from, int piece, int stage, uint32_t shared, const BackwardBarriers<L>& bars) {
+    barrierExpectBytes(bars.sumsFull(stage), L::sumBytes);
+    copyBytes(shared + L::sums + stage * L::sumBytes, from + piece * (L::sumBytes / 4), L::sumBytes, bars.sumsFull(stage));
+}
+
+// Sums of dQ of a tile of queries, times scale, to a box of BF16 rows and from there into dqkv at (x, y, z). One warp.
+template <class L>
+__device__ __forceinline__ void finishTile(const float* from, const CUtensorMap* dqkv, int x, int y, int z, float scale, uint32_t shared,
+                                           const BackwardBarriers<L>& bars, Ring<L::sumStages>& ring) {
+    constexpr int kPieces = L::dqBytes / L::sumBytes;
+    int lane = fresh(threadIdx.x) % 32;
+    if (lane == 0) {
+        Ring<L::sumStages> next = ring;
+#pragma unroll 1
+        for (int piece = 0; piece < L::sumStages; ++piece, next.next()) {
+            startPiece<L>(from, piece, next.stage, shared, bars);
+        }
+    }
+#pragma unroll 1
+    for (int piece = 0; piece < kPieces; ++piece) {
+        if (piece % 8 == 0) {
+            if (lane == 0) {
+                bulkWaitRead<0>();
+            }
+            __syncwarp();
+        }
+        barrierWait(bars.sumsFull(ring.stage), ring.parity);
+        uint32_t sums = shared + L::sums + ring.stage * L::sumBytes + lane * 16;
+        uint32_t to = shared + L::finished + lane / 4 * 128 + lane % 4 * 4 + ((piece % 8 ^ lane / 4) << 4);
+#pragma unroll
+        for (int quarter = 0; quarter < 4; ++quarter) {
+            float4 sum = loadFour(sums + quarter * 512);
+            storeInt(to + quarter * 2048, packBf16(sum.x * scale, sum.y * scale));
+            storeInt(to + quarter * 2048 + 1024, packBf16(sum.z * scale, sum.w * scale));
+        }
+        if (piece % 8 == 7) {
+            fenceAsyncProxy();
+        }
+        __syncwarp();
+        if (lane == 0) {
+            if (piece + L::sumStages < kPieces) {
+                startPiece<L>(from, piece + L::sumStages, ring.stage, shared, bars);
+            }
+            if (piece % 8 == 7) {
+                int half = piece / 8;
+                storeBox3d(dqkv, shared + L::finished, x + (L::dim == 128 ? half * 64 : 0), y + (L::queries == 128 ? half * 64 : 0), z);
+                bulkCommit();
+            }
+        }
+        ring.next();
+    }
+}
+
+// Finishes every dQ to which this block's keys are the last to add. One warp.
+template <class L, class Rows>
+__device__ __forceinline__ void finishQueryGradients(const AttentionTiles<Rows>& shape, const BackwardRows& rows, const CUtensorMap* dqkv,
+                                                     uint32_t shared, const BackwardBarriers<L>& bars, const volatile Work* work) {
+    Ring<L::sumStages> ring;
+    for (int round = 0;; ++round) {
+        barrierWait(bars.keysFull(), round & 1);
+        const volatile Work& tile = work[round & 1];  // stays until the next round's arrival
+        if (tile.batch < 0) {
+            break;
+        }
+        if (fresh(threadIdx.x) % 32 == 0) {
+            barrierArrive(bars.keysEmpty());
+        }
+#pragma unroll 1
+        for (int m = tile.endTile - 1; m >= tile.firstTile; --m) {
+            TilePlace place = shape.queries.template place<L::queries>(m);
+            int last = place.position + min(L::queries, shape.queries.length - place.row) - 1;
+            if (shape.keys.template tileUntil<L::keys>(last) != tile.number) {
+                continue;
+            }
+            int document = __ldg(rows.start + tile.batch * fresh(shape.sequence) + place.position);
+            int all = tile.number - shape.keys.template tileFrom<L::keys>(document) + 1;
+            int group = fresh(shape.heads) / fresh(shape.kvHeads);
+#pragma unroll 1
+            for (int head = tile.kvHead * group; head < (tile.kvHead + 1) * group; ++head) {
+                int at = (tile.batch * fresh(shape.heads) + head) * shape.queries.template tiles<L::queries>() + m;
+                while (loadAcquire(rows.added + at) != all) {
+                    __nanosleep(100);
+                }
+                __syncwarp();
+                fenceAsyncProxyAll();
+                finishTile<L>(rows.dq + long(at) * (L::queries * L::dim), dqkv, head * L::dim, place.row,
+                              tile.batch * shape.queries.count() + place.chunk, shape.scale, shared, bars, ring);
+            }
+        }
+    }
+    if (threadIdx.x % 32 == 0) {
+        bulkWait<0>();
+    }
+}
+
 // Gradients of keys that no query sees.
 template <class L, class Rows>
 __device__ __forceinline__ void writeZeros(const AttentionTiles<Rows>& shape, bf16* dkv, uint32_t work, int consumer) {
@@ -219,48 +317,48 @@ __device__ __forceinline__ void consume(const AttentionTiles<Rows>& shape, const
         startTransposed<L>(s, shared + L::k + consumer * 64 * 128, shared + L::q + ring.stage * L::queryBytes);
         wgmmaWait<0>();
         fenceRegisters(s);
-        bool add = false;
+        int done = 0;  // steps of this round
         do {
             shared = fresh(shared);
-            uint32_t query = shared + L::q + ring.stage * L::queryBytes, dout = shared + L::dout + (step & 1) * L::queryBytes;
-            uint32_t ds = shared + L::ds + (step & 1) * L::dsBytes;
+            uint32_t dout = shared + L::dout + (step & 1) * L::queryBytes, ds = shared + L::ds + (step & 1) * L::dsBytes;
             uint32_t row = shared + L::rows + ring.stage * L::rowBytes;
             float dp[L::queries / 2];
             uint32_t p[L::queries / 16][4], dsPacked[L::queries / 16][4];
             barrierWait(bars.doutFull(step & 1), step >> 1 & 1);
             startTransposed<L>(dp, shared + L::v + consumer * 64 * 128, dout);
+            // The dK of the step before; of the first once for nothing: a product in a branch would make the compiler wait.
+            startKeyGradient<L>(dk, shared + L::ds + (step & 1 ^ 1) * L::dsBytes + consumer * 64 * 128,
+                                shared + L::q + ring.previous() * L::queryBytes, done > 1);
             probabilities<L>(s, row, factor, loadInt(work + kKey), loadInt(work + kLastKey), consumer);
-            wgmmaWait<0>();
+            wgmmaWait<1>();
             fenceRegisters(dp);
-            fenceRegisters(dk);
-            if (add && thread == 0) {
-                barrierArrive(bars.queryEmpty(ring.previous()));  // the dK of the step before is done
-            }
             scoreGradients<L>(s, dp, row + L::queries * 4);
             packRows(s, p);
             packRows(dp, dsPacked);
-            startGradient<L>(dv, p, dout, add);
+            startGradient<L>(dv, p, dout, done > 0);
             storeTiles(ds, L::keyBoxBytes, consumer, dsPacked);
             fenceAsyncProxy();
             namedBarrier(1, 256);
             float dq[32];
             startQueryGradient<L>(dq, ds, shared + L::k, consumer);
             wgmmaWait<1>();
+            fenceRegisters(dk);
             fenceRegisters(dv);
             fenceRegisters(p);
             if (thread == 0) {
+                if (done > 0) {
+                    barrierArrive(bars.queryEmpty(ring.previous()));
+                }
                 barrierArrive(bars.doutEmpty(step & 1));
             }
-            // After the last step once more the same, for nothing: a product in a branch would make the compiler wait.
+            // After the last step once more the same, for nothing.
             Ring<L::stages> following = ring;
             if (left > 1) {
                 following.next();
             }
             barrierWait(bars.queryFull(following.stage), following.parity);
             startTransposed<L>(s, shared + L::k + consumer * 64 * 128, shared + L::q + following.stage * L::queryBytes);
-            startKeyGradient<L>(dk, ds + consumer * 64 * 128, query, add);
-            add = true;
-            wgmmaWait<2>();
+            wgmmaWait<1>();
             fenceRegisters(dq);
             barrierWait(bars.dqEmpty(), step & 1 ^ 1);
 #pragma unroll
@@ -270,10 +368,13 @@ __device__ __forceinline__ void consume(const AttentionTiles<Rows>& shape, const
             fenceAsyncProxy();
             barrierArrive(bars.dqFull(step & 1));
             ++step;
-            wgmmaWait<1>();
+            ++done;
+            wgmmaWait<0>();
             fenceRegisters(s);
             ring.next();
         } while (--left > 0);
+        startKeyGradient<L>(dk, shared + L::ds + (step & 1 ^ 1) * L::dsBytes + consumer * 64 * 128,
+                            shared + L::q + ring.previous() * L::queryBytes, done > 1);
         wgmmaWait<0>();
         fenceRegisters(dk);
         if (thread == 0) {
@@ -312,7 +413,7 @@ __device__ __forceinline__ void attentionBackward(const AttentionTiles<Rows>& sh
     Work* work = reinterpret_cast<Work*>(base + L::info);
     if (threadIdx.x == 0) {
         barrierInit(bars.keysFull(), 1);
-        barrierInit(bars.keysEmpty(), 4);  // two warpgroups, two adders
+        barrierInit(bars.keysEmpty(), kAdding ? 4 : 5);  // two warpgroups, two adders, the finisher
         barrierInit(bars.dqFull(0), 256);
         barrierInit(bars.dqFull(1), 256);
         barrierInit(bars.dqEmpty(), 1);
@@ -324,11 +425,15 @@ __device__ __forceinline__ void attentionBackward(const AttentionTiles<Rows>& sh
             barrierInit(bars.doutFull(stage), 1);
             barrierInit(bars.doutEmpty(stage), 2);
         }
+        for (int stage = 0; stage < L::sumStages; ++stage) {
+            barrierInit(bars.sumsFull(stage), 1);
+        }
         barrierInitFence();
         prefetchTensorMap(maps.queries);
         prefetchTensorMap(maps.keys);
         prefetchTensorMap(maps.dout);
         if (!kAdding) {
+            prefetchTensorMap(maps.dqkv);
             prefetchTensorMap(maps.dkv);
         }
     }
@@ -339,6 +444,8 @@ __device__ __forceinline__ void attentionBackward(const AttentionTiles<Rows>& sh
             produce<L>(shape, maps, rows, sharedAddress(base), bars, work);
         } else if (threadIdx.x % 32 == 0 && threadIdx.x < 96) {
             addQueryGradients<L>(shape, rows, sharedAddress(base), bars, work, threadIdx.x / 32 - 1);
+        } else if (!kAdding && threadIdx.x >= 96) {
+            finishQueryGradients<L>(shape, rows, maps.dqkv, sharedAddress(base), bars, work);
         }
     } else {
         registersIncrease<232>();
@@ -349,25 +456,13 @@ __device__ __forceinline__ void attentionBackward(const AttentionTiles<Rows>& sh
 using Backward64 = BackwardLayout<64, 128>;
 using Backward128 = BackwardLayout<128, 64>;
 
-__device__ __forceinline__ void storePair(bf16* to, float a, float b) { *reinterpret_cast<uint32_t*>(to) = packBf16(a, b); }
-__device__ __forceinline__ void storePair(float* to, float a, float b) { *reinterpret_cast<float2*>(to) = make_float2(a, b); }
-
-__device__ __forceinline__ void storeOrAdd(const bf16* from, bf16* to) {
-    *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from);
-}
-
-__device__ __forceinline__ void storeOrAdd(const float* from, float* to) {
-    float4 x = *reinterpret_cast<const float4*>(from), y = *reinterpret_cast<const float4*>(to);
-    *reinterpret_cast<float4*>(to) = make_float4(x.x + y.x, x.y + y.y, x.z + y.z, x.w + y.w);
-}
-
-// One block per tile of queries and head: accumulator order to rows, times scale, as BF16 or added in FP32. A tile to which no
-// keys have added is not there, and gets nothing.
-template <class L, class Rows, class T>
-__device__ __forceinline__ void convertQueryGradients(
-    const Rows& queries, const float* dq, const int* added, T* dqkv, int heads, int kvHeads, float scale) {
-    __shared__ __align__(16) T tile[L::queries][L::dim + 8];
-    if (!Rows::packed && added[blockIdx.y * gridDim.x + blockIdx.x] == 0) {
+// Parts, one block per tile of queries and head: adds sums in the order of accumulators, times scale, to rows. A tile to which
+// no keys have added is not there, and gets nothing.
+template <class L>
+__device__ __forceinline__ void addSums(
+    const ChunkRows& queries, const float* dq, const int* added, float* dqkv, int heads, int kvHeads, float scale) {
+    __shared__ __align__(16) float tile[L::queries][L::dim + 8];
+    if (added[blockIdx.y * gridDim.x + blockIdx.x] == 0) {
         return;
     }
     int thread = threadIdx.x % 128, half = threadIdx.x / 128;
@@ -378,19 +473,22 @@ __device__ __forceinline__ void convertQueryGradients(
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
         float4 x = from[i * 128];
-        storePair(&tile[row][column + i * 8], x.x * scale, x.y * scale);
-        storePair(&tile[row + 8][column + i * 8], x.z * scale, x.w * scale);
+        *reinterpret_cast<float2*>(&tile[row][column + i * 8]) = make_float2(x.x * scale, x.y * scale);
+        *reinterpret_cast<float2*>(&tile[row + 8][column + i * 8]) = make_float2(x.z * scale, x.w * scale);
     }
     __syncthreads();
-    constexpr int kWide = 16 / sizeof(T), kVectors = L::dim / kWide;
+    constexpr int kVectors = L::dim / 4;
     long width = long(heads + 2 * kvHeads) * L::dim;
     TilePlace at = queries.template place<L::queries>(blockIdx.x);
     long first = (long(batch) * queries.count() + at.chunk) * queries.length + at.row;
 #pragma unroll
     for (int item = 0; item < L::queries * kVectors; item += 256) {
-        int r = (item + threadIdx.x) / kVectors, v = (item + threadIdx.x) % kVectors * kWide;
+        int r = (item + threadIdx.x) / kVectors, v = (item + threadIdx.x) % kVectors * 4;
         if (at.row + r < queries.length) {
-            storeOrAdd(&tile[r][v], dqkv + (first + r) * width + head * L::dim + v);
+            float4 x = *reinterpret_cast<const float4*>(&tile[r][v]);
+            float4* to = reinterpret_cast<float4*>(dqkv + (first + r) * width + head * L::dim + v);
+            float4 y = *to;
+            *to = make_float4(x.x + y.x, x.y + y.y, x.z + y.z, x.w + y.w);
         }
     }
 }
@@ -472,7 +570,6 @@ extern "C" __global__ void __launch_bounds__(256) attention_backward_prepare_chu
 // Grid: any number of blocks that run at the same time, best the number of multiprocessors; block 384; shared memory as the
 // constants say. Tensor maps, 3-D [B, S, width] in boxes of 64 columns, 128-byte swizzle: queries [64 rows for D 128, 128 for
 // D 64] and keys [128 rows] of qkv; dout [rows as queries]; dqkv [64 rows]. Those of chunks are [B * chunks, length, width].
-// Convert: grid (T, B * H), block 256.
 #define FOURFOLD_ATTENTION_BACKWARD(D)                                                                                       \
     extern "C" __constant__ int attention_backward_##D##_shared_bytes = Backward##D::total;                                  \
     extern "C" __constant__ int attention_backward_##D##_queries = Backward##D::queries;                                     \
@@ -483,18 +580,19 @@ extern "C" __global__ void __launch_bounds__(256) attention_backward_prepare_chu
         float scale) {                                                                                                       \
         attentionBackward<Backward##D, false, WholeRows>(                                                                    \
             {batch, sequence, heads, kvHeads, sectionHeads, scale, {sequence}, {sequence}},                                  \
-            {&queries, &keys, &dout, &dqkv}, {documentStart, rows, dq, added + 1, added}, {nullptr, nullptr});               \
+            {&queries, &keys, &dout, &dqkv, &dqkv}, {documentStart, rows, dq, added + 1, added}, {nullptr, nullptr});        \
     }                                                                                                                        \
     extern "C" __global__ void __launch_bounds__(384, 1) attention_backward_chunks_##D##_sm90a(                              \
         const __grid_constant__ CUtensorMap queries, const __grid_constant__ CUtensorMap keys,                               \
-        const __grid_constant__ CUtensorMap dout, const __grid_constant__ CUtensorMap dkvMap, bf16* dkv,                     \
+        const __grid_constant__ CUtensorMap dout, const __grid_constant__ CUtensorMap dqkv,                                  \
+        const __grid_constant__ CUtensorMap dkvMap, bf16* dkv,                                                               \
         const int* documentStart, const float* rows, float* dq, int* added,                                                  \
         const __grid_constant__ TokenChunks queryChunks, const __grid_constant__ TokenChunks keyChunks, int batch,           \
         int sequence, int heads, int kvHeads, int sectionHeads, float scale) {                                               \
         attentionBackward<Backward##D, false, ChunkRows>(                                                                    \
             {batch, sequence, heads, kvHeads, sectionHeads, scale, {queryChunks, queryChunks.length},                        \
              {keyChunks, keyChunks.length}},                                                                                 \
-            {&queries, &keys, &dout, &dkvMap}, {documentStart, rows, dq, added + 1, added}, {dkv, nullptr});                 \
+            {&queries, &keys, &dout, &dqkv, &dkvMap}, {documentStart, rows, dq, added + 1, added}, {dkv, nullptr});          \
     }                                                                                                                        \
     extern "C" __global__ void __launch_bounds__(384, 1) attention_backward_part_##D##_sm90a(                                \
         const __grid_constant__ CUtensorMap queries, const __grid_constant__ CUtensorMap keys,                               \
@@ -504,21 +602,13 @@ extern "C" __global__ void __launch_bounds__(256) attention_backward_prepare_chu
         attentionBackward<Backward##D, true, ChunkRows>(                                                                     \
             {batch, sequence, heads, kvHeads, sectionHeads, scale, {queryChunks, queryChunks.length},                        \
              {keyChunks, keyChunks.length}},                                                                                 \
-            {&queries, &keys, &dout, nullptr}, {documentStart, rows, dq, added + 1, added}, {nullptr, dkv});                 \
+            {&queries, &keys, &dout, nullptr, nullptr}, {documentStart, rows, dq, added + 1, added}, {nullptr, dkv});        \
     }                                                                                                                        \
-    extern "C" __global__ void __launch_bounds__(256) attention_backward_convert_##D(                                        \
-        const float* dq, bf16* dqkv, int sequence, int heads, int kvHeads, float scale) {                                    \
-        convertQueryGradients<Backward##D>(WholeRows{sequence}, dq, nullptr, dqkv, heads, kvHeads, scale);                   \
-    }                                                                                                                        \
-    extern "C" __global__ void __launch_bounds__(256) attention_backward_convert_chunks_##D(                                 \
-        const float* dq, const int* added, bf16* dqkv, const __grid_constant__ TokenChunks queries, int heads, int kvHeads,  \
-        float scale) {                                                                                                       \
-        convertQueryGradients<Backward##D>(ChunkRows{queries, queries.length}, dq, added + 1, dqkv, heads, kvHeads, scale);  \
-    }                                                                                                                        \
-    extern "C" __global__ void __launch_bounds__(256) attention_backward_convert_part_##D(                                   \
+    /* Grid (T, B * H), block 256. */                                                                                        \
+    extern "C" __global__ void __launch_bounds__(256) attention_backward_add_##D(                                            \
         const float* dq, const int* added, float* dqkv, const __grid_constant__ TokenChunks queries, int heads, int kvHeads, \
         float scale) {                                                                                                       \
-        convertQueryGradients<Backward##D>(ChunkRows{queries, queries.length}, dq, added + 1, dqkv, heads, kvHeads, scale);  \
+        addSums<Backward##D>(ChunkRows{queries, queries.length}, dq, added + 1, dqkv, heads, kvHeads, scale);                \
     }
 
 FOURFOLD_ATTENTION_BACKWARD(64)

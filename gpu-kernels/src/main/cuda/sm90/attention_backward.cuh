@@ -30,9 +30,13 @@ struct BackwardLayout {
     static constexpr int dout = q + stages * queryBytes;
     static constexpr int ds = dout + doutStages * queryBytes;
     static constexpr int dq = ds + 2 * dsBytes;
-    static constexpr int rows = dq + dqBytes;
+    static constexpr int sumStages = kHeadDim == 128 ? 3 : 2;  // of pieces of finished sums of dQ: 8 columns of 64 rows
+    static constexpr int sumBytes = 64 * 8 * 4;
+    static constexpr int finished = dq + dqBytes;  // a box of 64 columns of 64 rows, BF16
+    static constexpr int sums = finished + 64 * 128;
+    static constexpr int rows = sums + sumStages * sumBytes;
     static constexpr int barriers = rows + stages * rowBytes;
-    static constexpr int info = barriers + (5 + 2 * stages + 2 * doutStages) * 8;
+    static constexpr int info = barriers + (5 + 2 * stages + 2 * doutStages + sumStages) * 8;
     static constexpr int workBytes = 48;
     static constexpr int total = info + 2 * workBytes + 1024 /* alignment */;
     static_assert(total <= 227 * 1024);
@@ -49,6 +53,7 @@ struct BackwardBarriers {
     __device__ uint32_t queryEmpty(int stage) const { return base + 40 + (L::stages + stage) * 8; }
     __device__ uint32_t doutFull(int stage) const { return base + 40 + (2 * L::stages + stage) * 8; }
     __device__ uint32_t doutEmpty(int stage) const { return base + 40 + (2 * L::stages + L::doutStages + stage) * 8; }
+    __device__ uint32_t sumsFull(int stage) const { return base + 40 + (2 * L::stages + 2 * L::doutStages + stage) * 8; }
 };
 
 // d[64 keys, queries] = rows of K or V times the rows of Q or dO, transposed.
@@ -114,8 +119,18 @@ __device__ __forceinline__ float2 loadPair(uint32_t from) {
     return x;
 }
 
+__device__ __forceinline__ float4 loadFour(uint32_t from) {
+    float4 x;
+    asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w) : "r"(from) : "memory");
+    return x;
+}
+
 __device__ __forceinline__ void storeFour(uint32_t to, float a, float b, float c, float d) {
     asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to), "f"(a), "f"(b), "f"(c), "f"(d) : "memory");
+}
+
+__device__ __forceinline__ void storeInt(uint32_t to, uint32_t x) {
+    asm volatile("st.shared.b32 [%0], %1;" ::"r"(to), "r"(x) : "memory");
 }
 
 __device__ __forceinline__ int loadInt(uint32_t from) {

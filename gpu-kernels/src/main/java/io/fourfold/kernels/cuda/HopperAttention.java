@@ -97,6 +97,9 @@ final class HopperAttention implements AutoCloseable {
             arguments.add(keyMap(call, call.keyValues(), KEYS));
             arguments.add(queryMap(call, dout, shape.outputWidth(), kernel.queries));
             if (call.kind() != Kind.PART) {
+                arguments.add(queryMap(call, dqkv, shape.qkvWidth(), BOX));
+            }
+            if (call.kind() == Kind.CHUNKS) {
                 arguments.add(keyMap(call, dkeyValues, BOX));
             }
             if (call.kind() != Kind.WHOLE) {
@@ -104,7 +107,9 @@ final class HopperAttention implements AutoCloseable {
             }
             arguments.addAll(List.of(call.documentStart(), rows, dq, added));
             launch(kernel, call, arguments, backwardSection(call));
-            convert(call, tiles, dq, added, dqkv);
+            if (call.kind() == Kind.PART) {
+                addQueryGradients(call, tiles, dq, added, dqkv);
+            }
         }
     }
 
@@ -138,18 +143,22 @@ final class HopperAttention implements AutoCloseable {
         cuda.function(BACKWARD + SUFFIX, BACKWARD + name).launchLine(blocks(lanes, LINE), LINE, arguments.toArray());
     }
 
-    private void convert(AttentionCall call, int tiles, CudaTensor dq, CudaTensor added, CudaTensor dqkv) {
+    private void addQueryGradients(AttentionCall call, int tiles, CudaTensor dq, CudaTensor added, CudaTensor dqkv) {
         AttentionShape shape = call.shape();
-        List<Object> arguments = new ArrayList<>();
-        arguments.add(dq);
-        if (call.kind() == Kind.WHOLE) {
-            arguments.addAll(List.of(dqkv, shape.sequence()));
-        } else {
-            arguments.addAll(List.of(added, dqkv, AttentionCall.argument(call.queries())));
-        }
-        arguments.addAll(List.of(shape.heads(), shape.kvHeads(), shape.scale()));
-        cuda.function(BACKWARD + SUFFIX, BACKWARD + "convert_" + call.kind().infix() + shape.headDim())
-                .launch(tiles, shape.batch() * shape.heads(), 1, LINE, 0, arguments.toArray());
+        cuda.function(BACKWARD + SUFFIX, BACKWARD + "add_" + shape.headDim())
+                .launch(
+                        tiles,
+                        shape.batch() * shape.heads(),
+                        1,
+                        LINE,
+                        0,
+                        dq,
+                        added,
+                        dqkv,
+                        AttentionCall.argument(call.queries()),
+                        shape.heads(),
+                        shape.kvHeads(),
+                        shape.scale());
     }
 
     private TensorMap queryMap(AttentionCall call, CudaTensor tensor, int width, int boxRows) {
