@@ -149,6 +149,21 @@ record AttentionCall(
         return shape.batch() * keys.tokens();
     }
 
+    /** Whether these tensors and those of the call but for the masks begin at multiples of 16 bytes. */
+    boolean aligned(CudaTensor... others) {
+        boolean aligned =
+                qkv.address() % 16 == 0 && keyValues.address() % 16 == 0 && out.address() % 16 == 0;
+        for (CudaTensor other : others) {
+            aligned &= other.address() % 16 == 0;
+        }
+        return aligned;
+    }
+
+    /** Tiles of {@code rows} rows of a sequence; none crosses a chunk. */
+    static int tiles(TokenChunks chunks, int rows) {
+        return chunks.starts().size() * CudaArguments.blocks(chunks.length(), rows);
+    }
+
     /** Chunks as a kernel takes them, see ops/token_chunks.cuh. */
     static int[] argument(TokenChunks chunks) {
         int[] values = new int[2 + MOST_CHUNKS];

@@ -52,18 +52,12 @@ final class HopperAttention implements AutoCloseable {
 
     /** True when the kernels take this call; others: tensors beside those of the call. */
     boolean takes(AttentionCall call, CudaTensor... others) {
-        boolean aligned = call.qkv().address() % 16 == 0
-                && call.keyValues().address() % 16 == 0
-                && call.out().address() % 16 == 0;
-        for (CudaTensor other : others) {
-            aligned &= other.address() % 16 == 0;
-        }
         return hopper
                 && call.qkv().dtype() == DType.BF16
                 && HEADS.contains(call.shape().headDim())
                 && call.queryRows() > 0
                 && call.keyRows() > 0
-                && aligned;
+                && call.aligned(others);
     }
 
     /** See {@link io.fourfold.kernels.op.AttentionOps#forward}. */
@@ -86,7 +80,7 @@ final class HopperAttention implements AutoCloseable {
         AttentionShape shape = call.shape();
         Kernel kernel = kernel(new Name(BACKWARD, call.kind(), shape.headDim()));
         int heads = shape.batch() * shape.heads();
-        int tiles = tiles(call.queries(), kernel.queries);
+        int tiles = AttentionCall.tiles(call.queries(), kernel.queries);
         try (CudaTensorScope work = cuda.workspace()) {
             CudaTensor rows = work.allocate(DType.FP32, heads * tiles, kernel.queries * ROW_VALUES + TILE_VALUES);
             CudaTensor added = work.allocate(DType.INT32, 1 + heads * tiles);
@@ -190,11 +184,6 @@ final class HopperAttention implements AutoCloseable {
         });
     }
 
-    /** Tiles of a sequence; none crosses a chunk. */
-    private static int tiles(TokenChunks chunks, int rows) {
-        return chunks.starts().size() * blocks(chunks.length(), rows);
-    }
-
     /** Heads of queries that walk the sequence together: those of as many key heads as the L2 holds. */
     private static int forwardSection(AttentionCall call) {
         AttentionShape shape = call.shape();
@@ -204,7 +193,7 @@ final class HopperAttention implements AutoCloseable {
     }
 
     private static int backwardSection(AttentionCall call) {
-        int keyHeads = Math.max(1, SECTION_TILES / tiles(call.keys(), KEYS));
+        int keyHeads = Math.max(1, SECTION_TILES / AttentionCall.tiles(call.keys(), KEYS));
         return even(call.shape().batch() * call.shape().kvHeads(), keyHeads);
     }
 
