@@ -116,7 +116,8 @@ final class CudaAttentionOps implements AttentionOps, AutoCloseable {
     private void backward(AttentionCall call, Tensor dout, Tensor dqkv, Tensor dkeyValues) {
         CudaTensor upstream = floats(dout, "dout", call.out().elements());
         CudaTensor gradient = floats(dqkv, "dqkv", call.qkv().elements());
-        CudaTensor keyGradient = floats(dkeyValues, "dkeyValues", call.keyValues().elements());
+        CudaTensor keyGradient =
+                floats(dkeyValues, "dkeyValues", call.keyValues().elements());
         call.requireType(call.out(), "out");
         call.requireType(upstream, "dout");
         call.requireResult(gradient, "dqkv");

@@ -120,8 +120,8 @@ final class HopperAttention implements AutoCloseable {
             arguments.add(AttentionCall.argument(call.queries()));
             arguments.add(AttentionCall.argument(call.keys()));
         }
-        arguments.addAll(List.of(
-                shape.batch(), shape.sequence(), shape.heads(), shape.kvHeads(), sectionHeads, shape.scale()));
+        arguments.addAll(
+                List.of(shape.batch(), shape.sequence(), shape.heads(), shape.kvHeads(), sectionHeads, shape.scale()));
         kernel.function.launch(
                 cuda.device().multiprocessors(), 1, 1, kernel.threads, kernel.sharedBytes, arguments.toArray());
     }
@@ -174,8 +174,8 @@ final class HopperAttention implements AutoCloseable {
     private Kernel kernel(Name name) {
         return kernels.computeIfAbsent(name, wanted -> {
             String direction = wanted.direction;
-            CudaFunction function = cuda.function(
-                    direction + SUFFIX, direction + wanted.kind.infix() + wanted.headDim + "_" + SUFFIX);
+            CudaFunction function =
+                    cuda.function(direction + SUFFIX, direction + wanted.kind.infix() + wanted.headDim + "_" + SUFFIX);
             String constants = direction + wanted.headDim;
             int threads = direction.equals(BACKWARD) ? BACKWARD_THREADS : function.constant(constants + "_threads");
             return new Kernel(
