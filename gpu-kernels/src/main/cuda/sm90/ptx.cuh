@@ -94,6 +94,20 @@ __device__ __forceinline__ void copyBoxMulticast(
         : "memory");
 }
 
+// Writes a box from shared memory into a 2-D tensor; what lies outside the tensor is clipped.
+__device__ __forceinline__ void storeBox(const CUtensorMap* map, uint32_t from, int x, int y) {
+    asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group [%0, {%2, %3}], [%1];" ::"l"(map), "r"(from), "r"(x),
+                 "r"(y)
+                 : "memory");
+}
+
+// Four 8 x 8 matrices of 16-bit values from the layout of an accumulator (lane: row lane / 4, the pair at 2 (lane % 4)) to
+// shared memory; lane 8 i + r gives the address of row r of matrix i.
+__device__ __forceinline__ void storeFragments(uint32_t row, uint32_t m0, uint32_t m1, uint32_t m2, uint32_t m3) {
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(row), "r"(m0), "r"(m1), "r"(m2), "r"(m3)
+                 : "memory");
+}
+
 // Writes a box from shared memory into a 3-D tensor, or adds it (FP32); what lies outside the tensor is clipped.
 __device__ __forceinline__ void storeBox3d(const CUtensorMap* map, uint32_t from, int x, int y, int z) {
     asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.tile.bulk_group [%0, {%2, %3, %4}], [%1];" ::"l"(map),
@@ -145,10 +159,6 @@ __device__ __forceinline__ void bulkWait() {
 
 __device__ __forceinline__ void prefetchBox(const CUtensorMap* map, int x, int y) {
     asm volatile("cp.async.bulk.prefetch.tensor.2d.L2.global [%0, {%1, %2}];" ::"l"(map), "r"(x), "r"(y) : "memory");
-}
-
-__device__ __forceinline__ void prefetchBox3d(const CUtensorMap* map, int x, int y, int z) {
-    asm volatile("cp.async.bulk.prefetch.tensor.3d.L2.global [%0, {%1, %2, %3}];" ::"l"(map), "r"(x), "r"(y), "r"(z) : "memory");
 }
 
 // Orders ordinary shared-memory stores before reads by the tensor cores or the copy engine.

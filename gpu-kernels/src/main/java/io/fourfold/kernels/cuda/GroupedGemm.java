@@ -63,6 +63,7 @@ final class GroupedGemm implements AutoCloseable {
                 rowsSharedBytes,
                 mapA,
                 mapW,
+                maps.bf16(c.address(), c.shape().rows(), cols, BOX, BOX),
                 offsets,
                 groups,
                 cols,
