@@ -238,17 +238,19 @@ __device__ __forceinline__ void emulateRows(
     }
 }
 
-// Random words of a warp's 16 rows x 64 columns: each lane draws two of the 64 blocks, all share them.
+// Random words of a warp's 16 rows x 64 columns: each lane draws two of the 64 blocks, all share them. Blocks behind the
+// last column repeat the last one; nothing is rounded with them.
 using WarpWords = uint32_t[16][16];
 
 __device__ __forceinline__ void drawWords(
-    const RandomStream& random, const RowSpan& span, int firstRow, int col, WarpWords& words) {
+    const RandomStream& random, const RowSpan& span, int firstRow, int col, int cols, WarpWords& words) {
     int lane = threadIdx.x % 32;
+    int columnGroup = min(col / 16 + lane / 8, (cols - 1) / 16);
     __syncwarp();
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
         int row = lane % 8 + i * 8;
-        uint4 drawn = randomBytes(random, span, firstRow + row, col / 16 + lane / 8);
+        uint4 drawn = randomBytes(random, span, firstRow + row, columnGroup);
         *reinterpret_cast<uint4*>(&words[row][lane / 8 * 4]) = drawn;
     }
     __syncwarp();
@@ -298,7 +300,7 @@ __device__ __forceinline__ void emulateColumns(
         bool vector = cols % 2 == 0 && present > 0 && aligned(out, 4);
         float v[2][16];
         if (kRounding == Rounding::kStochastic || (kRounding == Rounding::kMeasured && stochastic)) {
-            drawWords(random, span, firstRow, base, shared[threadIdx.x / 32]);
+            drawWords(random, span, firstRow, base, cols, shared[threadIdx.x / 32]);
         }
         loadPair(from, rowsLeft, cols, col, v[0], v[1]);
         if constexpr (kHadamard) {
@@ -422,9 +424,10 @@ extern "C" __global__ void __launch_bounds__(1024) group_blocks(
         const T* __restrict__ x, int rows, int cols, const int* __restrict__ offsets, const int* __restrict__ blocks,  \
         int groups, int groupRows, const float* __restrict__ amax, float* __restrict__ scale, int paper,               \
         int stochastic, uint64_t seed, uint32_t step, uint32_t tensorId, uint32_t copy,                                \
-        const int* __restrict__ rowIds, __nv_bfloat16* __restrict__ out, double* __restrict__ sums) {                  \
+        const int* __restrict__ rowIds, const int* __restrict__ columnGroups, __nv_bfloat16* __restrict__ out,         \
+        double* __restrict__ sums) {                                                                                   \
         emulateRows<T, Rounding::rounding>(x, rows, cols, Groups{offsets, blocks, groups, groupRows}, amax, scale,     \
-                                           paper != 0, RandomStream{seed, step, tensorId, copy, rowIds},               \
+                                           paper != 0, RandomStream{seed, step, tensorId, copy, rowIds, columnGroups}, \
                                            stochastic != 0, out, sums);                                                \
     }
 
@@ -436,10 +439,11 @@ extern "C" __global__ void __launch_bounds__(1024) group_blocks(
         const T* __restrict__ x, int cols, const int* __restrict__ offsets, const int* __restrict__ blocks,            \
         int groups, int groupRows, const float* __restrict__ amax, float* __restrict__ scale, int paper,               \
         int stochastic, uint64_t seed, uint32_t step, uint32_t tensorId, uint32_t copy,                                \
-        const int* __restrict__ rowIds, __nv_bfloat16* __restrict__ out, double* __restrict__ sums) {  \
+        const int* __restrict__ rowIds, const int* __restrict__ columnGroups, __nv_bfloat16* __restrict__ out,         \
+        double* __restrict__ sums) {                                                                                   \
         emulateColumns<T, Blocks::mode, Rounding::rounding>(                                                           \
             x, cols, Groups{offsets, blocks, groups, groupRows}, amax, scale, paper != 0,                              \
-            RandomStream{seed, step, tensorId, copy, rowIds}, stochastic != 0, out, sums);                             \
+            RandomStream{seed, step, tensorId, copy, rowIds, columnGroups}, stochastic != 0, out, sums);               \
     }
 
 #define FOURFOLD_ALL(suffix, T)                                                                                         \

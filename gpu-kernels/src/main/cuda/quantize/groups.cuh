@@ -7,7 +7,7 @@ namespace fourfold {
 
 struct Groups {
     const int* offsets;  // [count + 1], or null: every group has `rows` rows
-    const int* blocks;   // [count + 1], how many blocks of 16 rows lie before each group; used with offsets
+    const int* blocks;   // [count + 1], how many blocks of 16 (MXFP4: 32) rows lie before each group; used with offsets
     int count;
     int rows;
 };
@@ -53,14 +53,15 @@ __device__ __forceinline__ bool spanOfRow(const Groups& groups, int row, RowSpan
     return true;
 }
 
-// Block number `block` of 16 rows; blocks start at each group's first row. firstRow: its first row within the group.
+// Block number `block` of kRows rows; blocks start at each group's first row. firstRow: its first row within the group.
+template <int kRows = 16>
 __device__ __forceinline__ bool spanOfBlock(const Groups& groups, int block, RowSpan& span, int& firstRow) {
     if (groups.offsets == nullptr) {
-        int perGroup = (groups.rows + 15) / 16;
+        int perGroup = (groups.rows + kRows - 1) / kRows;
         span.group = block / perGroup;
         span.begin = span.group * groups.rows;
         span.end = span.begin + groups.rows;
-        firstRow = (block - span.group * perGroup) * 16;
+        firstRow = (block - span.group * perGroup) * kRows;
         return span.group < groups.count;
     }
     span.group = groupOf(groups.blocks, groups.count, block);
@@ -69,7 +70,7 @@ __device__ __forceinline__ bool spanOfBlock(const Groups& groups, int block, Row
     }
     span.begin = __ldg(groups.offsets + span.group);
     span.end = __ldg(groups.offsets + span.group + 1);
-    firstRow = (block - __ldg(groups.blocks + span.group)) * 16;
+    firstRow = (block - __ldg(groups.blocks + span.group)) * kRows;
     return true;
 }
 

@@ -15,9 +15,22 @@ final class VersionLimitsTest {
     @Test
     void oneGpuTrainsTheRecipesItHas() {
         String one = "parallel={world_size: 1, expert_parallel_size: 1}";
-        for (String recipe : List.of("fp32", "bf16", "nvfp4")) {
+        for (String recipe : List.of("fp32", "bf16", "nvfp4", "mxfp4")) {
             assertThat(VersionLimits.problems(tiny(one, "run.backend=cuda", "recipe.kind=" + recipe)))
                     .as(recipe)
+                    .isEmpty();
+        }
+    }
+
+    @Test
+    void aGpuPacksRowsForDispatch() {
+        for (String dispatch : List.of("exact", "fp8", "nvfp4")) {
+            assertThat(VersionLimits.problems(tiny(
+                            "parallel={world_size: 1, expert_parallel_size: 1}",
+                            "run.backend=cuda",
+                            "recipe.kind=bf16",
+                            "recipe.dispatch=" + dispatch)))
+                    .as(dispatch)
                     .isEmpty();
         }
     }
@@ -34,33 +47,22 @@ final class VersionLimitsTest {
     }
 
     @Test
-    void severalGpusTrainByDataParallelismOnly() {
-        assertThat(VersionLimits.problems(tiny("parallel.world_size=2", "run.backend=cuda")))
-                .isEmpty();
-        assertThat(VersionLimits.problems(
-                        tiny("parallel={world_size: 2, expert_parallel_size: 2}", "run.backend=cuda")))
-                .extracting(Problem::key)
-                .containsExactly("parallel.expert_parallel_size");
-    }
-
-    @Test
-    void cudaRefusesOtherParallelismAndTheOtherRecipes() {
-        FourfoldConfig config = tiny(
-                "parallel={world_size: 4, tensor_parallel_size: 2, context_parallel_size: 2, context_exchange: ring}",
-                "run.backend=cuda",
-                "recipe.kind=bf16");
-        assertThat(VersionLimits.problems(tiny("run.backend=cuda", "recipe.kind=mxfp4")))
-                .extracting(Problem::key)
-                .contains("recipe.kind");
-        assertThat(VersionLimits.problems(config))
-                .extracting(Problem::key)
-                .contains(
-                        "parallel.tensor_parallel_size", "parallel.context_parallel_size", "parallel.context_exchange");
+    void everyAxisTrainsOnGpus() {
+        for (String parallel : List.of(
+                "{world_size: 2}",
+                "{world_size: 2, expert_parallel_size: 2}",
+                "{world_size: 2, pipeline_parallel_size: 2, virtual_stages: 1}",
+                "{world_size: 4, tensor_parallel_size: 2, context_parallel_size: 2, context_exchange: ring}",
+                "{world_size: 2, expert_tensor_parallel_size: 2}")) {
+            assertThat(VersionLimits.problems(tiny("parallel=" + parallel, "run.backend=cuda", "recipe.kind=bf16")))
+                    .as(parallel)
+                    .isEmpty();
+        }
     }
 
     @Test
     void automaticChoiceIsNeverRefused() {
-        FourfoldConfig config = tiny("parallel.world_size=2", "run.backend=auto", "recipe.kind=mxfp4");
+        FourfoldConfig config = tiny("parallel.world_size=2", "run.backend=auto", "recipe.kind=fp8");
         assertThat(VersionLimits.problems(config)).isEmpty();
         assertThat(VersionLimits.cudaProblems(config)).hasSize(1);
     }

@@ -42,17 +42,37 @@ class CudaTrainingTest {
         "bf16, 0.01, 16, 16, 1e-4, 2e-3",
         "bf16, 0.001, 64, 64, 1e-4, 5e-3",
         "nvfp4, 0.001, 64, 64, 1e-3, 1e-2",
+        "mxfp4, 0.001, 64, 64, 1e-3, 1e-2",
         "fp8, 0.001, 64, 64, 1e-3, 1e-2"
     })
     void followsTheCpu(String recipe, double rate, int hidden, int expertHidden, double first, double later) {
-        TinyRun cpu = run("cpu", recipe, rate, hidden, expertHidden);
+        compare(
+                recipe + " hidden " + hidden,
+                run("cpu", recipe, rate, hidden, expertHidden),
+                run("gpu", recipe, rate, hidden, expertHidden),
+                first,
+                later);
+    }
+
+    /** Rows packed for their experts. */
+    @ParameterizedTest
+    @CsvSource({"fp8", "nvfp4"})
+    void packedDispatchFollowsTheCpu(String dispatch) {
+        compare(
+                "dispatch " + dispatch,
+                run("cpu", "bf16", 0.001, 64, 64).set("recipe.dispatch", dispatch),
+                run("gpu", "bf16", 0.001, 64, 64).set("recipe.dispatch", dispatch),
+                1e-3,
+                1e-2);
+    }
+
+    private static void compare(String what, TinyRun cpu, TinyRun gpu, double first, double later) {
         cpu.train();
-        TinyRun gpu = run("gpu", recipe, rate, hidden, expertHidden).backend(() -> new CudaBackend(0));
-        gpu.train();
+        gpu.backend(() -> new CudaBackend(0)).train();
         List<Double> expected = cpu.losses();
         List<Double> actual = gpu.losses();
-        System.out.println(recipe + " hidden " + hidden + " cpu " + expected);
-        System.out.println(recipe + " hidden " + hidden + " gpu " + actual);
+        System.out.println(what + " cpu " + expected);
+        System.out.println(what + " gpu " + actual);
         assertThat(actual).hasSize(STEPS);
         assertThat(actual.get(0)).isCloseTo(expected.get(0), within(first * expected.get(0)));
         for (int step = 0; step < STEPS; step++) {

@@ -65,11 +65,12 @@ final class CpuElementwiseOps implements ElementwiseOps {
         Arguments.require(
                 from >= 0 && from + count <= sourceCols && to >= 0 && to + count <= cols,
                 "columns " + from + " and " + to + ", " + count + " each, leave " + in + " or " + out);
+        boolean integers = source.dtype() == DType.INT32;
         for (int r = 0; r < rows; r++) {
             System.arraycopy(
-                    source.floats(),
+                    integers ? source.ints() : source.floats(),
                     source.offset() + r * sourceCols + from,
-                    destination.floats(),
+                    integers ? destination.ints() : destination.floats(),
                     destination.offset() + r * cols + to,
                     count);
         }

@@ -15,7 +15,7 @@ import io.fourfold.kernels.tensor.Tensor;
 import java.util.HashMap;
 import java.util.Map;
 
-/** Element-wise operations, embedding, rotation and gating: elementwise.cu, embedding.cu, rope_gate.cu. */
+/** Element-wise operations, embedding, rotation and gating: elementwise.cu, copy_columns.cu, embedding.cu, rope_gate.cu. */
 final class CudaElementwiseOps implements ElementwiseOps, AutoCloseable {
     private static final String FILE = "elementwise";
     private static final int BLOCK = 256;
@@ -69,6 +69,38 @@ final class CudaElementwiseOps implements ElementwiseOps, AutoCloseable {
         } else {
             cuda.function(FILE, kernel("copy", from, to)).launchLine(blocks(n, PER_BLOCK), BLOCK, from, to, n);
         }
+    }
+
+    @Override
+    public void copyColumns(Tensor in, int from, Tensor out, int to, int count) {
+        CudaTensor source = CudaTensor.of(in);
+        CudaTensor target = CudaTensor.of(out);
+        int rows = source.shape().rows();
+        long sourceCols = source.shape().cols();
+        long cols = target.shape().cols();
+        require(
+                source.dtype() == target.dtype() && target.shape().rows() == rows,
+                "copying columns of " + in + " into " + out);
+        require(
+                from >= 0 && count >= 0 && from + count <= sourceCols && to >= 0 && to + count <= cols,
+                "columns " + from + " and " + to + ", " + count + " each, leave " + in + " or " + out);
+        int element = source.dtype().bytes();
+        long first = source.address() + (long) from * element;
+        long place = target.address() + (long) to * element;
+        long common = first | place | (long) count * element | sourceCols * element | cols * element;
+        int word = common % 16 == 0 ? 16 : common % 4 == 0 ? 4 : 2;
+        int words = count * element / word;
+        long total = (long) rows * words;
+        cuda.function("copy_columns", "copy_columns_" + word)
+                .launchLine(
+                        blocks(total, BLOCK * 4),
+                        BLOCK,
+                        first,
+                        place,
+                        total,
+                        words,
+                        sourceCols * element / word,
+                        cols * element / word);
     }
 
     @Override

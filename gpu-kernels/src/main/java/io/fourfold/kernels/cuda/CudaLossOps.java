@@ -11,6 +11,7 @@ import io.fourfold.kernels.op.GemmOps;
 import io.fourfold.kernels.op.LossOps;
 import io.fourfold.kernels.op.OperandSpec;
 import io.fourfold.kernels.op.QuantizeOps;
+import io.fourfold.kernels.op.VocabularyShard;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
@@ -79,6 +80,20 @@ final class CudaLossOps implements LossOps, AutoCloseable {
                 byLogits(h, w, y, gradScale, loss, dH, dW, accumulate, work);
             }
         }
+    }
+
+    @Override
+    public void linearCrossEntropy(
+            Tensor hidden,
+            Tensor weight,
+            VocabularyShard shard,
+            Tensor labels,
+            float gradScale,
+            Tensor lossPerToken,
+            @Nullable Tensor dhidden,
+            @Nullable Tensor dweight) {
+        new VocabularyParallelLoss(cuda, gemm, quantize, elementwise)
+                .linearCrossEntropy(hidden, weight, shard, labels, gradScale, lossPerToken, dhidden, dweight);
     }
 
     private void byLogits(

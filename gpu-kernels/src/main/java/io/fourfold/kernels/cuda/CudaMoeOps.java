@@ -13,12 +13,14 @@ import io.fourfold.kernels.op.RouterSpec;
 import io.fourfold.kernels.op.RowFormat;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
+import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
-/** Permutation, row movement and activation on the GPU (permutation.cu, rows.cu, activation.cu); routing in {@link CudaRouter}. */
+/** Permutation, row movement and activation on the GPU (permutation.cu, rows.cu, row_packing.cu, activation.cu); routing in {@link CudaRouter}. */
 final class CudaMoeOps implements MoeOps {
     private static final int BLOCK = 256;
     private static final int ROWS_PER_BLOCK = 8;
+    private static final int FP8_BLOCKS_PER_BLOCK = 64;
 
     private final CudaRuntime cuda;
     private final SlotSort sort;
@@ -268,13 +270,29 @@ final class CudaMoeOps implements MoeOps {
 
     @Override
     public void packRows(Tensor x, RowFormat format, Tensor packed) {
-        throw new UnsupportedOperationException("the CUDA backend does not pack rows for dispatch yet; set"
-                + " recipe.dispatch to bf16, or run.backend to cpu");
+        CudaTensor from = CudaTensor.of(x);
+        int rows = from.shape().rows();
+        int cols = from.shape().cols();
+        CudaTensor to = int32(packed, "packed", (long) rows * format.words(cols));
+        cuda.function("row_packing", kernel("pack_rows_" + format.name().toLowerCase(Locale.ROOT), from))
+                .launchLine(packingBlocks(format, rows, cols), BLOCK, from, rows, cols, to);
     }
 
     @Override
     public void unpackRows(Tensor packed, RowFormat format, Tensor out) {
-        packRows(out, format, packed);
+        CudaTensor to = CudaTensor.of(out);
+        int rows = to.shape().rows();
+        int cols = to.shape().cols();
+        CudaTensor from = int32(packed, "packed", (long) rows * format.words(cols));
+        cuda.function("row_packing", kernel("unpack_rows_" + format.name().toLowerCase(Locale.ROOT), to))
+                .launchLine(packingBlocks(format, rows, cols), BLOCK, from, rows, cols, to);
+    }
+
+    /** NVFP4 takes a warp per row; FP8, whose scale blocks know nothing of each other, half a warp for four of them. */
+    private static int packingBlocks(RowFormat format, int rows, int cols) {
+        return format == RowFormat.NVFP4
+                ? blocks(rows, ROWS_PER_BLOCK)
+                : blocks((long) rows * blocks(cols, format.block()), FP8_BLOCKS_PER_BLOCK);
     }
 
     @Override

@@ -19,18 +19,20 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Operands of the CUDA backend. Plain ones share memory with their source or are cast to BF16. NVFP4 is emulated in BF16,
- * exactly: see {@link Nvfp4Emulation}. FP8 with one scale per tensor: see {@link Fp8Quantizer}. Offsets are read on the device; nothing waits for them.
+ * exactly: see {@link Nvfp4Emulation}; MXFP4 likewise: {@link Mxfp4Emulation}. FP8 with one scale per tensor: see {@link Fp8Quantizer}. Offsets are read on the device; nothing waits for them.
  */
 public final class CudaQuantizeOps implements QuantizeOps {
     private final CudaRuntime cuda;
     private final Nvfp4Emulation nvfp4;
     private final Fp8Quantizer fp8;
+    private final Mxfp4Emulation mxfp4;
     private final Fp8Layouts layouts;
 
     CudaQuantizeOps(CudaRuntime cuda) {
         this.cuda = cuda;
         this.nvfp4 = new Nvfp4Emulation(cuda);
         this.fp8 = new Fp8Quantizer(cuda);
+        this.mxfp4 = new Mxfp4Emulation(cuda);
         this.layouts = new Fp8Layouts(cuda);
     }
 
@@ -58,6 +60,9 @@ public final class CudaQuantizeOps implements QuantizeOps {
         check(spec, random);
         if (isFp8(spec)) {
             return fp8.operand(source, byColumns, spec, probe, exchange, scope);
+        }
+        if (isMxfp4(spec)) {
+            return mxfp4.operand(source, byColumns, spec, random, probe, scope);
         }
         int id = random == null ? 0 : random.tensorId();
         Nvfp4Emulation.Result result = nvfp4.quantize(
@@ -93,6 +98,10 @@ public final class CudaQuantizeOps implements QuantizeOps {
         if (isFp8(spec)) {
             check(spec, null);
             return fp8.stacked(source, byColumns, spec, probe, exchange, scope);
+        }
+        if (isMxfp4(spec)) {
+            check(spec, null);
+            return mxfp4.stacked(source, byColumns, spec, probe, scope);
         }
         if (spec.quantized()) {
             check(spec, null);
@@ -140,6 +149,11 @@ public final class CudaQuantizeOps implements QuantizeOps {
             check(spec, random);
             RowGroups split = RowGroups.ragged(cuda, starts, groups, x.shape().rows(), false, scope);
             return fp8.ragged(source, split, byColumns, spec, probe, exchange, scope);
+        }
+        if (isMxfp4(spec)) {
+            check(spec, random);
+            RowGroups split = RowGroups.ragged(cuda, starts, groups, x.shape().rows(), false, scope);
+            return mxfp4.ragged(source, split, byColumns, spec, firstGroup, random, probe, scope);
         }
         if (spec.quantized()) {
             check(spec, random);
@@ -218,6 +232,10 @@ public final class CudaQuantizeOps implements QuantizeOps {
         return spec.format() == Format.FP8_E4M3 && spec.blocks() == Blocks.TENSOR;
     }
 
+    private static boolean isMxfp4(OperandSpec spec) {
+        return spec.format() == Format.MXFP4;
+    }
+
     /** Square blocks, or one for all, rounded to nearest: rows and columns share codes and scales. Telemetry wants each made anew. */
     private static boolean sameValues(OperandSpec rows, OperandSpec columns, @Nullable QuantProbe probe) {
         return rows.equals(columns)
@@ -264,14 +282,10 @@ public final class CudaQuantizeOps implements QuantizeOps {
                 random == null
                         ? null
                         : new StochasticBits(random.seed(), random.step(), random.tensorId(), 0, null, 0, 0));
-        if (random != null && random.columnGroups() != null) {
-            throw new UnsupportedOperationException(
-                    "the CUDA backend does not round parts of split rows stochastically yet");
-        }
         boolean plainFp8 = isFp8(spec) && spec.rounding() == OperandSpec.Rounding.NEAREST_EVEN && !spec.hadamard();
-        if (spec.format() != Format.NVFP4 && !plainFp8) {
+        if (spec.format() != Format.NVFP4 && !isMxfp4(spec) && !plainFp8) {
             throw new UnsupportedOperationException("the CUDA backend has no such operands yet: " + spec
-                    + "; use recipe bf16, nvfp4, or fp8 with fp8_scaling tensor, or run.backend=cpu");
+                    + "; use recipe bf16, nvfp4, mxfp4, or fp8 with fp8_scaling tensor, or run.backend=cpu");
         }
     }
 

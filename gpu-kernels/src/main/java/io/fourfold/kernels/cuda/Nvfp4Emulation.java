@@ -7,6 +7,7 @@ import io.fourfold.kernels.op.OperandSpec.Rounding;
 import io.fourfold.kernels.op.OperandSpec.ScaleFormula;
 import io.fourfold.kernels.op.QuantProbe;
 import io.fourfold.kernels.op.RandomStream;
+import io.fourfold.kernels.quant.StochasticBits;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.TensorScope;
@@ -133,6 +134,7 @@ final class Nvfp4Emulation {
         long seed = random == null ? 0 : random.seed();
         int step = random == null ? 0 : random.step();
         Object rowIds = random == null || random.rowIds() == null ? CudaFunction.NULL : CudaTensor.of(random.rowIds());
+        Object columnGroups = columnGroups(random, job.cols);
         int paper = job.spec.formula() == ScaleFormula.PAPER ? 1 : 0;
         int stochastic = job.spec.rounding() == Rounding.STOCHASTIC ? 1 : 0;
         int copy = job.byColumns ? 1 : 0;
@@ -159,6 +161,7 @@ final class Nvfp4Emulation {
                             job.firstTensorId,
                             copy,
                             rowIds,
+                            columnGroups,
                             job.values,
                             sums);
             return;
@@ -187,8 +190,18 @@ final class Nvfp4Emulation {
                         job.firstTensorId,
                         copy,
                         rowIds,
+                        columnGroups,
                         job.values,
                         sums);
+    }
+
+    /** Places of the column groups of a part of a wider matrix, as a kernel argument. */
+    static Object columnGroups(@Nullable RandomStream random, int cols) {
+        if (random == null || random.columnGroups() == null) {
+            return CudaFunction.NULL;
+        }
+        CudaTensor groups = CudaTensor.of(random.columnGroups());
+        return CudaArguments.int32(groups, "columnGroups", ceil(cols, StochasticBits.GROUP));
     }
 
     private static int ceil(int size, int unit) {

@@ -16,6 +16,7 @@ import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Objects;
 import org.junit.jupiter.api.AfterAll;
@@ -24,7 +25,7 @@ import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.TestFactory;
 
-/** NVFP4 operands and FP8 operands with one scale per tensor on the GPU hold the bits of the CPU oracle: values, tensor scales, statistics. */
+/** NVFP4 and MXFP4 operands, and FP8 operands with one scale per tensor, on the GPU hold the bits of the CPU oracle: values, tensor scales, statistics. */
 @Tag("gpu")
 class CudaQuantizeParityTest {
     private static final int[][] SHAPES = {{64, 128}, {16, 16}, {1, 48}, {33, 40}, {50, 7}, {130, 1088}, {257, 24}};
@@ -48,7 +49,7 @@ class CudaQuantizeParityTest {
     private record Case(OperandSpec spec, boolean byColumns) {
         @Override
         public String toString() {
-            return spec.blocks() + (byColumns ? " by columns" : " by rows") + (spec.hadamard() ? " hadamard" : "") + " "
+            return spec.format() + " " + spec.blocks() + (byColumns ? " by columns" : " by rows") + (spec.hadamard() ? " hadamard" : "") + " "
                     + spec.rounding() + " " + spec.formula();
         }
     }
@@ -63,6 +64,9 @@ class CudaQuantizeParityTest {
             cases.add(new Case(rows.withHadamard(true), true));
             cases.add(new Case(tiles, false));
             cases.add(new Case(tiles, true));
+            OperandSpec mxfp4 = OperandSpec.of(Format.MXFP4, Blocks.B1X32).withRounding(rounding);
+            cases.add(new Case(mxfp4, false));
+            cases.add(new Case(mxfp4, true));
         }
         cases.add(new Case(OperandSpec.of(Format.NVFP4, Blocks.B1X16).withFormula(ScaleFormula.PAPER), false));
         cases.add(new Case(OperandSpec.of(Format.NVFP4, Blocks.B16X16).withFormula(ScaleFormula.PAPER), true));
@@ -152,7 +156,7 @@ class CudaQuantizeParityTest {
                         null,
                         pair.cudaScope));
         float[] values = pair.cuda.download(actual.values());
-        float[] scales = pair.cuda.download(Objects.requireNonNull(actual.scale()));
+        float[] scales = scales(actual);
         int[] begins = pair.cuda.downloadInts(Objects.requireNonNull(actual.offsets()));
         for (int g = 0; g < groups; g++) {
             int size = bounds[g + 1] - bounds[g];
@@ -207,6 +211,14 @@ class CudaQuantizeParityTest {
             }));
         }
         return tests;
+    }
+
+    /** Factors of the groups; MXFP4 has none. */
+    private static float[] scales(CudaGroupedOperand operand) {
+        CudaTensor scale = operand.scale();
+        float[] ones = new float[operand.groups()];
+        Arrays.fill(ones, 1f);
+        return scale == null ? ones : pair.cuda.download(scale);
     }
 
     private static RandomStream stream(Case kind, Tensor ids, int group) {

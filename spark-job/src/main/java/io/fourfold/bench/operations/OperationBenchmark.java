@@ -56,6 +56,7 @@ public final class OperationBenchmark {
             }
             if (job.has(OperationGroup.PERMUTE)) {
                 new RowOperations(runner).measure(sizes);
+                new PackingOperations(runner).measure(sizes);
             }
         }
         boolean tiny = job.shapes().stream().allMatch(shape -> shape == BenchShape.T);

@@ -18,8 +18,8 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * NVFP4 operands of a BF16 matrix. Bytes of an element: two reads (amax, then values) and one write of the rounded values,
- * 2 each; FP32 weights 4 + 4 + 2. The reference is the CPU backend on 16 rows (columns) with the amax of the whole tensor;
+ * NVFP4 and MXFP4 operands of a BF16 matrix. Bytes of an element: two reads (amax, then values) and one write of the rounded
+ * values, 2 each; FP32 weights 4 + 4 + 2; MXFP4, which needs no amax of the tensor, reads once. The reference is the CPU backend on 16 rows (columns) with the amax of the whole tensor;
  * all bits must be equal.
  */
 final class QuantizeOperations {
@@ -43,6 +43,11 @@ final class QuantizeOperations {
             quantize("nvfp4 rows stochastic", x, false, stochastic);
             quantize("nvfp4 columns rht", x, true, nvfp4.withHadamard(true));
             quantize("nvfp4 columns rht stochastic", x, true, stochastic.withHadamard(true));
+            OperandSpec mxfp4 = OperandSpec.of(Format.MXFP4, Blocks.B1X32);
+            quantize("mxfp4 rows", x, false, mxfp4);
+            quantize("mxfp4 rows stochastic", x, false, mxfp4.withRounding(Rounding.STOCHASTIC));
+            quantize("mxfp4 columns", x, true, mxfp4);
+            quantize("mxfp4 columns stochastic", x, true, mxfp4.withRounding(Rounding.STOCHASTIC));
         }
         try (TensorScope scope = backend.scope(Region.PARAMETERS)) {
             RandomData w = RandomData.normal(backend, scope, runner.random(), DType.FP32, 0.02, rows / 4, cols);
@@ -54,7 +59,8 @@ final class QuantizeOperations {
         int rows = x.tensor().dim(0);
         int cols = x.tensor().dim(1);
         RandomStream stream = stream(null, null);
-        double bytes = (2.0 * x.tensor().dtype().bytes() + 2) * rows * cols;
+        int reads = spec.format() == Format.MXFP4 ? 1 : 2;
+        double bytes = ((double) reads * x.tensor().dtype().bytes() + 2) * rows * cols;
         runner.measure(
                 name,
                 rows + " x " + cols,
