@@ -14,6 +14,7 @@
 // blocks that load everything themselves, so the two blocks of a cluster take tiles one above the other and share the 256
 // columns of B: each loads half of it and multicasts it (a cluster tile of 256 x 256). The last row tile of a group with an
 // odd number of them is done side by side instead (128 x 512), sharing A, so nothing is computed for rows that do not exist.
+// Tiles of rows cost the same and are dealt out in turn; those of depths are taken from a queue, the longest first.
 // In a block one warp feeds a ring of stages through the bulk tensor copy engine, two warpgroups each compute 64 x 256 with
 // wgmma. The ring lets the copy engine run ahead into the next tile while the warpgroups write their results.
 //
@@ -21,6 +22,7 @@
 
 #include "sm90/grouped_output.cuh"
 #include "sm90/grouped_tiles.cuh"
+#include "sm90/tile_queue.cuh"
 #include "sm90/wgmma.cuh"
 
 namespace fourfold {
@@ -98,7 +100,8 @@ __device__ __forceinline__ void groupedGemm(
     int depth,      // kRows: K; unused for kDepth
     const float* scaleA,
     const float* scaleB,
-    __nv_bfloat16* c) {
+    __nv_bfloat16* c,  // kRows only
+    int* counters) {   // kDepth only
     extern __shared__ char sharedRaw[];
     char* base = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(sharedRaw) + 1023) & ~uintptr_t(1023));
     uint32_t baseAddr = sharedAddress(base);
@@ -107,7 +110,9 @@ __device__ __forceinline__ void groupedGemm(
     int warpgroup = threadIdx.x / 128;
     uint32_t rank = clusterRank();
 
+    TileQueue queue(baseAddr + L::queue);
     if (threadIdx.x == 0) {
+        queue.init();
         for (int s = 0; s < L::stages; ++s) {
             barrierInit(full + s * 8, 1);
             barrierInit(empty + s * 8, 4);  // two warpgroups of two blocks
@@ -132,7 +137,18 @@ __device__ __forceinline__ void groupedGemm(
     if (warpgroup == 0) {
         registersDecrease<56>();
         if (threadIdx.x == 0) {
-            while (walk.next(tile)) {
+            auto next = [&] {
+                if constexpr (kSplit == Split::kRows) {
+                    return walk.next(tile);
+                } else {
+                    bool found = walk.at(rank == 0 ? queue.take(counters) : queue.followAsProducer(), tile);
+                    if (!found && rank == 0) {
+                        queue.finish(counters);
+                    }
+                    return found;
+                }
+            };
+            while (next()) {
                 int span = kSplit == Split::kRows ? depth : tile.end - tile.begin;
                 for (int k = 0; k < span; k += L::depth) {
                     barrierWait(empty + stage * 8, parity ^ 1);
@@ -152,7 +168,14 @@ __device__ __forceinline__ void groupedGemm(
         registersIncrease<224>();
         int consumer = warpgroup - 1;
         int thread = threadIdx.x % 128;
-        while (walk.next(tile)) {
+        auto next = [&] {
+            if constexpr (kSplit == Split::kRows) {
+                return walk.next(tile);
+            } else {
+                return walk.at(queue.follow(), tile);
+            }
+        };
+        while (next()) {
             float d[128];
 #pragma unroll
             for (int i = 0; i < 128; ++i) {
@@ -257,16 +280,16 @@ extern "C" __constant__ int grouped_gemm_depth_shared_bytes = fourfold::DepthLay
              const __grid_constant__ CUtensorMap mapC, const int* __restrict__ offsets, int groups, int cols, int depth, const float* __restrict__ scaleA,         \
              const float* __restrict__ scaleB, __nv_bfloat16* c) {                                                      \
         fourfold::groupedGemm<fourfold::RowsLayout, fourfold::Split::kRows, false, mnB, fourfold::Output::kBf16>(       \
-            &mapA, &mapB, &mapC, offsets, groups, 0, cols, depth, scaleA, scaleB, c);                                                 \
+            &mapA, &mapB, &mapC, offsets, groups, 0, cols, depth, scaleA, scaleB, c, nullptr);                                                 \
     }
 
 #define FOURFOLD_GROUPED_GEMM_DEPTH(name, output)                                                                       \
     extern "C" __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(fourfold::kThreads, 1)                       \
         name(const __grid_constant__ CUtensorMap mapA, const __grid_constant__ CUtensorMap mapB,                        \
              const __grid_constant__ CUtensorMap mapC, const int* __restrict__ offsets, int groups, int rows, int cols,  \
-             const float* __restrict__ scaleA, const float* __restrict__ scaleB) {                                     \
+             const float* __restrict__ scaleA, const float* __restrict__ scaleB, int* counters) {                      \
         fourfold::groupedGemm<fourfold::DepthLayout, fourfold::Split::kDepth, true, true, fourfold::Output::output>(    \
-            &mapA, &mapB, &mapC, offsets, groups, rows, cols, 0, scaleA, scaleB, nullptr);                                              \
+            &mapA, &mapB, &mapC, offsets, groups, rows, cols, 0, scaleA, scaleB, nullptr, counters);                                              \
     }
 
 FOURFOLD_GROUPED_GEMM_ROWS(grouped_gemm_fprop_bf16_sm90a, false)

@@ -26,7 +26,8 @@ struct Layout {
     static constexpr int staging = stages * stageBytes;
     static constexpr int barriers = staging + (kStaged ? 2 * kStagingBuffers * kStagingBytes : 0);
     static constexpr int order = barriers + 2 * stages * 8;
-    static constexpr int total = order + kMaxOrdered * 2 + 1024 /* alignment */;
+    static constexpr int queue = order + kMaxOrdered * 2;
+    static constexpr int total = queue + 64 + 1024 /* alignment */;
     static_assert(total <= 227 * 1024);
 };
 
@@ -61,8 +62,16 @@ public:
         load();
     }
 
+    // This cluster's next tile when they are dealt out in turn.
     __device__ bool next(Tile& tile) {
-        while (position_ < groups_ && index_ >= first_ + tiles_) {
+        bool found = at(index_, tile);
+        index_ += gridDim.x / 2;
+        return found;
+    }
+
+    // Tile number index, which may not be smaller than the last one asked for; false behind the last one.
+    __device__ bool at(int index, Tile& tile) {
+        while (position_ < groups_ && index >= first_ + tiles_) {
             first_ += tiles_;
             ++position_;
             load();
@@ -70,7 +79,7 @@ public:
         if (position_ >= groups_) {
             return false;
         }
-        int local = index_ - first_;
+        int local = index - first_;
         int pairs = rowTiles_ / 2;
         // Bands as equal as can be: one of few pairs would read all of B for few rows.
         int bands = (pairs + kBandPairs - 1) / kBandPairs;
@@ -104,7 +113,6 @@ public:
         tile.begin = begin_;
         tile.end = end_;
         tile.row = row + (kSplit == Split::kRows ? begin_ : 0);
-        index_ += gridDim.x / 2;
         return true;
     }
 

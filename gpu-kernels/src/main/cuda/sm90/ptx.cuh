@@ -62,6 +62,36 @@ __device__ __forceinline__ void barrierWait(uint32_t barrier, uint32_t parity) {
         : "memory");
 }
 
+// The same for what another block of the cluster stored with storeRemote.
+__device__ __forceinline__ void barrierWaitCluster(uint32_t barrier, uint32_t parity) {
+    asm volatile(
+        "{\n.reg .pred done;\n"
+        "WAIT:\n"
+        "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
+        "@done bra DONE;\n"
+        "bra WAIT;\n"
+        "DONE:\n}" ::"r"(barrier),
+        "r"(parity)
+        : "memory");
+}
+
+// Writes a word at the same offset in block `rank` of the cluster and counts its four bytes at that block's barrier.
+__device__ __forceinline__ void storeRemote(uint32_t to, uint32_t barrier, uint32_t rank, int value) {
+    asm volatile(
+        "{\n.reg .b32 remote, remoteBarrier;\n"
+        "mapa.shared::cluster.u32 remote, %0, %2;\n"
+        "mapa.shared::cluster.u32 remoteBarrier, %1, %2;\n"
+        "st.async.shared::cluster.mbarrier::complete_tx::bytes.b32 [remote], %3, [remoteBarrier];\n}" ::"r"(to),
+        "r"(barrier), "r"(rank), "r"(value)
+        : "memory");
+}
+
+__device__ __forceinline__ int loadShared(uint32_t from) {
+    int value;
+    asm volatile("ld.shared.b32 %0, [%1];" : "=r"(value) : "r"(from) : "memory");
+    return value;
+}
+
 __device__ __forceinline__ void prefetchTensorMap(const CUtensorMap* map) {
     asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }

@@ -1,6 +1,7 @@
 package io.fourfold.kernels.cuda;
 
 import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Region;
 
 /**
  * Launches of the grouped products: the Hopper tensor-core kernels for BF16 operands whose rows the copy engine can take,
@@ -18,6 +19,10 @@ final class GroupedGemm implements AutoCloseable {
 
     private final CudaRuntime cuda;
     private final TensorMaps maps = new TensorMaps();
+    private final CudaTensorScope scope;
+    /** Two zeros: which tile comes next, and how many clusters are done; the kernels leave zeros behind. */
+    private final CudaTensor queue;
+
     private final boolean hopper;
     private final int blocks;
     private int rowsSharedBytes;
@@ -25,6 +30,8 @@ final class GroupedGemm implements AutoCloseable {
 
     GroupedGemm(CudaRuntime cuda) {
         this.cuda = cuda;
+        scope = cuda.memory().scope(Region.WORKSPACE);
+        queue = scope.zeros(DType.INT32, 2);
         hopper = cuda.device().architecture() == 90;
         blocks = cuda.device().multiprocessors() / 2 * 2;
     }
@@ -113,11 +120,13 @@ final class GroupedGemm implements AutoCloseable {
                 m,
                 n,
                 CudaFunction.orNull(a.scale()),
-                CudaFunction.orNull(b.scale()));
+                CudaFunction.orNull(b.scale()),
+                queue);
     }
 
     @Override
     public void close() {
+        scope.close();
         maps.close();
     }
 
