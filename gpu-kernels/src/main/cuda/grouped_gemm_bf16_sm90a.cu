@@ -100,6 +100,7 @@ __device__ __forceinline__ void groupedGemm(
     int depth,      // kRows: K; unused for kDepth
     const float* scaleA,
     const float* scaleB,
+    float* squares,    // kFp32: [G][row tiles][column tiles][warps 8] sums of squares of the result; may be null
     __nv_bfloat16* c,  // kRows only
     int* counters) {   // kDepth only
     extern __shared__ char sharedRaw[];
@@ -253,6 +254,12 @@ __device__ __forceinline__ void groupedGemm(
                     storeBf16(d, c + long(row) * cols + tile.col, cols, tile.end - row, cols - tile.col, thread);
                 }
             } else if (kOutput == Output::kFp32 || previous >= 0) {
+                if (kOutput == Output::kFp32 && squares != nullptr && tile.col < cols) {
+                    int tiles = (fixedRows + kTileRows - 1) / kTileRows;
+                    int colTiles = (cols + kTileCols - 1) / kTileCols;
+                    long at = (long(tile.group) * tiles + tile.row / kTileRows) * colTiles + tile.col / kTileCols;
+                    storeSquares(d, squares + at * 8 + consumer * 4, thread);
+                }
                 storeFp32<kOutput == Output::kFp32Accumulate>(d, mapC, staging, tile.col, row, tile.group, thread,
                                                               2 + consumer);
             }
@@ -280,16 +287,16 @@ extern "C" __constant__ int grouped_gemm_depth_shared_bytes = fourfold::DepthLay
              const __grid_constant__ CUtensorMap mapC, const int* __restrict__ offsets, int groups, int cols, int depth, const float* __restrict__ scaleA,         \
              const float* __restrict__ scaleB, __nv_bfloat16* c) {                                                      \
         fourfold::groupedGemm<fourfold::RowsLayout, fourfold::Split::kRows, false, mnB, fourfold::Output::kBf16>(       \
-            &mapA, &mapB, &mapC, offsets, groups, 0, cols, depth, scaleA, scaleB, c, nullptr);                                                 \
+            &mapA, &mapB, &mapC, offsets, groups, 0, cols, depth, scaleA, scaleB, nullptr, c, nullptr);                                                 \
     }
 
 #define FOURFOLD_GROUPED_GEMM_DEPTH(name, output)                                                                       \
     extern "C" __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(fourfold::kThreads, 1)                       \
         name(const __grid_constant__ CUtensorMap mapA, const __grid_constant__ CUtensorMap mapB,                        \
              const __grid_constant__ CUtensorMap mapC, const int* __restrict__ offsets, int groups, int rows, int cols,  \
-             const float* __restrict__ scaleA, const float* __restrict__ scaleB, int* counters) {                      \
+             const float* __restrict__ scaleA, const float* __restrict__ scaleB, float* squares, int* counters) {      \
         fourfold::groupedGemm<fourfold::DepthLayout, fourfold::Split::kDepth, true, true, fourfold::Output::output>(    \
-            &mapA, &mapB, &mapC, offsets, groups, rows, cols, 0, scaleA, scaleB, nullptr, counters);                                              \
+            &mapA, &mapB, &mapC, offsets, groups, rows, cols, 0, scaleA, scaleB, squares, nullptr, counters);                                              \
     }
 
 FOURFOLD_GROUPED_GEMM_ROWS(grouped_gemm_fprop_bf16_sm90a, false)
