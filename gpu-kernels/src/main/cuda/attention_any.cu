@@ -12,7 +12,6 @@
 // The head's values are spread over the lanes: value d = lane + 32 j.
 
 #include "ops/attention_tile.cuh"
-#include "ops/token_chunks.cuh"
 
 namespace fourfold {
 
@@ -47,18 +46,6 @@ __device__ __forceinline__ float dot(const float (&a)[kPerLane], const float (&b
     }
     return groupSum(sum);
 }
-
-// Where a call's keys and values are.
-template <class T>
-struct KeyValues {
-    T* rows;
-    long width;
-    int column, kvHeads;
-
-    // A key of a head; its value is kvHeads * dim further.
-    __device__ __forceinline__ T* at(long row, int kvHead, int dim) const { return rows + row * width + column + kvHead * dim; }
-    __device__ __forceinline__ long valuesOn(int dim) const { return long(kvHeads) * dim; }
-};
 
 template <bool kPart, int kPerLane, class T, class O>
 __device__ __forceinline__ void forward(

@@ -3,68 +3,24 @@
 //
 // A persistent grid; a block holds one tile of 128 keys and values, 64 by each of two warpgroups, and walks over the queries
 // of all heads that share them:   S^T = K Q^T,  P^T = exp(S^T - lse),  dP^T = V dO^T,  dS^T = P^T (dP^T - delta),
-// dV += P^T dO,  dK += dS^T Q,  dQ = dS K. The scores of the next step start before the current step's dK.
+// dV += P^T dO,  dK += dS^T Q,  dQ = dS K. The dK of a step runs on the tensor cores beside the arithmetic of the next.
 //
 // Blocks of different keys add their dQ to one FP32 buffer through the copy engine. Float sums depend on their order, so a
 // counter per tile of queries lets them add in ascending order of their keys: results are equal to the bit from run to run.
 // Tiles start in that order too (longest first), which makes waits short and rare.
 //
-// Three kernels: prepare (delta = sum dO O, rows padded, counters), the products, and the conversion of dQ to BF16.
+// Two kernels: prepare (delta = sum dO O, rows padded, counters) and the products, in which a warp turns finished sums of dQ
+// into BF16 rows while they are in the L2. Of parts, a third adds them to FP32 rows.
 // Layout: qkv, dqkv rows [B*S, (H + 2 KV) D]; out, dout [B*S, H D]; logSumExp FP32 [B, H, S]. T: tiles of queries of a
 // sequence, the last of each chunk padded. documentStart never decreases within a sequence. Alignment: 16 bytes.
 //
 // Context parallelism: queries are chunks of the sequences, and so may keys be, which have tensors of their own
 // [B*K, 2 KV D]. "chunks" writes BF16 gradients, "part" adds to FP32 ones.
 
-#include "sm90/attention_backward.cuh"
+#include "sm90/backward_prepare.cuh"
+#include "sm90/backward_query_gradients.cuh"
 
 namespace fourfold {
-
-struct BackwardMaps {
-    const CUtensorMap* queries;
-    const CUtensorMap* keys;
-    const CUtensorMap* dout;
-    const CUtensorMap* dkv;
-};
-
-// Gradients of keys and values where the copy engine does not write them: zeros of those that no query sees, and sums.
-struct KeyGradients {
-    bf16* written;
-    float* added;
-};
-
-struct BackwardRows {
-    const int* start;   // [B, S]
-    const float* rows;  // [B, H, T][3][queries]: lse times log2 e, infinite beyond the last; delta; document start as int
-    float* dq;          // [B, H, T][queries * D], in the order of accumulator registers
-    int* added;         // [B, H, T]: how many tiles of keys have added theirs
-    int* taken;         // how many tiles of keys blocks have begun
-};
-
-// What a block does in a round; two of them in shared memory, in turn. batch is negative when nothing is left. keyRow: in its
-// chunk, tensorBatch: that chunk; key, lastKey: places in the sequence.
-struct Work {
-    int batch, kvHead, number, firstTile, endTile, tensorBatch, keyRow, key, lastKey, unused[3];
-};
-
-// Byte offsets in it.
-constexpr int kBatch = 0, kKvHead = 4, kFirstTile = 12, kEndTile = 16, kTensorBatch = 20, kKeyRow = 24, kKey = 28, kLastKey = 32;
-
-// Tiles of queries [first, end) that see any of a tile of keys.
-template <class L, class Rows>
-__device__ __forceinline__ int2 queryRange(const AttentionTiles<Rows>& shape, const int* start, int key, int lastKey) {
-    int first = shape.queries.template tileFrom<L::queries>(key);
-    int low = first, high = shape.queries.template tiles<L::queries>();  // the first tile of later documents is among them
-    while (low < high) {
-        int middle = (low + high) / 2;
-        if (__ldg(start + shape.queries.template place<L::queries>(middle).position) <= lastKey) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return make_int2(first, low);
-}
 
 template <class L, class Rows>
 __device__ __forceinline__ void produce(const AttentionTiles<Rows>& shape, const BackwardMaps& maps, const BackwardRows& rows, uint32_t shared,
@@ -125,55 +81,6 @@ __device__ __forceinline__ void produce(const AttentionTiles<Rows>& shape, const
     }
 }
 
-// Adds every dQ that the warpgroups leave in shared memory, when its turn has come. Two threads, adder 0 and 1, take them in
-// turn, so that one waits for its sums to arrive in memory while the other copies.
-template <class L, class Rows>
-__device__ __forceinline__ void addQueryGradients(const AttentionTiles<Rows>& shape, const BackwardRows& rows, uint32_t shared,
-                                                  const BackwardBarriers<L>& bars, const volatile Work* work, int adder) {
-    int tiles = shape.queries.template tiles<L::queries>();
-    int step = 0;
-    for (int round = 0;; ++round) {
-        barrierWait(bars.keysFull(), round & 1);
-        const volatile Work& tile = work[round & 1];
-        if (tile.batch < 0) {
-            break;
-        }
-        const int* start = rows.start + long(tile.batch) * shape.sequence;
-        int group = shape.group();
-        int at = (tile.batch * shape.heads + tile.kvHead * group) * tiles;
-        int first = tile.firstTile, place = tile.number, m = tile.endTile - 1;
-        barrierArrive(bars.keysEmpty());  // has read what the next but one tile will overwrite
-#pragma unroll 1
-        for (; m >= first; --m) {
-            int document = __ldg(start + shape.queries.template place<L::queries>(m).position);
-            int before = place - shape.keys.template tileFrom<L::keys>(document);
-#pragma unroll 1
-            for (int i = 0; i < group; ++i, ++step) {
-                if (step % 2 != adder) {
-                    continue;
-                }
-                int* added = rows.added + at + i * tiles + m;
-                while (before > 0 && loadAcquire(added) != before) {
-                }
-                barrierWait(bars.dqFull(adder), step / 2 & 1);
-                fenceAsyncProxyAll();
-                float* to = rows.dq + long(at + i * tiles + m) * (L::queries * L::dim);
-                if (before == 0) {
-                    storeBytes(to, shared + L::dq, L::dqBytes);
-                } else {
-                    addFloats(to, shared + L::dq, L::dqBytes);
-                }
-                bulkCommit();
-                bulkWaitRead<0>();
-                barrierArrive(bars.dqEmpty());
-                bulkWait<0>();
-                fenceAsyncProxyAll();
-                addRelease(added, 1);
-            }
-        }
-    }
-}
-
 // Gradients of keys that no query sees.
 template <class L, class Rows>
 __device__ __forceinline__ void writeZeros(const AttentionTiles<Rows>& shape, bf16* dkv, uint32_t work, int consumer) {
@@ -195,16 +102,14 @@ __device__ __forceinline__ void consume(const AttentionTiles<Rows>& shape, const
     int thread = threadIdx.x % 128;
     float factor = shape.scale * kLog2E;
     Ring<L::stages> ring;
-    Ring<L::doutStages> doutRing;
-    int dqStep = 0;
+    uint32_t step = 0;  // its bits are the stages and parities of the rings of two
     for (int round = 0;; ++round) {
         barrierWait(bars.keysFull(), round & 1);
         uint32_t work = shared + L::info + (round & 1) * L::workBytes;
         if (loadInt(work + kBatch) < 0) {
             break;
         }
-        int m = loadInt(work + kEndTile) - 1, head = 0;
-        int left = shape.group() * (m + 1 - loadInt(work + kFirstTile));
+        int left = shape.group() * (loadInt(work + kEndTile) - loadInt(work + kFirstTile));
         if (!Rows::packed && left <= 0) {
             if (!kAdding) {
                 writeZeros<L>(shape, gradients.written, work, consumer);
@@ -220,67 +125,64 @@ __device__ __forceinline__ void consume(const AttentionTiles<Rows>& shape, const
         startTransposed<L>(s, shared + L::k + consumer * 64 * 128, shared + L::q + ring.stage * L::queryBytes);
         wgmmaWait<0>();
         fenceRegisters(s);
-        bool add = false;
+        int done = 0;  // steps of this round
         do {
             shared = fresh(shared);
-            uint32_t query = shared + L::q + ring.stage * L::queryBytes, dout = shared + L::dout + doutRing.stage * L::queryBytes;
-            uint32_t ds = shared + L::ds + (left & 1) * L::dsBytes;
+            uint32_t dout = shared + L::dout + (step & 1) * L::queryBytes, ds = shared + L::ds + (step & 1) * L::dsBytes;
             uint32_t row = shared + L::rows + ring.stage * L::rowBytes;
             float dp[L::queries / 2];
             uint32_t p[L::queries / 16][4], dsPacked[L::queries / 16][4];
-            barrierWait(bars.doutFull(doutRing.stage), doutRing.parity);
+            barrierWait(bars.doutFull(step & 1), step >> 1 & 1);
             startTransposed<L>(dp, shared + L::v + consumer * 64 * 128, dout);
-            int firstQuery = shape.queries.template place<L::queries>(m).position;
-            probabilities<L>(s, row, factor, firstQuery, loadInt(work + kKey), loadInt(work + kLastKey), consumer);
-            wgmmaWait<0>();
+            // The dK of the step before; of the first once for nothing: a product in a branch would make the compiler wait.
+            startKeyGradient<L>(dk, shared + L::ds + (step & 1 ^ 1) * L::dsBytes + consumer * 64 * 128,
+                                shared + L::q + ring.previous() * L::queryBytes, done > 1);
+            probabilities<L>(s, row, factor, loadInt(work + kKey), loadInt(work + kLastKey), consumer);
+            wgmmaWait<1>();
             fenceRegisters(dp);
-            fenceRegisters(dk);
-            if (add && thread == 0) {
-                barrierArrive(bars.queryEmpty(ring.previous()));  // the dK of the step before is done
-            }
             scoreGradients<L>(s, dp, row + L::queries * 4);
             packRows(s, p);
             packRows(dp, dsPacked);
-            startGradient<L>(dv, p, dout, add);
+            startGradient<L>(dv, p, dout, done > 0);
             storeTiles(ds, L::keyBoxBytes, consumer, dsPacked);
             fenceAsyncProxy();
             namedBarrier(1, 256);
             float dq[32];
             startQueryGradient<L>(dq, ds, shared + L::k, consumer);
             wgmmaWait<1>();
+            fenceRegisters(dk);
             fenceRegisters(dv);
             fenceRegisters(p);
             if (thread == 0) {
-                barrierArrive(bars.doutEmpty(doutRing.stage));
+                if (done > 0) {
+                    barrierArrive(bars.queryEmpty(ring.previous()));
+                }
+                barrierArrive(bars.doutEmpty(step & 1));
             }
-            doutRing.next();
-            // After the last step once more the same, for nothing: a product in a branch would make the compiler wait.
+            // After the last step once more the same, for nothing.
             Ring<L::stages> following = ring;
             if (left > 1) {
                 following.next();
             }
             barrierWait(bars.queryFull(following.stage), following.parity);
             startTransposed<L>(s, shared + L::k + consumer * 64 * 128, shared + L::q + following.stage * L::queryBytes);
-            startKeyGradient<L>(dk, ds + consumer * 64 * 128, query, add);
-            add = true;
-            wgmmaWait<2>();
+            wgmmaWait<1>();
             fenceRegisters(dq);
-            barrierWait(bars.dqEmpty(), dqStep & 1 ^ 1);
+            barrierWait(bars.dqEmpty(), step & 1 ^ 1);
 #pragma unroll
             for (int i = 0; i < 8; ++i) {
                 storeFour(shared + L::dq + (consumer * 1024 + thread + i * 128) * 16, dq[4 * i], dq[4 * i + 1], dq[4 * i + 2], dq[4 * i + 3]);
             }
             fenceAsyncProxy();
-            barrierArrive(bars.dqFull(dqStep & 1));
-            ++dqStep;
-            wgmmaWait<1>();
+            barrierArrive(bars.dqFull(step & 1));
+            ++step;
+            ++done;
+            wgmmaWait<0>();
             fenceRegisters(s);
-            if (++head == shape.group()) {
-                head = 0;
-                --m;
-            }
             ring.next();
         } while (--left > 0);
+        startKeyGradient<L>(dk, shared + L::ds + (step & 1 ^ 1) * L::dsBytes + consumer * 64 * 128,
+                            shared + L::q + ring.previous() * L::queryBytes, done > 1);
         wgmmaWait<0>();
         fenceRegisters(dk);
         if (thread == 0) {
@@ -319,7 +221,7 @@ __device__ __forceinline__ void attentionBackward(const AttentionTiles<Rows>& sh
     Work* work = reinterpret_cast<Work*>(base + L::info);
     if (threadIdx.x == 0) {
         barrierInit(bars.keysFull(), 1);
-        barrierInit(bars.keysEmpty(), 4);  // two warpgroups, two adders
+        barrierInit(bars.keysEmpty(), kAdding ? 4 : 5);  // two warpgroups, two adders, the finisher
         barrierInit(bars.dqFull(0), 256);
         barrierInit(bars.dqFull(1), 256);
         barrierInit(bars.dqEmpty(), 1);
@@ -331,11 +233,15 @@ __device__ __forceinline__ void attentionBackward(const AttentionTiles<Rows>& sh
             barrierInit(bars.doutFull(stage), 1);
             barrierInit(bars.doutEmpty(stage), 2);
         }
+        for (int stage = 0; stage < L::sumStages; ++stage) {
+            barrierInit(bars.sumsFull(stage), 1);
+        }
         barrierInitFence();
         prefetchTensorMap(maps.queries);
         prefetchTensorMap(maps.keys);
         prefetchTensorMap(maps.dout);
         if (!kAdding) {
+            prefetchTensorMap(maps.dqkv);
             prefetchTensorMap(maps.dkv);
         }
     }
@@ -346,111 +252,12 @@ __device__ __forceinline__ void attentionBackward(const AttentionTiles<Rows>& sh
             produce<L>(shape, maps, rows, sharedAddress(base), bars, work);
         } else if (threadIdx.x % 32 == 0 && threadIdx.x < 96) {
             addQueryGradients<L>(shape, rows, sharedAddress(base), bars, work, threadIdx.x / 32 - 1);
+        } else if (!kAdding && threadIdx.x >= 96) {
+            finishQueryGradients<L>(shape, rows, maps.dqkv, sharedAddress(base), bars, work);
         }
     } else {
         registersIncrease<232>();
         consume<L, kAdding>(shape, maps, gradients, sharedAddress(base), bars, threadIdx.x / 128 - 1);
-    }
-}
-
-using Backward64 = BackwardLayout<64, 128>;
-using Backward128 = BackwardLayout<128, 64>;
-
-__device__ __forceinline__ void storePair(bf16* to, float a, float b) { *reinterpret_cast<uint32_t*>(to) = packBf16(a, b); }
-__device__ __forceinline__ void storePair(float* to, float a, float b) { *reinterpret_cast<float2*>(to) = make_float2(a, b); }
-
-__device__ __forceinline__ void storeOrAdd(const bf16* from, bf16* to) {
-    *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from);
-}
-
-__device__ __forceinline__ void storeOrAdd(const float* from, float* to) {
-    float4 x = *reinterpret_cast<const float4*>(from), y = *reinterpret_cast<const float4*>(to);
-    *reinterpret_cast<float4*>(to) = make_float4(x.x + y.x, x.y + y.y, x.z + y.z, x.w + y.w);
-}
-
-// One block per tile of queries and head: accumulator order to rows, times scale, as BF16 or added in FP32. A tile to which no
-// keys have added is not there, and gets nothing.
-template <class L, class Rows, class T>
-__device__ __forceinline__ void convertQueryGradients(
-    const Rows& queries, const float* dq, const int* added, T* dqkv, int heads, int kvHeads, float scale) {
-    __shared__ __align__(16) T tile[L::queries][L::dim + 8];
-    if (!Rows::packed && added[blockIdx.y * gridDim.x + blockIdx.x] == 0) {
-        return;
-    }
-    int thread = threadIdx.x % 128, half = threadIdx.x / 128;
-    int head = blockIdx.y % heads, batch = blockIdx.y / heads;
-    const float4* from = reinterpret_cast<const float4*>(dq) + (long(blockIdx.y) * gridDim.x + blockIdx.x) * 2048 + half * 1024 + thread;
-    int row = (L::queries == 128 ? half * 64 : 0) + thread / 32 * 16 + thread % 32 / 4;
-    int column = (L::dim == 128 ? half * 64 : 0) + thread % 4 * 2;
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-        float4 x = from[i * 128];
-        storePair(&tile[row][column + i * 8], x.x * scale, x.y * scale);
-        storePair(&tile[row + 8][column + i * 8], x.z * scale, x.w * scale);
-    }
-    __syncthreads();
-    constexpr int kWide = 16 / sizeof(T), kVectors = L::dim / kWide;
-    long width = long(heads + 2 * kvHeads) * L::dim;
-    TilePlace at = queries.template place<L::queries>(blockIdx.x);
-    long first = (long(batch) * queries.count() + at.chunk) * queries.length + at.row;
-#pragma unroll
-    for (int item = 0; item < L::queries * kVectors; item += 256) {
-        int r = (item + threadIdx.x) / kVectors, v = (item + threadIdx.x) % kVectors * kWide;
-        if (at.row + r < queries.length) {
-            storeOrAdd(&tile[r][v], dqkv + (first + r) * width + head * L::dim + v);
-        }
-    }
-}
-
-template <class Rows>
-__device__ __forceinline__ void prepareRows(
-    const Rows& rowsOf, const bf16* dout, const bf16* out, const float* logSumExp, const int* documentStart, float* rows, int* added,
-    int batch, int sequence, int heads, int dim) {
-    int queries = dim == 64 ? Backward64::queries : Backward128::queries;
-    int tiles = dim == 64 ? rowsOf.template tiles<Backward64::queries>() : rowsOf.template tiles<Backward128::queries>();
-    int lanes = dim / kVector, perSequence = tiles * queries;
-    long item = (long(blockIdx.x) * 256 + threadIdx.x) / lanes;
-    int lane = threadIdx.x % lanes;
-    if (item >= long(batch) * perSequence * heads) {
-        return;  // whole groups of lanes
-    }
-    long padded = item / heads;
-    int head = static_cast<int>(item - padded * heads), b = static_cast<int>(padded / perSequence);
-    int within = static_cast<int>(padded - long(b) * perSequence), m = within / queries, r = within % queries;
-    TilePlace at = dim == 64 ? rowsOf.template place<Backward64::queries>(m) : rowsOf.template place<Backward128::queries>(m);
-    int perChunk = rowsOf.length, row = at.row + r;
-    float dot = 0.f;
-    if (row < perChunk) {
-        float x[kVector], y[kVector];
-        long token = (long(b) * rowsOf.count() + at.chunk) * perChunk + row;
-        loadWide(dout + (token * heads + head) * dim + lane * kVector, x);
-        loadWide(out + (token * heads + head) * dim + lane * kVector, y);
-#pragma unroll
-        for (int i = 0; i < kVector; ++i) {
-            dot += x[i] * y[i];
-        }
-    }
-    unsigned group = (lanes == 16 ? 0xffffu : 0xffu) << (threadIdx.x % 32 / lanes * lanes);
-    for (int step = lanes / 2; step > 0; step /= 2) {
-        dot += __shfl_xor_sync(group, dot, step);
-    }
-    if (lane == 0) {
-        long tile = (long(b) * heads + head) * tiles + m;
-        float* to = rows + tile * 3 * queries + r;
-        float sum = INFINITY;  // of a row that is not there; one that saw no keys has no probabilities either
-        if (row < perChunk) {
-            float logs = logSumExp[((long(b) * heads + head) * rowsOf.count() + at.chunk) * perChunk + row];
-            sum = logs == -INFINITY ? INFINITY : logs * kLog2E;
-        }
-        to[0] = sum;
-        to[queries] = dot;
-        to[2 * queries] = __int_as_float(documentStart[long(b) * sequence + at.position - at.row + min(row, perChunk - 1)]);
-        if (r == 0) {
-            added[tile + 1] = 0;
-        }
-        if (item == 0) {
-            added[0] = 0;
-        }
     }
 }
 
@@ -460,7 +267,8 @@ __device__ __forceinline__ void prepareRows(
 
 using namespace fourfold;
 
-// Eight lanes of 8 (D 64) or 16 (D 128) values for each head of each padded row; grid: any that covers them; block 256.
+// Four (D 64) or eight (D 128) lanes for each head of each padded row, less than 2^32 of those; grid: any that covers them;
+// block 256.
 extern "C" __global__ void __launch_bounds__(256) attention_backward_prepare(
     const bf16* __restrict__ dout, const bf16* __restrict__ out, const float* __restrict__ logSumExp,
     const int* __restrict__ documentStart, float* __restrict__ rows, int* __restrict__ added, int batch, int sequence, int heads,
@@ -478,7 +286,6 @@ extern "C" __global__ void __launch_bounds__(256) attention_backward_prepare_chu
 // Grid: any number of blocks that run at the same time, best the number of multiprocessors; block 384; shared memory as the
 // constants say. Tensor maps, 3-D [B, S, width] in boxes of 64 columns, 128-byte swizzle: queries [64 rows for D 128, 128 for
 // D 64] and keys [128 rows] of qkv; dout [rows as queries]; dqkv [64 rows]. Those of chunks are [B * chunks, length, width].
-// Convert: grid (T, B * H), block 256.
 #define FOURFOLD_ATTENTION_BACKWARD(D)                                                                                       \
     extern "C" __constant__ int attention_backward_##D##_shared_bytes = Backward##D::total;                                  \
     extern "C" __constant__ int attention_backward_##D##_queries = Backward##D::queries;                                     \
@@ -489,18 +296,19 @@ extern "C" __global__ void __launch_bounds__(256) attention_backward_prepare_chu
         float scale) {                                                                                                       \
         attentionBackward<Backward##D, false, WholeRows>(                                                                    \
             {batch, sequence, heads, kvHeads, sectionHeads, scale, {sequence}, {sequence}},                                  \
-            {&queries, &keys, &dout, &dqkv}, {documentStart, rows, dq, added + 1, added}, {nullptr, nullptr});               \
+            {&queries, &keys, &dout, &dqkv, &dqkv}, {documentStart, rows, dq, added + 1, added}, {nullptr, nullptr});        \
     }                                                                                                                        \
     extern "C" __global__ void __launch_bounds__(384, 1) attention_backward_chunks_##D##_sm90a(                              \
         const __grid_constant__ CUtensorMap queries, const __grid_constant__ CUtensorMap keys,                               \
-        const __grid_constant__ CUtensorMap dout, const __grid_constant__ CUtensorMap dkvMap, bf16* dkv,                     \
+        const __grid_constant__ CUtensorMap dout, const __grid_constant__ CUtensorMap dqkv,                                  \
+        const __grid_constant__ CUtensorMap dkvMap, bf16* dkv,                                                               \
         const int* documentStart, const float* rows, float* dq, int* added,                                                  \
         const __grid_constant__ TokenChunks queryChunks, const __grid_constant__ TokenChunks keyChunks, int batch,           \
         int sequence, int heads, int kvHeads, int sectionHeads, float scale) {                                               \
         attentionBackward<Backward##D, false, ChunkRows>(                                                                    \
             {batch, sequence, heads, kvHeads, sectionHeads, scale, {queryChunks, queryChunks.length},                        \
              {keyChunks, keyChunks.length}},                                                                                 \
-            {&queries, &keys, &dout, &dkvMap}, {documentStart, rows, dq, added + 1, added}, {dkv, nullptr});                 \
+            {&queries, &keys, &dout, &dqkv, &dkvMap}, {documentStart, rows, dq, added + 1, added}, {dkv, nullptr});          \
     }                                                                                                                        \
     extern "C" __global__ void __launch_bounds__(384, 1) attention_backward_part_##D##_sm90a(                                \
         const __grid_constant__ CUtensorMap queries, const __grid_constant__ CUtensorMap keys,                               \
@@ -510,21 +318,13 @@ extern "C" __global__ void __launch_bounds__(256) attention_backward_prepare_chu
         attentionBackward<Backward##D, true, ChunkRows>(                                                                     \
             {batch, sequence, heads, kvHeads, sectionHeads, scale, {queryChunks, queryChunks.length},                        \
              {keyChunks, keyChunks.length}},                                                                                 \
-            {&queries, &keys, &dout, nullptr}, {documentStart, rows, dq, added + 1, added}, {nullptr, dkv});                 \
+            {&queries, &keys, &dout, nullptr, nullptr}, {documentStart, rows, dq, added + 1, added}, {nullptr, dkv});        \
     }                                                                                                                        \
-    extern "C" __global__ void __launch_bounds__(256) attention_backward_convert_##D(                                        \
-        const float* dq, bf16* dqkv, int sequence, int heads, int kvHeads, float scale) {                                    \
-        convertQueryGradients<Backward##D>(WholeRows{sequence}, dq, nullptr, dqkv, heads, kvHeads, scale);                   \
-    }                                                                                                                        \
-    extern "C" __global__ void __launch_bounds__(256) attention_backward_convert_chunks_##D(                                 \
-        const float* dq, const int* added, bf16* dqkv, const __grid_constant__ TokenChunks queries, int heads, int kvHeads,  \
-        float scale) {                                                                                                       \
-        convertQueryGradients<Backward##D>(ChunkRows{queries, queries.length}, dq, added + 1, dqkv, heads, kvHeads, scale);  \
-    }                                                                                                                        \
-    extern "C" __global__ void __launch_bounds__(256) attention_backward_convert_part_##D(                                   \
+    /* Grid (T, B * H), block 256. */                                                                                        \
+    extern "C" __global__ void __launch_bounds__(256) attention_backward_add_##D(                                            \
         const float* dq, const int* added, float* dqkv, const __grid_constant__ TokenChunks queries, int heads, int kvHeads, \
         float scale) {                                                                                                       \
-        convertQueryGradients<Backward##D>(ChunkRows{queries, queries.length}, dq, added + 1, dqkv, heads, kvHeads, scale);  \
+        addSums<Backward##D>(ChunkRows{queries, queries.length}, dq, added + 1, dqkv, heads, kvHeads, scale);                \
     }
 
 FOURFOLD_ATTENTION_BACKWARD(64)

@@ -37,7 +37,7 @@ __device__ __forceinline__ uint32_t magnitudeBits(float x) {
 // The value of an element: rounded(x * encode) * decode with the sign of x.
 __device__ __forceinline__ float emulate(float x, const Mxfp4Scale& scale, bool stochastic, uint32_t word, uint32_t index) {
     float magnitude = fabsf(__fmul_rn(x, scale.encode));
-    float q = stochastic ? roundE2m1Stochastic(magnitude, byteAsFloat(word, index)).value : roundE2m1(magnitude).value;
+    float q = stochastic ? roundE2m1Stochastic(magnitude, byteAsFraction(word, index)).value : roundE2m1(magnitude).value;
     return __uint_as_float(__float_as_uint(__fmul_rn(q, scale.decode)) | (__float_as_uint(x) & 0x80000000u));
 }
 

@@ -64,12 +64,6 @@ final class ExpertExchange {
             sentCounts = backend.downloadInts(routing.keptCounts());
             receivedCounts = backend.downloadInts(received);
         }
-        if (expertGroup.size() > 1 && tensorGroup.size() == 1 && !Boolean.getBoolean("fourfold.sort")) {
-            PieceStage direct = new PieceStage(expertGroup, sentCounts, receivedCounts);
-            Tensor offsets = kept.allocate(DType.INT32, local + 1);
-            backend.upload(direct.offsets(), offsets);
-            return new Plan(List.of(direct), offsets, direct.sent(), direct.received());
-        }
         AllToAllStage exchange = new AllToAllStage(
                 expertGroup, partSums(sentCounts, expertGroup.size()), partSums(receivedCounts, expertGroup.size()));
         List<RowStage> stages = new ArrayList<>();

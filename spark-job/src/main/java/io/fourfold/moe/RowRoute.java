@@ -44,10 +44,15 @@ record RowRoute(MoeOps ops, Tensor rowOfSlot, Tensor slotOfRow, List<RowStage> s
         return out;
     }
 
-    /** {@link #fromExperts} beside the work that is queued next where one stage does it all, else done on return. */
+    /** {@link #fromExperts} whose all-to-all runs beside the work that is queued next. */
     Arrival startFromExperts(Tensor y, TensorScope work) {
-        return stages.size() == 1 && stages.get(0) instanceof PieceStage direct
-                ? direct.startFromExperts(y, work)
-                : new Arrival(fromExperts(y, work), Pending.DONE);
+        Tensor out = y;
+        for (int i = stages.size() - 1; i >= 0; i--) {
+            if (i == 0 && stages.get(0) instanceof AllToAllStage exchange) {
+                return exchange.startFromExperts(out, work);
+            }
+            out = stages.get(i).fromExperts(out, work);
+        }
+        return new Arrival(out, Pending.DONE);
     }
 }

@@ -8,7 +8,7 @@ import io.fourfold.kernels.tensor.TensorScope;
  * is the other's transpose, so forward and backward of dispatch and combine all use these two.
  *
  * <p>These are {@link AllToAllStage} (expert parallelism), {@link ExpertTensorStage} (experts split over ranks) and {@link
- * SegmentSortStage}, in this order; where experts are whole {@link PieceStage} is the first and the last in one.
+ * SegmentSortStage}, in this order.
  */
 interface RowStage {
     /**

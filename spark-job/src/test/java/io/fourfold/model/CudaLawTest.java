@@ -56,9 +56,6 @@ class CudaLawTest {
     /** Sums of FP32 in another order; gradients of small norms differ most. */
     private static final StepComparison FP32 = new StepComparison(1e-5, 2e-5, 1e-5, true);
 
-    /** Of a batch in which no token is so near the border of capacity that noise moves it. */
-    private static final int EXACT_SEED = 6;
-
     private static final String[] OVERLAP = {"parallel.gradients={overlap: true, bucket_mib: 1}"};
 
     /** Heads and widths for the kernels of real models. */
@@ -125,7 +122,7 @@ class CudaLawTest {
 
     private Stream<DynamicTest> exact(String name, String[] settings, List<String> mappings) {
         FourfoldConfig config = LawModel.config(settings);
-        Batch batch = TinyModels.batch(config, config.train().globalBatchSize(), EXACT_SEED);
+        Batch batch = TinyModels.batch(config, config.train().globalBatchSize(), LawTest.SEED);
         StepResult[] expected = new StepResult[1];
         return mappings.stream()
                 .map(mapping -> DynamicTest.dynamicTest("fp32 " + name + " " + mapping, () -> {

@@ -35,12 +35,6 @@ public interface Communicator extends AutoCloseable {
     void allToAllV(Tensor send, long[] sendCounts, Tensor receive, long[] receiveCounts);
 
     /**
-     * {@link #allToAllV} from and to pieces that lie anywhere, so that what arrives needs no sorting. A rank's i-th piece for
-     * another one becomes that one's i-th piece from it.
-     */
-    void allToAllPieces(Tensor send, Pieces sent, Tensor receive, Pieces received);
-
-    /**
      * Starts {@link #allToAllV} beside the work that the caller queues next. All ranks start and await in the same order.
      * Where a group cannot overlap, the exchange is done on return.
      */

@@ -3,11 +3,9 @@ package io.fourfold.kernels.comm;
 import io.fourfold.kernels.comm.CollectiveCall.Kind;
 import io.fourfold.kernels.cpu.CpuTensor;
 import io.fourfold.kernels.tensor.DType;
-import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
 import java.util.Arrays;
 import java.util.concurrent.atomic.AtomicLong;
-import java.util.stream.IntStream;
 
 /**
  * What every transport for {@link CpuTensor}s has in common: it checks arguments, says where each member's part begins and
@@ -137,52 +135,6 @@ abstract class CpuCommunicator implements Communicator {
                 new CollectiveCall(Kind.ALL_TO_ALL_V, null, 0, mine, sendCounts.clone(), receiveCounts.clone());
         moveAllToAll(call, mine, starts(sendCounts), all, starts(receiveCounts));
         count(mine, mine.elements() - sendCounts[rank]);
-    }
-
-    /** By way of messages in one run of memory for each rank. */
-    @Override
-    public final void allToAllPieces(Tensor send, Pieces sent, Tensor receive, Pieces received) {
-        requireOpen();
-        CpuTensor mine = CpuTensor.of(send);
-        CpuTensor all = sameType(mine, receive);
-        boolean fits = sent.counts().length == size && received.counts().length == size;
-        require(
-                fits && sent.end() <= mine.elements() && received.end() <= all.elements(),
-                "pieces of " + mine + " into " + all + " over " + size + " members");
-        long[] sendCounts = elements(sent);
-        long[] receiveCounts = elements(received);
-        CpuTensor packed = empty(mine.dtype(), sendCounts);
-        CpuTensor arrived = empty(mine.dtype(), receiveCounts);
-        forEach(sent, (piece, run, length) -> copy(mine, piece, packed, run, length));
-        allToAllV(packed, sendCounts, arrived, receiveCounts);
-        forEach(received, (piece, run, length) -> copy(arrived, run, all, piece, length));
-    }
-
-    private interface PieceVisitor {
-        void visit(int piece, int run, int length);
-    }
-
-    /** Every piece in order, with where it lies in a run of them all. */
-    private static void forEach(Pieces pieces, PieceVisitor visitor) {
-        int run = 0;
-        for (int member = 0; member < pieces.counts().length; member++) {
-            for (int i = 0; i < pieces.counts()[member].length; i++) {
-                int length = Math.toIntExact(pieces.counts()[member][i]);
-                visitor.visit(Math.toIntExact(pieces.starts()[member][i]), run, length);
-                run += length;
-            }
-        }
-    }
-
-    private long[] elements(Pieces pieces) {
-        return IntStream.range(0, size).mapToLong(pieces::elements).toArray();
-    }
-
-    private static CpuTensor empty(DType dtype, long[] counts) {
-        int n = Math.toIntExact(Arrays.stream(counts).sum());
-        return dtype == DType.INT32
-                ? CpuTensor.ofInts(new int[n], Shape.of(n))
-                : CpuTensor.ofFloats(dtype, new float[n], Shape.of(n));
     }
 
     @Override

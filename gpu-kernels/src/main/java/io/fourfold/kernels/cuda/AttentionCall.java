@@ -50,8 +50,7 @@ record AttentionCall(
         }
     }
 
-    static AttentionCall whole(
-            AttentionShape shape, Tensor qkv, Tensor documentStart, Tensor out, Tensor logSumExp) {
+    static AttentionCall whole(AttentionShape shape, Tensor qkv, Tensor documentStart, Tensor out, Tensor logSumExp) {
         TokenChunks whole = TokenChunks.whole(shape.sequence());
         return checked(shape, Kind.WHOLE, whole, whole, qkv, qkv, documentStart, out, logSumExp);
     }
@@ -147,6 +146,20 @@ record AttentionCall(
 
     int keyRows() {
         return shape.batch() * keys.tokens();
+    }
+
+    /** Whether these tensors and those of the call but for the masks begin at multiples of 16 bytes. */
+    boolean aligned(CudaTensor... others) {
+        boolean aligned = qkv.address() % 16 == 0 && keyValues.address() % 16 == 0 && out.address() % 16 == 0;
+        for (CudaTensor other : others) {
+            aligned &= other.address() % 16 == 0;
+        }
+        return aligned;
+    }
+
+    /** Tiles of {@code rows} rows of a sequence; none crosses a chunk. */
+    static int tiles(TokenChunks chunks, int rows) {
+        return chunks.starts().size() * CudaArguments.blocks(chunks.length(), rows);
     }
 
     /** Chunks as a kernel takes them, see ops/token_chunks.cuh. */

@@ -19,7 +19,6 @@ public final class CudaDevice implements AutoCloseable {
     private final CudaTrace trace;
     private final String name;
     private final int driverVersion;
-    private int besides;
 
     private CudaDevice(int ordinal) {
         this.ordinal = ordinal;
@@ -127,19 +126,6 @@ public final class CudaDevice implements AutoCloseable {
 
     public int multiprocessors() {
         return attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
-    }
-
-    /**
-     * Multiprocessors that a kernel which stays on all of them should take: fewer while collectives run beside, whose blocks
-     * hold some; a block that found no place would only start when another one ends.
-     */
-    int freeMultiprocessors() {
-        return multiprocessors() - (besides > 0 ? Integer.getInteger("fourfold.lend", 0) : 0);
-    }
-
-    /** Collectives begin to run beside the device's stream, or (-1) its stream waits for them. */
-    void beside(int change) {
-        besides += change;
     }
 
     public long totalBytes() {

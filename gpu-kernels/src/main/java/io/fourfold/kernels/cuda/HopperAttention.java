@@ -26,7 +26,12 @@ final class HopperAttention implements AutoCloseable {
     private static final int KEYS = 128;
     private static final int BACKWARD_THREADS = 384;
     private static final int LINE = 256;
+    /** Of every query and, beside those, of every tile of them. */
     private static final int ROW_VALUES = 3;
+
+    private static final int TILE_VALUES = 4;
+    /** Of a head, for each thread of the preparation. */
+    private static final int LANE_VALUES = 16;
     /** Keys and values of the heads that forward walks at the same time should stay in the L2 (50 MB). */
     private static final long SECTION_BYTES = 24L << 20;
     /** Backward: tiles of keys that blocks walk at the same time, about two for each multiprocessor. */
@@ -49,18 +54,12 @@ final class HopperAttention implements AutoCloseable {
 
     /** True when the kernels take this call; others: tensors beside those of the call. */
     boolean takes(AttentionCall call, CudaTensor... others) {
-        boolean aligned = call.qkv().address() % 16 == 0
-                && call.keyValues().address() % 16 == 0
-                && call.out().address() % 16 == 0;
-        for (CudaTensor other : others) {
-            aligned &= other.address() % 16 == 0;
-        }
         return hopper
                 && call.qkv().dtype() == DType.BF16
                 && HEADS.contains(call.shape().headDim())
                 && call.queryRows() > 0
                 && call.keyRows() > 0
-                && aligned;
+                && call.aligned(others);
     }
 
     /** See {@link io.fourfold.kernels.op.AttentionOps#forward}. */
@@ -83,9 +82,9 @@ final class HopperAttention implements AutoCloseable {
         AttentionShape shape = call.shape();
         Kernel kernel = kernel(new Name(BACKWARD, call.kind(), shape.headDim()));
         int heads = shape.batch() * shape.heads();
-        int tiles = tiles(call.queries(), kernel.queries);
+        int tiles = AttentionCall.tiles(call.queries(), kernel.queries);
         try (CudaTensorScope work = cuda.workspace()) {
-            CudaTensor rows = work.allocate(DType.FP32, heads * tiles, kernel.queries * ROW_VALUES);
+            CudaTensor rows = work.allocate(DType.FP32, heads * tiles, kernel.queries * ROW_VALUES + TILE_VALUES);
             CudaTensor added = work.allocate(DType.INT32, 1 + heads * tiles);
             CudaTensor dq = work.allocate(DType.FP32, heads * tiles * kernel.queries, shape.headDim());
             prepare(call, tiles * kernel.queries, dout, rows, added);
@@ -94,6 +93,9 @@ final class HopperAttention implements AutoCloseable {
             arguments.add(keyMap(call, call.keyValues(), KEYS));
             arguments.add(queryMap(call, dout, shape.outputWidth(), kernel.queries));
             if (call.kind() != Kind.PART) {
+                arguments.add(queryMap(call, dqkv, shape.qkvWidth(), BOX));
+            }
+            if (call.kind() == Kind.CHUNKS) {
                 arguments.add(keyMap(call, dkeyValues, BOX));
             }
             if (call.kind() != Kind.WHOLE) {
@@ -101,7 +103,9 @@ final class HopperAttention implements AutoCloseable {
             }
             arguments.addAll(List.of(call.documentStart(), rows, dq, added));
             launch(kernel, call, arguments, backwardSection(call));
-            convert(call, tiles, dq, added, dqkv);
+            if (call.kind() == Kind.PART) {
+                addQueryGradients(call, tiles, dq, added, dqkv);
+            }
         }
     }
 
@@ -116,8 +120,8 @@ final class HopperAttention implements AutoCloseable {
             arguments.add(AttentionCall.argument(call.queries()));
             arguments.add(AttentionCall.argument(call.keys()));
         }
-        arguments.addAll(List.of(
-                shape.batch(), shape.sequence(), shape.heads(), shape.kvHeads(), sectionHeads, shape.scale()));
+        arguments.addAll(
+                List.of(shape.batch(), shape.sequence(), shape.heads(), shape.kvHeads(), sectionHeads, shape.scale()));
         kernel.function.launch(
                 cuda.device().multiprocessors(), 1, 1, kernel.threads, kernel.sharedBytes, arguments.toArray());
     }
@@ -130,23 +134,27 @@ final class HopperAttention implements AutoCloseable {
             arguments.add(AttentionCall.argument(call.queries()));
         }
         arguments.addAll(List.of(shape.batch(), shape.sequence(), shape.heads(), shape.headDim()));
-        long lanes = (long) shape.batch() * padded * shape.heads() * (shape.headDim() / 8);
+        long lanes = (long) shape.batch() * padded * shape.heads() * (shape.headDim() / LANE_VALUES);
         String name = call.kind() == Kind.WHOLE ? "prepare" : "prepare_chunks";
         cuda.function(BACKWARD + SUFFIX, BACKWARD + name).launchLine(blocks(lanes, LINE), LINE, arguments.toArray());
     }
 
-    private void convert(AttentionCall call, int tiles, CudaTensor dq, CudaTensor added, CudaTensor dqkv) {
+    private void addQueryGradients(AttentionCall call, int tiles, CudaTensor dq, CudaTensor added, CudaTensor dqkv) {
         AttentionShape shape = call.shape();
-        List<Object> arguments = new ArrayList<>();
-        arguments.add(dq);
-        if (call.kind() == Kind.WHOLE) {
-            arguments.addAll(List.of(dqkv, shape.sequence()));
-        } else {
-            arguments.addAll(List.of(added, dqkv, AttentionCall.argument(call.queries())));
-        }
-        arguments.addAll(List.of(shape.heads(), shape.kvHeads(), shape.scale()));
-        cuda.function(BACKWARD + SUFFIX, BACKWARD + "convert_" + call.kind().infix() + shape.headDim())
-                .launch(tiles, shape.batch() * shape.heads(), 1, LINE, 0, arguments.toArray());
+        cuda.function(BACKWARD + SUFFIX, BACKWARD + "add_" + shape.headDim())
+                .launch(
+                        tiles,
+                        shape.batch() * shape.heads(),
+                        1,
+                        LINE,
+                        0,
+                        dq,
+                        added,
+                        dqkv,
+                        AttentionCall.argument(call.queries()),
+                        shape.heads(),
+                        shape.kvHeads(),
+                        shape.scale());
     }
 
     private TensorMap queryMap(AttentionCall call, CudaTensor tensor, int width, int boxRows) {
@@ -166,8 +174,8 @@ final class HopperAttention implements AutoCloseable {
     private Kernel kernel(Name name) {
         return kernels.computeIfAbsent(name, wanted -> {
             String direction = wanted.direction;
-            CudaFunction function = cuda.function(
-                    direction + SUFFIX, direction + wanted.kind.infix() + wanted.headDim + "_" + SUFFIX);
+            CudaFunction function =
+                    cuda.function(direction + SUFFIX, direction + wanted.kind.infix() + wanted.headDim + "_" + SUFFIX);
             String constants = direction + wanted.headDim;
             int threads = direction.equals(BACKWARD) ? BACKWARD_THREADS : function.constant(constants + "_threads");
             return new Kernel(
@@ -176,11 +184,6 @@ final class HopperAttention implements AutoCloseable {
                     threads,
                     function.constant(constants + "_queries"));
         });
-    }
-
-    /** Tiles of a sequence; none crosses a chunk. */
-    private static int tiles(TokenChunks chunks, int rows) {
-        return chunks.starts().size() * blocks(chunks.length(), rows);
     }
 
     /** Heads of queries that walk the sequence together: those of as many key heads as the L2 holds. */
@@ -192,7 +195,7 @@ final class HopperAttention implements AutoCloseable {
     }
 
     private static int backwardSection(AttentionCall call) {
-        int keyHeads = Math.max(1, SECTION_TILES / tiles(call.keys(), KEYS));
+        int keyHeads = Math.max(1, SECTION_TILES / AttentionCall.tiles(call.keys(), KEYS));
         return even(call.shape().batch() * call.shape().kvHeads(), keyHeads);
     }
 

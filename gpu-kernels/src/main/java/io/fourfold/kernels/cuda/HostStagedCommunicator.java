@@ -1,7 +1,6 @@
 package io.fourfold.kernels.cuda;
 
 import io.fourfold.kernels.comm.Communicator;
-import io.fourfold.kernels.comm.Pieces;
 import io.fourfold.kernels.comm.ReduceOp;
 import io.fourfold.kernels.cpu.CpuTensor;
 import io.fourfold.kernels.tensor.DType;
@@ -62,13 +61,6 @@ final class HostStagedCommunicator implements Communicator {
     @Override
     public void allToAllV(Tensor send, long[] sendCounts, Tensor receive, long[] receiveCounts) {
         exchange(send, receive, (from, to) -> host.allToAllV(from, sendCounts, to, receiveCounts));
-    }
-
-    @Override
-    public void allToAllPieces(Tensor send, Pieces sent, Tensor receive, Pieces received) {
-        CpuTensor staged = download(CudaTensor.of(receive));
-        host.allToAllPieces(download(CudaTensor.of(send)), sent, staged, received);
-        upload(staged, CudaTensor.of(receive));
     }
 
     @Override

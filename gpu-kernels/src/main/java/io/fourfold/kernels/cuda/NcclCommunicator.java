@@ -2,7 +2,6 @@ package io.fourfold.kernels.cuda;
 
 import io.fourfold.kernels.comm.Communicator;
 import io.fourfold.kernels.comm.Pending;
-import io.fourfold.kernels.comm.Pieces;
 import io.fourfold.kernels.comm.ReduceOp;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Shape;
@@ -11,7 +10,6 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import org.bytedeco.cuda.global.nccl;
-import org.bytedeco.cuda.nccl.ncclComm;
 
 /**
  * Collectives of one group by NCCL. They are queued on the device's stream, or on the {@link NcclLane} beside it when they
@@ -185,45 +183,6 @@ final class NcclCommunicator implements Communicator {
                 in += receiveCounts[peer];
             }
         });
-    }
-
-    @Override
-    public void allToAllPieces(Tensor send, Pieces sent, Tensor receive, Pieces received) {
-        CudaTensor from = CudaTensor.of(send);
-        CudaTensor to = CudaTensor.of(receive);
-        boolean fits = sent.counts().length == size() && received.counts().length == size();
-        require(fits && sent.end() <= from.elements() && received.end() <= to.elements(), "allToAllPieces", from, to);
-        require(from.dtype() == to.dtype(), "allToAllPieces", from, to);
-        for (int peer = 0; peer < size(); peer++) {
-            sent(peer == rank() ? 0 : sent.elements(peer), from);
-        }
-        if (beside || !Boolean.getBoolean("fourfold.split")) {
-            queue("allToAllPieces", c -> exchange(c, from, sent, to, received, true));
-            return;
-        }
-        // The rank's own pieces are copied meanwhile: NCCL would share its channels between them and the others.
-        Pending exchange = start(() -> queue("allToAllPieces", c -> exchange(c, from, sent, to, received, false)));
-        for (int i = 0; i < sent.counts()[rank()].length; i++) {
-            Shape piece = Shape.flat(sent.counts()[rank()][i]);
-            cuda.memory()
-                    .copy(from.view(sent.starts()[rank()][i], piece), to.view(received.starts()[rank()][i], piece));
-        }
-        exchange.await();
-    }
-
-    private void exchange(
-            ncclComm communicator, CudaTensor from, Pieces sent, CudaTensor to, Pieces received, boolean withOwn) {
-        for (int peer = 0; peer < size(); peer++) {
-            if (peer == rank() && !withOwn) {
-                continue;
-            }
-            for (int i = 0; i < sent.counts()[peer].length; i++) {
-                Nccl.send(communicator, stream(), from, sent.starts()[peer][i], sent.counts()[peer][i], peer);
-            }
-            for (int i = 0; i < received.counts()[peer].length; i++) {
-                Nccl.receive(communicator, stream(), to, received.starts()[peer][i], received.counts()[peer][i], peer);
-            }
-        }
     }
 
     @Override

@@ -44,11 +44,9 @@ final class NcclLane {
         CudaEvent done = mark();
         List<CudaTensorScope> held = new ArrayList<>(memory);
         boolean[] awaited = new boolean[1];
-        device.beside(1);
         return () -> {
             if (!awaited[0]) {
                 awaited[0] = true;
-                device.beside(-1);
                 CUevent begun = device.trace().begin();
                 device.stream().await(done);
                 device.trace().end(begun, "wait for " + what);

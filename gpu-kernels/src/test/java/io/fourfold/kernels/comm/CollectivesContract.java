@@ -101,42 +101,6 @@ abstract class CollectivesContract {
         }
     }
 
-    /** Pieces leave from the end to the beginning and arrive after one element of space each. */
-    @Test
-    void allToAllMovesPiecesToTheirPlaces() throws Exception {
-        int size = 3;
-        long[] counts = {2, 0, 3};
-        RankThreads.run(create(size), world -> {
-            Communicator group = world.group("ep", RankThreads.all(size));
-            int rank = group.rank();
-            long[][] starts = new long[size][counts.length];
-            long[][] places = new long[size][counts.length];
-            long[][] lengths = new long[size][];
-            float[] values = new float[5 * size];
-            float[] expected = new float[8 * size];
-            long from = values.length;
-            int to = 0;
-            for (int peer = 0; peer < size; peer++) {
-                lengths[peer] = counts;
-                for (int i = 0; i < counts.length; i++) {
-                    from -= counts[i];
-                    starts[peer][i] = from;
-                    places[peer][i] = ++to;
-                    for (int at = 0; at < counts[i]; at++) {
-                        values[(int) from + at] = 100 * rank + 10 * peer + i;
-                        expected[to++] = 100 * peer + 10 * rank + i;
-                    }
-                }
-            }
-            CpuTensor received = tensor(new float[expected.length], DType.FP32);
-            group.allToAllPieces(
-                    tensor(values, DType.FP32), new Pieces(starts, lengths), received, new Pieces(places, lengths));
-            assertThat(read(received)).isEqualTo(expected);
-            assertThat(group.bytesSent()).isEqualTo(4L * 5 * (size - 1));
-            return true;
-        });
-    }
-
     private static float[] labelled(int rank, long[] counts) {
         float[] values = new float[sum(counts)];
         int at = 0;

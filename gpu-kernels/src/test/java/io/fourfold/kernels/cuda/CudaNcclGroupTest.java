@@ -6,7 +6,6 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.fourfold.kernels.comm.CommunicationException;
 import io.fourfold.kernels.comm.Communicator;
 import io.fourfold.kernels.comm.Pending;
-import io.fourfold.kernels.comm.Pieces;
 import io.fourfold.kernels.comm.ReduceOp;
 import io.fourfold.kernels.cpu.CpuTensor;
 import io.fourfold.kernels.cuda.GpuRanks.Rank;
@@ -172,35 +171,11 @@ class CudaNcclGroupTest {
         pair.cpu().allToAllV(sent, matrix[rank], received, receiveCounts);
         pair.compare(what + "allToAllV", received, deviceReceived, 0);
 
-        // The same messages, each in two pieces that change places on the way.
-        CpuTensor sorted = zeros(dtype, received.size());
-        Tensor deviceSorted = pair.device(sorted);
-        pair.gpu()
-                .allToAllPieces(
-                        pair.device(sent), halves(matrix[rank], false), deviceSorted, halves(receiveCounts, true));
-        pair.cpu().allToAllPieces(sent, halves(matrix[rank], false), sorted, halves(receiveCounts, true));
-        pair.compare(what + "allToAllPieces", sorted, deviceSorted, 0);
-
         CpuTensor copied = random(mine, dtype, part);
         Tensor deviceCopied = pair.device(copied);
         pair.gpu().broadcast(deviceCopied, size - 1);
         pair.cpu().broadcast(copied, size - 1);
         pair.compare(what + "broadcast", copied, deviceCopied, 0);
-    }
-
-    private static Pieces halves(long[] counts, boolean swapped) {
-        long[][] starts = new long[counts.length][2];
-        long[][] lengths = new long[counts.length][2];
-        long at = 0;
-        for (int peer = 0; peer < counts.length; peer++) {
-            long first = counts[peer] / 2;
-            lengths[peer][0] = first;
-            lengths[peer][1] = counts[peer] - first;
-            starts[peer][0] = swapped ? at + lengths[peer][1] : at;
-            starts[peer][1] = swapped ? at : at + first;
-            at += counts[peer];
-        }
-        return new Pieces(starts, lengths);
     }
 
     /** Groups that overlap each other, used in turns, as tensor and context parallelism do. */
