@@ -7,7 +7,7 @@
 //             written, so that group g starts at row 16 * blocks[g] of the output
 //   tiles     blocks of 16 x 16
 //
-// Two launches: the largest magnitude of each group (`amax`, zero before; NaN and infinity come out as such), then the
+// Two launches: the largest magnitude of each group (`amax`, zero before; infinite where a value is not finite), then the
 // values. Rows behind the last group are left alone. scale[g] = amax[g] / 2688, the factor of the finished product.
 
 #include "quantize/groups.cuh"
@@ -44,9 +44,9 @@ __device__ __forceinline__ uint32_t magnitudeBits(float x) {
     return __float_as_uint(x) & 0x7FFFFFFFu;
 }
 
-// Magnitudes as integers keep NaN and infinity on top.
+// Magnitudes as integers keep NaN and infinity on top. A NaN is recorded as infinity: a maximum over ranks may lose NaN.
 __device__ __forceinline__ void recordAmax(uint32_t bits, float* amax) {
-    bits = __reduce_max_sync(0xffffffffu, bits);
+    bits = min(__reduce_max_sync(0xffffffffu, bits), 0x7F800000u);
     if (threadIdx.x % 32 == 0 && bits > *reinterpret_cast<volatile uint32_t*>(amax)) {
         atomicMax(reinterpret_cast<uint32_t*>(amax), bits);
     }
