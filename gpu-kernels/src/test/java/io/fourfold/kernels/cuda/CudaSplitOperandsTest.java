@@ -137,7 +137,7 @@ class CudaSplitOperandsTest {
                 .filter(kind -> kind.spec.rounding() == Rounding.NEAREST_EVEN && !kind.spec.hadamard())
                 .toList();
         return tests(weights, kind -> {
-            stacked(kind, 3, 64, 96, false);
+            stacked(kind, 3, 64, 128, false);
             stacked(kind, 3, 64, 96, true);
         });
     }
