@@ -2,6 +2,9 @@
 // addresses allow.
 //
 //   gather_rows  out[r, :] = x[index[r] / divisor, :], zeros where the index is -1; any element type, bits unchanged
+//   spread_rows  the same of rows that were taken k times each, by way of the inverse: out[rowOfSlot[t*k + j], :] = x[t, :], -1
+//                skipped. Gathering reads a row k times, far apart, mostly from memory; this reads it once.
+//   clear_rows   out[r, :] = 0 where slotOfRow[r] is -1: the rows that spreading leaves out
 //   sum_rows     out[t, :] = sum over j ascending of y[rowOfSlot[t*k + j], :], -1 skipped; FP32, one rounding
 //
 // An index outside the source stops the kernel with a trap: it would read foreign memory.
@@ -59,6 +62,52 @@ __device__ __forceinline__ void gather(const W* x, const int* index, int divisor
     }
 }
 
+// One warp per token.
+template <class W>
+__device__ __forceinline__ void spread(const W* x, const int* rowOfSlot, int k, W* out, int tokens, int rows, int words) {
+    int token = blockIdx.x * kWarps + threadIdx.x / kWarp;
+    if (token >= tokens) {
+        return;
+    }
+    const int* slots = rowOfSlot + long(token) * k;
+    const W* from = x + long(token) * words;
+    for (int first = threadIdx.x % kWarp; first < words; first += 4 * kWarp) {
+        W held[4];
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            if (first + i * kWarp < words) {
+                held[i] = from[first + i * kWarp];
+            }
+        }
+        for (int j = 0; j < k; ++j) {
+            int row = slots[j];
+            if (row >= rows) {
+                __trap();
+            }
+            W* to = out + long(row) * words;
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                if (row >= 0 && first + i * kWarp < words) {
+                    to[first + i * kWarp] = held[i];
+                }
+            }
+        }
+    }
+}
+
+// One thread looks at each row; the warp clears those of its 32 that are empty.
+template <class W>
+__device__ __forceinline__ void clear(const int* slotOfRow, W* out, int rows, int words) {
+    int row = blockIdx.x * kWarps * kWarp + threadIdx.x;
+    unsigned empty = __ballot_sync(kAllLanes, row < rows && slotOfRow[min(row, rows - 1)] < 0);
+    for (; empty != 0; empty &= empty - 1) {
+        W* to = out + long(row / kWarp * kWarp + __ffs(empty) - 1) * words;
+        for (int w = threadIdx.x % kWarp; w < words; w += kWarp) {
+            to[w] = zeroWord<W>();
+        }
+    }
+}
+
 constexpr int kSlots = 8;
 
 template <class I, class O>
@@ -101,6 +150,14 @@ using namespace fourfold;
     extern "C" __global__ void __launch_bounds__(256)                                                          \
         gather_rows_##BYTES(const W* x, const int* index, int divisor, W* out, int rows, int sources, int words) { \
         gather(x, index, divisor, out, rows, sources, words);                                                  \
+    }                                                                                                          \
+    extern "C" __global__ void __launch_bounds__(256)                                                          \
+        spread_rows_##BYTES(const W* x, const int* rowOfSlot, int k, W* out, int tokens, int rows, int words) { \
+        spread(x, rowOfSlot, k, out, tokens, rows, words);                                                     \
+    }                                                                                                          \
+    extern "C" __global__ void __launch_bounds__(256)                                                          \
+        clear_rows_##BYTES(const int* slotOfRow, W* out, int rows, int words) {                                \
+        clear(slotOfRow, out, rows, words);                                                                    \
     }
 GATHER(16, uint4)
 GATHER(4, uint32_t)

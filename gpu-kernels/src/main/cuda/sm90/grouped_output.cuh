@@ -1,4 +1,4 @@
-// From a warpgroup's 64 x 256 accumulators to memory: BF16 by wide stores, FP32 through the copy engine.
+// From a warpgroup's accumulators, 64 rows of 256 or 128 columns, to memory: BF16 by wide stores, FP32 through the copy engine.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -42,20 +42,22 @@ __device__ __forceinline__ void transposeQuad(uint32_t (&v)[4], int lane) {
     }
 }
 
-// Writes this warpgroup's 64 x 256 accumulators as BF16. rowsLeft and colsLeft count from the warpgroup's corner.
+// Writes alpha times this warpgroup's accumulators as BF16. rowsLeft and colsLeft count from the warpgroup's corner.
+template <int kCount>
 __device__ __forceinline__ void storeBf16(
-    const float (&d)[128], __nv_bfloat16* corner, long stride, int rowsLeft, int colsLeft, int thread) {
+    const float (&d)[kCount], __nv_bfloat16* corner, long stride, int rowsLeft, int colsLeft, int thread,
+    float alpha = 1.f) {
     int lane = thread & 31;
     int row = (thread >> 5) * 16 + (lane >> 2);
     int quad = lane & 3;
 #pragma unroll
-    for (int j = 0; j < 8; ++j) {  // 32 columns at a time
+    for (int j = 0; j < kCount / 16; ++j) {  // 32 columns at a time
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
             uint32_t v[4];
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
-                v[i] = packBf16(d[j * 16 + i * 4 + half * 2], d[j * 16 + i * 4 + half * 2 + 1]);
+                v[i] = packBf16(alpha * d[j * 16 + i * 4 + half * 2], alpha * d[j * 16 + i * 4 + half * 2 + 1]);
             }
             transposeQuad(v, lane);
             int r = row + half * 8;
@@ -64,19 +66,21 @@ __device__ __forceinline__ void storeBf16(
                 *reinterpret_cast<uint4*>(corner + r * stride + col) = make_uint4(v[0], v[1], v[2], v[3]);
             }
         }
+        asm volatile("" ::: "memory");
     }
 }
 
-// Hands this warpgroup's accumulators to the copy engine in boxes of 64 x 32 FP32, which stores or adds them while the next
+// Hands alpha times this warpgroup's accumulators to the copy engine in boxes of 64 x 32 FP32, which stores or adds them while the next
 // tile is computed. One writer per element and launch, so an accumulating result does not depend on any order.
-template <bool kAccumulate>
+template <bool kAccumulate, int kCount>
 __device__ __forceinline__ void storeFp32(
-    const float (&d)[128], const CUtensorMap* mapC, char* staging, int col, int row, int group, int thread, int barrier) {
+    const float (&d)[kCount], const CUtensorMap* mapC, char* staging, int col, int row, int group, int thread, int barrier,
+    float alpha = 1.f) {
     int lane = thread & 31;
     int rowIn = (thread >> 5) * 16 + (lane >> 2);
     int quad = lane & 3;
 #pragma unroll
-    for (int j = 0; j < kTileCols / kStagingCols; ++j) {
+    for (int j = 0; j < kCount / 16; ++j) {
         char* buffer = staging + j % kStagingBuffers * kStagingBytes;
         if (thread == 0) {
             bulkWaitRead<kStagingBuffers - 1>();
@@ -89,7 +93,7 @@ __device__ __forceinline__ void storeFp32(
                 int r = rowIn + half * 8;
                 int chunk = (i * 2 + quad / 2) ^ (r & 7);  // the 128-byte swizzle of the tensor map
                 *reinterpret_cast<float2*>(buffer + r * 128 + chunk * 16 + quad % 2 * 8) =
-                    make_float2(d[j * 16 + i * 4 + half * 2], d[j * 16 + i * 4 + half * 2 + 1]);
+                    make_float2(alpha * d[j * 16 + i * 4 + half * 2], alpha * d[j * 16 + i * 4 + half * 2 + 1]);
             }
         }
         fenceAsyncProxy();

@@ -30,6 +30,19 @@ struct Layout {
     static_assert(total <= 227 * 1024);
 };
 
+// A place in the ring of stages.
+template <int kStages>
+struct Place {
+    int stage = 0;
+    uint32_t parity = 0;
+    __device__ __forceinline__ void advance() {
+        if (++stage == kStages) {
+            stage = 0;
+            parity ^= 1;
+        }
+    }
+};
+
 enum class Split { kRows, kDepth };
 enum class Output { kBf16, kFp32, kFp32Accumulate };
 
@@ -62,8 +75,8 @@ public:
     }
 
     __device__ bool next(Tile& tile) {
-        while (position_ < groups_ && index_ >= first_ + tiles_) {
-            first_ += tiles_;
+        while (position_ < groups_ && index_ >= first_ + tiles()) {
+            first_ += tiles();
             ++position_;
             load();
         }
@@ -71,7 +84,7 @@ public:
             return false;
         }
         int local = index_ - first_;
-        int pairs = rowTiles_ / 2;
+        int pairs = rowTiles() / 2;
         int row;
         if (local < pairs * colTiles_) {
             int band = local / (kBandPairs * colTiles_);
@@ -82,7 +95,7 @@ public:
             tile.col = colTile * kTileCols;
             tile.stacked = true;
         } else {
-            row = (rowTiles_ - 1) * kTileRows;
+            row = pairs * 2 * kTileRows;
             tile.col = ((local - pairs * colTiles_) * 2 + rank_) * kTileCols;
             tile.stacked = false;
         }
@@ -107,9 +120,15 @@ private:
             end_ += start - begin_;
             begin_ = start;
         }
-        int rows = kSplit == Split::kRows ? end_ - begin_ : fixedRows_;
-        rowTiles_ = (rows + kTileRows - 1) / kTileRows;
-        tiles_ = rowTiles_ / 2 * colTiles_ + rowTiles_ % 2 * ((colTiles_ + 1) / 2);
+    }
+
+    // Computed again rather than kept: accumulators leave few registers.
+    __device__ int rowTiles() const {
+        return ((kSplit == Split::kRows ? end_ - begin_ : fixedRows_) + kTileRows - 1) / kTileRows;
+    }
+
+    __device__ int tiles() const {
+        return rowTiles() / 2 * colTiles_ + rowTiles() % 2 * ((colTiles_ + 1) / 2);
     }
 
     const int* offsets_;
@@ -125,8 +144,6 @@ private:
     int first_ = 0;
     int begin_ = 0;
     int end_ = 0;
-    int rowTiles_ = 0;
-    int tiles_ = 0;
 };
 
 // Lists the groups longest first: tiles of a large group take longest, so that none is left over at the end. All threads of

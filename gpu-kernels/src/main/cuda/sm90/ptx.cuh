@@ -147,6 +147,10 @@ __device__ __forceinline__ void prefetchBox(const CUtensorMap* map, int x, int y
     asm volatile("cp.async.bulk.prefetch.tensor.2d.L2.global [%0, {%1, %2}];" ::"l"(map), "r"(x), "r"(y) : "memory");
 }
 
+__device__ __forceinline__ void prefetchBox3d(const CUtensorMap* map, int x, int y, int z) {
+    asm volatile("cp.async.bulk.prefetch.tensor.3d.L2.global [%0, {%1, %2, %3}];" ::"l"(map), "r"(x), "r"(y), "r"(z) : "memory");
+}
+
 // Orders ordinary shared-memory stores before reads by the tensor cores or the copy engine.
 __device__ __forceinline__ void fenceAsyncProxy() {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");

@@ -2,6 +2,7 @@ package io.fourfold.bench;
 
 import io.fourfold.config.ConfigLoader;
 import io.fourfold.config.FourfoldConfig;
+import io.fourfold.config.ParallelConfig;
 import io.fourfold.config.RecipeConfig;
 import java.util.ArrayList;
 import java.util.List;
@@ -49,6 +50,8 @@ public enum BenchShape {
             "attention={heads: 4, kv_heads: 2, head_dim: 32, rope_theta: 10000, qk_norm: true}",
             "moe={experts: 8, top_k: 2, intermediate_size: 64}");
 
+    private static final int ANY_BATCH = 1 << 16;
+
     private final String model;
     private final int microBatch;
     private final int sequence;
@@ -73,9 +76,35 @@ public enum BenchShape {
      * @param microBatches micro-batches of one step
      */
     public FourfoldConfig config(RecipeConfig.Kind recipe, int microBatches, boolean cuda) {
+        return config(recipe, microBatches, cuda, List.of());
+    }
+
+    /**
+     * The training configuration of several ranks, each of which holds as many tokens as the one rank of the other form:
+     * samples that ranks share are more in a micro-batch, micro-batches that stages share are more in a step.
+     *
+     * @param settings {@code key=value}, the mapping among them
+     */
+    public FourfoldConfig config(
+            RecipeConfig.Kind recipe, int microBatches, boolean cuda, List<String> settings) {
+        // Any batch that every mapping divides will do to read the mapping.
+        ParallelConfig mapping = ConfigLoader.load(List.of(), sets(recipe, 1, ANY_BATCH, cuda, settings))
+                .config()
+                .parallel();
+        int sharing = mapping.tensorParallelSize() * mapping.contextParallelSize();
+        int data = mapping.worldSize() / sharing / mapping.pipelineParallelSize();
+        int inStep = microBatches * mapping.pipelineParallelSize();
+        return ConfigLoader.load(
+                        List.of(),
+                        sets(recipe, microBatch * sharing, microBatch * sharing * inStep * data, cuda, settings))
+                .config();
+    }
+
+    private List<String> sets(
+            RecipeConfig.Kind recipe, int micro, int global, boolean cuda, List<String> settings) {
         List<String> sets = new ArrayList<>();
         sets.add("model.name=" + model);
-        for (String setting : settings) {
+        for (String setting : this.settings) {
             sets.add("model." + setting);
         }
         sets.add("model.moe.router.aux_loss_coeff=0");
@@ -85,9 +114,10 @@ public enum BenchShape {
             sets.add("recipe.fp8_scaling=tensor"); // the only FP8 of the CUDA backend
         }
         sets.add("train.sequence_length=" + sequence);
-        sets.add("train.micro_batch_size=" + microBatch);
-        sets.add("train.global_batch_size=" + microBatch * microBatches);
+        sets.add("train.micro_batch_size=" + micro);
+        sets.add("train.global_batch_size=" + global);
         sets.add("run.backend=" + (cuda ? "cuda" : "cpu"));
-        return ConfigLoader.load(List.of(), sets).config();
+        sets.addAll(settings);
+        return sets;
     }
 }

@@ -11,6 +11,8 @@ import io.fourfold.model.MoeTransformer;
 import io.fourfold.model.StepContext;
 import io.fourfold.optim.GradientNorm;
 import io.fourfold.optim.ShardedAdamW;
+import io.fourfold.parallel.Axis;
+import io.fourfold.parallel.FixedOrderSums;
 import io.fourfold.parallel.ParallelMapping;
 import io.fourfold.parallel.ProcessGroups;
 import io.fourfold.plan.FlopCount;
@@ -43,39 +45,60 @@ public final class StepBenchmark {
             BenchShape shape, RecipeConfig.Kind recipe, int microBatches, int warmUps, int steps, boolean trace) {}
 
     private final BenchDevice device;
+    private final CommunicationWorld world;
     private final Job job;
     private final FourfoldConfig config;
+    private final ParallelMapping mapping;
     private final List<Batch> batches = new ArrayList<>();
     private final List<Double> hostTimes = new ArrayList<>();
     private int step;
     private double loss;
 
-    private StepBenchmark(BenchDevice device, Job job) {
+    private StepBenchmark(BenchDevice device, CommunicationWorld world, Job job, List<String> settings) {
         this.device = device;
+        this.world = world;
         this.job = job;
-        config = job.shape().config(job.recipe(), job.microBatches(), device.cuda());
+        config = job.shape().config(job.recipe(), job.microBatches(), device.cuda(), settings);
+        mapping = ParallelMapping.of(config.parallel());
+        long seed = 1234 + 1000L * mapping.coordinate(Axis.DP, world.rank());
         for (int i = 0; i < BATCHES; i++) {
-            batches.add(batch(config, 1234 + i));
+            batches.add(batch(config, seed + i));
         }
     }
 
     /** Builds the model on the device, measures, and releases it. */
     public static StepResult run(BenchDevice device, Job job) {
-        return new StepBenchmark(device, job).run();
+        try (CommunicationWorld world =
+                device.backend().communicating(InProcessWorld.create(1).get(0))) {
+            return new StepBenchmark(device, world, job, List.of()).run();
+        }
+    }
+
+    /**
+     * The same on one of several ranks; collective.
+     *
+     * @param world of the device's tensors
+     * @param settings {@code key=value}, the mapping among them
+     * @return the whole step's tokens, in this rank's time
+     */
+    static StepResult run(BenchDevice device, CommunicationWorld world, Job job, List<String> settings) {
+        return new StepBenchmark(device, world, job, settings).run();
     }
 
     private StepResult run() {
         Backend backend = device.backend();
-        ParallelMapping mapping = ParallelMapping.of(config.parallel());
-        try (CommunicationWorld world =
-                        backend.communicating(InProcessWorld.create(1).get(0));
-                ProcessGroups groups = ProcessGroups.create(mapping, world);
+        try (ProcessGroups groups = ProcessGroups.create(mapping, world);
                 MoeTransformer model = MoeTransformer.create(config, backend, groups);
                 ShardedAdamW optimizer = new ShardedAdamW(
-                        backend, model.parameters(), config.train().optimizer(), groups)) {
+                        backend,
+                        model.parameters(),
+                        config.train().optimizer(),
+                        config.parallel().gradients(),
+                        groups)) {
+            model.listen(optimizer.listener());
             RandomParameters.fill(backend, model.parameters(), INIT_DEVIATION, 7);
             model.parametersChanged();
-            Runnable work = () -> step(model, optimizer);
+            Runnable work = () -> step(model, optimizer, groups);
             work.run();
             double firstLoss = loss;
             for (int i = 1; i < job.warmUps(); i++) {
@@ -95,21 +118,23 @@ public final class StepBenchmark {
         }
     }
 
-    private void step(MoeTransformer model, ShardedAdamW optimizer) {
+    private void step(MoeTransformer model, ShardedAdamW optimizer, ProcessGroups groups) {
         step++;
         Backend backend = device.backend();
-        Batch shape = batches.get(0);
-        double labels = (double) shape.labelCount() * job.microBatches();
-        StepContext context = new StepContext(step, 1, 1 / labels, shape.samples() * job.microBatches(), null);
+        int count = microBatches();
+        double labels = (double) batches.get(0).labelCount() * count * mapping.data();
+        StepContext context =
+                new StepContext(step, 1, 1 / labels, config.train().globalBatchSize(), null);
         long start = System.nanoTime();
         model.beginStep(context);
-        List<MicroBatchResult> results = new ArrayList<>();
-        for (int i = 0; i < job.microBatches(); i++) {
-            int index = ((step - 1) * job.microBatches() + i) % BATCHES;
-            results.add(model.forwardBackward(batches.get(index), context));
+        List<Batch> inStep = new ArrayList<>();
+        for (int i = 0; i < count; i++) {
+            inStep.add(batches.get(((step - 1) * count + i) % BATCHES));
         }
+        List<MicroBatchResult> results = model.forwardBackward(inStep, context);
         hostTimes.add((System.nanoTime() - start) * 1e-6);
-        loss = results.stream().mapToDouble(MicroBatchResult::lossSum).sum() / labels;
+        double sum = results.stream().mapToDouble(MicroBatchResult::lossSum).sum();
+        loss = FixedOrderSums.sum(backend, groups.world(), sum)[0] / labels;
         optimizer.reduceGradients();
         GradientNorm norm = optimizer.gradientNorm();
         if (!norm.isFinite() || !Double.isFinite(loss)) {
@@ -121,6 +146,11 @@ public final class StepBenchmark {
         optimizer.step(step, LEARNING_RATE, norm);
     }
 
+    /** Of one rank in a step. */
+    private int microBatches() {
+        return config.train().globalBatchSize() / config.train().microBatchSize() / mapping.data();
+    }
+
     private StepResult result(
             double[] times,
             double firstLoss,
@@ -130,7 +160,8 @@ public final class StepBenchmark {
             boolean steady,
             BenchDevice.Traced traced) {
         double median = median(times);
-        long tokens = (long) batches.get(0).tokenCount() * job.microBatches();
+        long tokens =
+                (long) config.train().globalBatchSize() * config.train().sequenceLength();
         double perSecond = tokens / median * 1e3;
         double teraflops = perSecond
                 * FlopCount.of(config.model(), config.train().sequenceLength()).causal()

@@ -3,8 +3,10 @@ package io.fourfold.cli;
 import io.fourfold.bench.BenchDevice;
 import io.fourfold.bench.BenchShape;
 import io.fourfold.bench.BenchText;
+import io.fourfold.bench.CollectiveBenchmark;
 import io.fourfold.bench.CpuBenchDevice;
 import io.fourfold.bench.CudaBenchDevice;
+import io.fourfold.bench.RankBenchmark;
 import io.fourfold.bench.StepBenchmark;
 import io.fourfold.bench.StepResult;
 import io.fourfold.bench.operations.OperationBenchmark;
@@ -17,6 +19,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
 import java.util.concurrent.Callable;
+import java.util.function.IntFunction;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
@@ -102,6 +105,32 @@ final class BenchCommand implements Callable<Integer> {
     private int runs;
 
     @Option(
+            names = "--ranks",
+            paramLabel = "N",
+            defaultValue = "1",
+            description = "Measure steps on N GPUs of this machine against one of them (default: 1).")
+    private int ranks;
+
+    @Option(
+            names = "--mapping",
+            paramLabel = "MAPPING",
+            split = ";",
+            description = "With --ranks: how they share the work, for example 'EP2' or 'TP2 EP4'; several separated by"
+                    + " semicolons. Each rank holds as many tokens as the one does (default: data parallelism).")
+    private List<String> mappings = List.of("");
+
+    @Option(
+            names = "--set",
+            paramLabel = "KEY=VALUE",
+            description = "With --ranks: a setting of the configuration, such as parallel.gradients.overlap=true.")
+    private List<String> settings = List.of();
+
+    @Option(
+            names = "--collectives",
+            description = "With --ranks: measure collectives beside NCCL's own calls instead of steps.")
+    private boolean collectives;
+
+    @Option(
             names = "--trace",
             description = "Trace one more step: time by kernel and the share in which the GPU idles.")
     private boolean trace;
@@ -118,6 +147,9 @@ final class BenchCommand implements Callable<Integer> {
                 : cuda ? List.of(BenchShape.S, BenchShape.M, BenchShape.Q) : List.of(BenchShape.T);
         if (!operations.isEmpty()) {
             return measureOperations(cuda, chosen);
+        }
+        if (ranks > 1) {
+            return measureRanks(cuda, chosen);
         }
         for (BenchShape shape : chosen) {
             for (RecipeConfig.Kind recipe : recipes) {
@@ -151,6 +183,48 @@ final class BenchCommand implements Callable<Integer> {
             return ExitCode.WRONG_RESULT.number();
         }
         return ExitCode.OK.number();
+    }
+
+    private int measureRanks(boolean cuda, List<BenchShape> chosen) {
+        IntFunction<BenchDevice> devices = cuda ? CudaBenchDevice::new : index -> new CpuBenchDevice(threads);
+        List<Object> results = new ArrayList<>();
+        try {
+            if (collectives) {
+                common.say("%s", CollectiveBenchmark.header());
+                for (CollectiveBenchmark.Result result : CollectiveBenchmark.run(ranks, warmUps, runs, devices)) {
+                    results.add(result);
+                    common.say("%s", CollectiveBenchmark.line(result));
+                }
+            } else {
+                measureMappings(new RankBenchmark(devices), chosen, results);
+            }
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new IllegalStateException("interrupted", e);
+        }
+        if (common.json) {
+            common.printJson(results);
+        }
+        return ExitCode.OK.number();
+    }
+
+    private void measureMappings(RankBenchmark benchmark, List<BenchShape> chosen, List<Object> results)
+            throws InterruptedException {
+        common.say("%s", RankBenchmark.header());
+        for (BenchShape shape : chosen) {
+            for (RecipeConfig.Kind recipe : recipes) {
+                StepBenchmark.Job job =
+                        new StepBenchmark.Job(shape, recipe, microBatches, warmUps, runs, trace);
+                for (String mapping : mappings) {
+                    RankBenchmark.Result result = benchmark.run(ranks, mapping, settings, job);
+                    results.add(result);
+                    common.say("%s", RankBenchmark.line(result));
+                    if (trace) {
+                        common.say("%s", BenchText.details(result.ranks().get(0)));
+                    }
+                }
+            }
+        }
     }
 
     /** Each model gets a device of its own, so that memory peaks do not mix. */

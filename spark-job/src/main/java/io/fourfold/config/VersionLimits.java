@@ -22,27 +22,9 @@ public final class VersionLimits {
         return problems;
     }
 
-    /** Several GPUs train by data parallelism only. Why this version's CUDA backend cannot train the configuration; {@code run.backend: auto} then takes the CPU. */
+    /** Why this version's CUDA backend cannot train the configuration; {@code run.backend: auto} then takes the CPU. */
     public static List<Problem> cudaProblems(FourfoldConfig config) {
         List<Problem> problems = new ArrayList<>();
-        ParallelConfig parallel = config.parallel();
-        cpuOnly(problems, "tensor_parallel_size", parallel.tensorParallelSize(), "tensor parallelism");
-        cpuOnly(problems, "context_parallel_size", parallel.contextParallelSize(), "context parallelism");
-        if (parallel.contextParallelSize() > 1 && parallel.contextExchange() == ContextExchange.RING) {
-            problems.add(Problem.error(
-                    "parallel.context_exchange",
-                    "ring",
-                    "ring attention on GPUs" + SUFFIX,
-                    "set it to gather, or run.backend to cpu"));
-        }
-        cpuOnly(problems, "pipeline_parallel_size", parallel.pipelineParallelSize(), "pipeline parallelism");
-        cpuOnly(problems, "virtual_stages", parallel.virtualStages(), "interleaved pipeline parallelism");
-        cpuOnly(problems, "expert_parallel_size", parallel.expertParallelSize(), "expert parallelism");
-        cpuOnly(
-                problems,
-                "expert_tensor_parallel_size",
-                parallel.expertTensorParallelSize(),
-                "expert tensor parallelism");
         RecipeConfig.Kind recipe = config.recipe().kind();
         if (recipe == RecipeConfig.Kind.FP8 && config.recipe().fp8Scaling() != RecipeConfig.Fp8Scaling.TENSOR) {
             problems.add(Problem.error(
@@ -52,12 +34,5 @@ public final class VersionLimits {
                     "set it to tensor (current scaling), or run.backend to cpu"));
         }
         return problems;
-    }
-
-    private static void cpuOnly(List<Problem> problems, String key, int value, String what) {
-        if (value > 1) {
-            problems.add(Problem.error(
-                    "parallel." + key, value, what + " on GPUs" + SUFFIX, "set it to 1, or run.backend to cpu"));
-        }
     }
 }

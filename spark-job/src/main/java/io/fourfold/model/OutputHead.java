@@ -17,6 +17,8 @@ final class OutputHead {
     private final Parameter weight;
     private final SequenceParallel ranks;
     private @Nullable Tensor prepared;
+    /** The step's first gradient is written. A tied embedding adds its own later: its backward needs the head's. */
+    private boolean overwrites;
 
     /**
      * @param weight [V, H], this rank's part of the vocabulary
@@ -30,6 +32,7 @@ final class OutputHead {
 
     void prepare(WeightPreparation preparation, DType type) {
         prepared = type == DType.BF16 ? preparation.rounded(weight) : weight.weight();
+        overwrites = !ranks.splitsLayers() && preparation.overwrites(weight);
     }
 
     /**
@@ -55,7 +58,9 @@ final class OutputHead {
                                 (float) pass.step().lossScale(),
                                 lossPerToken,
                                 dhidden,
-                                dstream == null ? null : weight.grad());
+                                dstream == null ? null : weight.grad(),
+                                !overwrites);
+                overwrites = overwrites && dstream == null;
             }
             pass.inspect("forward", -1, "loss per token", lossPerToken);
             if (dstream != null && dhidden != null) {

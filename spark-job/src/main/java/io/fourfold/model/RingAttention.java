@@ -3,6 +3,7 @@ package io.fourfold.model;
 import io.fourfold.config.AttentionConfig;
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.comm.Communicator;
+import io.fourfold.kernels.comm.Pending;
 import io.fourfold.kernels.op.AttentionShape;
 import io.fourfold.kernels.op.TokenChunks;
 import io.fourfold.kernels.tensor.DType;
@@ -15,9 +16,9 @@ import io.fourfold.parallel.TokenPlacement;
  * of CP rank r has those of rank r - s, merges what its queries find there and has passed them on to r + 1. Outputs merge
  * by their log-sum-exp in FP32, see {@link io.fourfold.kernels.op.AttentionOps#forwardPart}.
  *
- * <p>Backward sends keys and values around once more, and one step behind them their gradient in FP32: it begins at the
+ * <p>Backward passes keys and values around once more, and one step behind them their gradient in FP32: it begins at the
  * owner's successor, every rank adds its part, and after CP - 1 hops it is back at the owner, who adds its own. So the order
- * of the sum is fixed. Sends are buffered, so all ranks may send before they receive; a send may reuse its memory at once.
+ * of the sum is fixed. A pass to the next rank runs beside the computation with what is passed, where the ranks' group can.
  *
  * @param config of this rank's heads
  */
@@ -29,11 +30,10 @@ record RingAttention(Backend backend, AttentionConfig config, SequenceParallel r
         backend.elementwise().fill(merged, 0);
         backend.elementwise().fill(logSumExp, Float.NEGATIVE_INFINITY);
         Tensor keyValues = own(pass, qkv, work);
+        Tensor arriving = work.allocate(keyValues.dtype(), keyValues.shape());
         int last = ranks.context().size() - 1;
         for (int step = 0; step <= last; step++) {
-            if (step < last) {
-                ranks.context().send(keyValues, next());
-            }
+            Pending passing = step < last ? pass(keyValues, arriving) : Pending.DONE;
             backend.attention()
                     .forwardPart(
                             shape,
@@ -44,9 +44,10 @@ record RingAttention(Backend backend, AttentionConfig config, SequenceParallel r
                             batch.documentStart(),
                             merged,
                             logSumExp);
-            if (step < last) {
-                ranks.context().receive(keyValues, previous());
-            }
+            passing.await();
+            Tensor free = keyValues;
+            keyValues = arriving;
+            arriving = free;
         }
         if (merged != out) {
             backend.elementwise().copy(merged, out);
@@ -56,30 +57,34 @@ record RingAttention(Backend backend, AttentionConfig config, SequenceParallel r
     /** Writes dqkv. */
     void backward(
             Pass pass, AttentionShape shape, CoreAttention.State state, Tensor dout, Tensor dqkv, TensorScope work) {
-        Communicator context = ranks.context();
         Tensor keyValues = own(pass, state.qkv(), work);
+        Tensor arriving = work.allocate(keyValues.dtype(), keyValues.shape());
         Tensor dqueries = zeros(work, dqkv);
         Tensor dkeyValues = zeros(work, keyValues);
         Tensor travelling = zeros(work, keyValues);
-        int last = context.size() - 1;
+        Tensor returning = work.allocate(DType.FP32, keyValues.shape());
+        Pending passingGradient = Pending.DONE;
+        int last = ranks.context().size() - 1;
         for (int step = 0; step <= last; step++) {
-            if (step < last) {
-                context.send(keyValues, next());
-            }
+            Pending passing = step < last ? pass(keyValues, arriving) : Pending.DONE;
             if (step > 1) {
-                context.receive(travelling, previous());
+                passingGradient.await();
+                Tensor free = travelling;
+                travelling = returning;
+                returning = free;
             }
             Tensor gradient = step == 0 ? dkeyValues : travelling;
             addPart(pass, shape, step, state, dout, keyValues, dqueries, gradient);
             if (step > 0) {
-                context.send(travelling, next());
+                passingGradient = pass(travelling, returning);
             }
-            if (step < last) {
-                context.receive(keyValues, previous());
-            }
+            passing.await();
+            Tensor free = keyValues;
+            keyValues = arriving;
+            arriving = free;
         }
-        context.receive(travelling, previous());
-        backend.elementwise().add(travelling, dkeyValues, dkeyValues);
+        passingGradient.await();
+        backend.elementwise().add(returning, dkeyValues, dkeyValues);
         backend.elementwise().copy(dqueries, dqkv);
         // Every part has been computed: the keys' and values' memory takes their gradient in its type.
         backend.elementwise().copy(dkeyValues, keyValues);
@@ -131,6 +136,16 @@ record RingAttention(Backend backend, AttentionConfig config, SequenceParallel r
         int length = batch.sequenceLength();
         TokenPlacement owner = ranks.placement().ofContextRank((ranks.context().rank() - step + size) % size);
         return new TokenChunks(owner.chunkLength(length), owner.chunkStarts(length));
+    }
+
+    /** Starts to give {@code mine} to the next rank and to take the previous rank's. */
+    private Pending pass(Tensor mine, Tensor theirs) {
+        Communicator context = ranks.context();
+        long[] sent = new long[context.size()];
+        long[] received = new long[context.size()];
+        sent[next()] = mine.elements();
+        received[previous()] = theirs.elements();
+        return context.startAllToAllV(mine, sent, theirs, received);
     }
 
     private int next() {

@@ -23,7 +23,11 @@ record RowRoute(MoeOps ops, Tensor rowOfSlot, Tensor slotOfRow, List<RowStage> s
     Tensor toExperts(Tensor x, int divisor, TensorScope work, TensorScope result) {
         int count = Math.toIntExact(slotOfRow.elements());
         Tensor out = (stages.isEmpty() ? result : work).allocate(x.dtype(), count, x.dim(1));
-        ops.gatherRows(x, slotOfRow, divisor, out);
+        if (divisor == 1) {
+            ops.gatherRows(x, slotOfRow, 1, out);
+        } else {
+            ops.spreadRows(x, slotOfRow, rowOfSlot, divisor, out);
+        }
         for (int i = 0; i < stages.size(); i++) {
             out = stages.get(i).toExperts(out, i == stages.size() - 1 ? result : work);
         }

@@ -2,6 +2,7 @@ package io.fourfold.optim;
 
 import io.fourfold.config.GradientConfig;
 import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.comm.Pending;
 import io.fourfold.model.GradientListener;
 import io.fourfold.model.Parameter;
 import io.fourfold.model.ParameterStore;
@@ -15,7 +16,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Sums gradients over the replicas bucket by bucket, in the order in which backward completes them, and gathers updated
- * weights likewise. With overlap a communication thread does it beside the rank's own.
+ * weights likewise. With overlap they travel beside the rank's own work: on a GPU where the groups can do that, else on a
+ * communication thread where they may be used by one.
  */
 final class GradientExchange implements GradientListener, AutoCloseable {
     private final Backend backend;
@@ -24,6 +26,8 @@ final class GradientExchange implements GradientListener, AutoCloseable {
     private final Map<Bucket, Integer> parametersOf = new HashMap<>();
     private final Map<Bucket, Integer> missing = new HashMap<>();
     private final Set<Bucket> started = new LinkedHashSet<>();
+    private final Map<Bucket, Pending> pending = new HashMap<>();
+    private final boolean beside;
     private final @Nullable CommunicationThread thread;
 
     /**
@@ -32,16 +36,19 @@ final class GradientExchange implements GradientListener, AutoCloseable {
     GradientExchange(Backend backend, ParameterStore store, List<OptimizerShard> shards, GradientConfig config) {
         this.backend = backend;
         boolean concurrent = true;
+        boolean overlaps = true;
         int ranks = 0;
         for (OptimizerShard shard : shards) {
             if (shard.replicas().size() > 1 && shard.length() > 0) {
                 concurrent &= shard.replicas().concurrent();
+                overlaps &= shard.replicas().overlaps();
                 ranks = Math.max(ranks, shard.replicas().size());
                 cut(shard, store, config);
             }
         }
         missing.putAll(parametersOf);
-        thread = config.overlap() && concurrent && ranks > 1
+        beside = config.overlap() && overlaps && ranks > 1;
+        thread = config.overlap() && !beside && concurrent && ranks > 1
                 ? new CommunicationThread(Thread.currentThread().getName() + "-gradients")
                 : null;
     }
@@ -72,7 +79,7 @@ final class GradientExchange implements GradientListener, AutoCloseable {
 
     @Override
     public void complete(Parameter parameter) {
-        if (thread == null) {
+        if (thread == null && !beside) {
             return;
         }
         for (Bucket bucket : bucketsOf.getOrDefault(parameter.name(), List.of())) {
@@ -85,11 +92,13 @@ final class GradientExchange implements GradientListener, AutoCloseable {
     private void start(Bucket bucket) {
         started.add(bucket);
         bucket.prepare(backend);
-        if (thread == null) {
+        if (beside) {
+            pending.put(bucket, bucket.shard().replicas().start(bucket::reduce));
+        } else if (thread != null) {
+            thread.submit(bucket::reduce);
+        } else {
             bucket.reduce();
             bucket.finish(backend);
-        } else {
-            thread.submit(bucket::reduce);
         }
     }
 
@@ -102,8 +111,14 @@ final class GradientExchange implements GradientListener, AutoCloseable {
         }
         if (thread != null) {
             thread.await();
-            started.forEach(bucket -> bucket.finish(backend));
         }
+        if (thread != null || beside) {
+            for (Bucket bucket : started) {
+                pending.getOrDefault(bucket, Pending.DONE).await();
+                bucket.finish(backend);
+            }
+        }
+        pending.clear();
         started.clear();
         missing.putAll(parametersOf);
     }
@@ -116,15 +131,19 @@ final class GradientExchange implements GradientListener, AutoCloseable {
     void updateAndGather(BucketUpdate update) {
         for (Bucket bucket : buckets) {
             update.update(bucket);
-            if (thread == null) {
-                bucket.gather();
-            } else {
+            if (beside) {
+                pending.put(bucket, bucket.shard().replicas().start(bucket::gather));
+            } else if (thread != null) {
                 thread.submit(bucket::gather);
+            } else {
+                bucket.gather();
             }
         }
         if (thread != null) {
             thread.await();
         }
+        buckets.forEach(bucket -> pending.getOrDefault(bucket, Pending.DONE).await());
+        pending.clear();
     }
 
     /** Updates the weights of this rank's part of a bucket. */

@@ -22,9 +22,10 @@ final class GpuMemory {
     private static final long WORD = 4;
     /** The matrix library's own memory, and small tables. */
     private static final long LIBRARY = 33L << 20;
-    /** Logits that the loss holds at a time, see the CUDA backend's loss. */
+    /** Logits that the loss holds at a time, see the CUDA backend's loss: in FP32, and as BF16 exponentials. */
     private static final long CHUNK_LOGITS = 1L << 29;
 
+    private static final long CHUNK_EXPONENTIALS = 5L << 28;
     private static final long CHUNK_UNIT = 128;
 
     private final FourfoldConfig config;
@@ -152,8 +153,15 @@ final class GpuMemory {
 
     private long logits() {
         long vocabulary = model.vocabSize();
-        long rows = Math.min(tokens, Math.max(CHUNK_UNIT, CHUNK_LOGITS / vocabulary / CHUNK_UNIT * CHUNK_UNIT));
-        return rows * vocabulary * (wide == WORD ? WORD : WORD + wide);
+        if (wide == WORD) {
+            long rows = Math.min(tokens, Math.max(CHUNK_UNIT, CHUNK_LOGITS / vocabulary / CHUNK_UNIT * CHUNK_UNIT));
+            return rows * vocabulary * WORD;
+        }
+        // Hopper: exponentials, sums by column tile of 256, and the hidden states' factors, gradient and scaled copy.
+        long chunks = Math.max(1, (tokens * vocabulary + CHUNK_EXPONENTIALS - 1) / CHUNK_EXPONENTIALS);
+        long unit = 2 * CHUNK_UNIT;
+        long rows = Math.min(tokens, ((tokens + chunks - 1) / chunks + unit - 1) / unit * unit);
+        return rows * (vocabulary * wide + (vocabulary + 255) / 256 * WORD + model.hiddenSize() * (WORD + wide) + 3 * WORD);
     }
 
     /** Gradients inside the experts' backward or the attention's, with the quantized operands made of them. */

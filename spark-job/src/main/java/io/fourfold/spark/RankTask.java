@@ -158,17 +158,24 @@ record RankTask(
                         faults.reader(setup.train(config, identity), () -> setup.truncated(config, identity));
                 BatchReader validation = setup.validation(config, identity);
                 MetricsSink sink = sink(config, world.rank(), rendezvous.host())) {
-            TrainerInputs inputs = new TrainerInputs(
-                    config,
-                    backend,
-                    backend.communicating(world),
-                    train,
-                    validation,
-                    sink,
-                    faults.storage(run),
-                    identity,
-                    flopsPerToken);
-            return new Trainer(inputs, faults.model(setup.model())).run();
+            CommunicationWorld ranks = backend.communicating(world);
+            try {
+                TrainerInputs inputs = new TrainerInputs(
+                        config,
+                        backend,
+                        ranks,
+                        train,
+                        validation,
+                        sink,
+                        faults.storage(run),
+                        identity,
+                        flopsPerToken);
+                return new Trainer(inputs, faults.model(setup.model())).run();
+            } finally {
+                if (ranks != world) {
+                    ranks.close(); // while the backend is there; the given world is the caller's
+                }
+            }
         }
     }
 

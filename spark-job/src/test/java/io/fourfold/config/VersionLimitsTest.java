@@ -47,25 +47,17 @@ final class VersionLimitsTest {
     }
 
     @Test
-    void severalGpusTrainByDataParallelismOnly() {
-        assertThat(VersionLimits.problems(tiny("parallel.world_size=2", "run.backend=cuda")))
-                .isEmpty();
-        assertThat(VersionLimits.problems(
-                        tiny("parallel={world_size: 2, expert_parallel_size: 2}", "run.backend=cuda")))
-                .extracting(Problem::key)
-                .containsExactly("parallel.expert_parallel_size");
-    }
-
-    @Test
-    void cudaRefusesOtherParallelism() {
-        FourfoldConfig config = tiny(
-                "parallel={world_size: 4, tensor_parallel_size: 2, context_parallel_size: 2, context_exchange: ring}",
-                "run.backend=cuda",
-                "recipe.kind=bf16");
-        assertThat(VersionLimits.problems(config))
-                .extracting(Problem::key)
-                .contains(
-                        "parallel.tensor_parallel_size", "parallel.context_parallel_size", "parallel.context_exchange");
+    void everyAxisTrainsOnGpus() {
+        for (String parallel : List.of(
+                "{world_size: 2}",
+                "{world_size: 2, expert_parallel_size: 2}",
+                "{world_size: 2, pipeline_parallel_size: 2, virtual_stages: 1}",
+                "{world_size: 4, tensor_parallel_size: 2, context_parallel_size: 2, context_exchange: ring}",
+                "{world_size: 2, expert_tensor_parallel_size: 2}")) {
+            assertThat(VersionLimits.problems(tiny("parallel=" + parallel, "run.backend=cuda", "recipe.kind=bf16")))
+                    .as(parallel)
+                    .isEmpty();
+        }
     }
 
     @Test

@@ -1,11 +1,11 @@
 package io.fourfold.model;
 
+import io.fourfold.bench.MappingText;
 import java.util.List;
 import java.util.stream.Stream;
 
 /**
- * The mappings that must train like one rank. Text form: {@code W8 TP2 CP2 PP1 V1 ETP1 EP4}; what is absent is 1, DP and
- * EDP follow, the stage layout (L) is balanced; RING passes keys and values around instead of gathering them. A new axis joins by adding lines here.
+ * The mappings that must train like one rank, in the form of {@link MappingText}. A new axis joins by adding lines here.
  */
 final class LawMappings {
     /** Every axis alone, some pairs and triples; few enough for every build. */
@@ -119,35 +119,6 @@ final class LawMappings {
 
     /** Configuration settings of a mapping. */
     static String[] settings(String mapping) {
-        return Stream.of(mapping.split(" "))
-                .map(word -> {
-                    String axis = word.replaceAll("[0-9,]", "");
-                    String value = word.substring(axis.length());
-                    return "parallel." + key(axis) + "=" + value(axis, value);
-                })
-                .toArray(String[]::new);
-    }
-
-    private static String value(String axis, String value) {
-        return switch (axis) {
-            case "L" -> "[" + value + "]";
-            case "RING" -> "ring";
-            default -> value;
-        };
-    }
-
-    private static String key(String axis) {
-        return switch (axis) {
-            case "W" -> "world_size";
-            case "TP" -> "tensor_parallel_size";
-            case "CP" -> "context_parallel_size";
-            case "RING" -> "context_exchange";
-            case "PP" -> "pipeline_parallel_size";
-            case "L" -> "stage_layout";
-            case "V" -> "virtual_stages";
-            case "ETP" -> "expert_tensor_parallel_size";
-            case "EP" -> "expert_parallel_size";
-            default -> throw new IllegalArgumentException("no axis " + axis);
-        };
+        return MappingText.settings(mapping).toArray(String[]::new);
     }
 }

@@ -15,7 +15,7 @@ import org.junit.jupiter.api.TestFactory;
  * experts.
  */
 class LawTest {
-    private static final String[] DROPLESS = {
+    static final String[] DROPLESS = {
         "model.moe.router.score=sigmoid",
         "model.moe.router.normalize=true",
         "model.moe.router.bias_update_rate=0.01",
@@ -25,7 +25,7 @@ class LawTest {
         "model.moe.shared_expert={intermediate_size: 16, gated: true}",
         "model.attention={heads: 8, kv_heads: 4, head_dim: 4, qkv_bias: true, qk_norm: true}",
     };
-    private static final String[] DROPPING = {
+    static final String[] DROPPING = {
         "model.moe.capacity={factor: 0.75, scope: full_sequence}",
         "model.moe.router.aux_loss_coeff=0.2",
         "model.moe.router.aux_loss_scope=sequence",

@@ -2,6 +2,7 @@ package io.fourfold.model;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.fourfold.bench.BenchRanks;
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.data.Batch;
 import io.fourfold.kernels.Backend;
@@ -15,6 +16,7 @@ import io.fourfold.optim.ShardedAdamW;
 import io.fourfold.parallel.Axis;
 import io.fourfold.parallel.ParallelMapping;
 import io.fourfold.parallel.ProcessGroups;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -49,6 +51,7 @@ final class RankGroup {
     private record MicroBatchValues(double loss, double aux, double z, long dropped) {}
 
     private static final double LEARNING_RATE = 0.01;
+    private static final Duration LIMIT = Duration.ofSeconds(30);
 
     private RankGroup() {}
 
@@ -73,8 +76,8 @@ final class RankGroup {
             List<Future<RankResult>> futures = new ArrayList<>();
             for (CommunicationWorld world : worlds) {
                 futures.add(threads.submit(() -> {
-                    try {
-                        return rank(config, world, batch, step, gradients, weights);
+                    try (Backend backend = new CpuBackend(1)) {
+                        return rank(config, backend, world, batch, step, gradients, weights);
                     } catch (RuntimeException e) {
                         world.abort("rank " + world.rank() + " failed: " + e);
                         throw e;
@@ -86,6 +89,21 @@ final class RankGroup {
             threads.shutdownNow();
             worlds.forEach(CommunicationWorld::close);
         }
+    }
+
+    /**
+     * The same on devices that are there already.
+     *
+     * @param ranks as many as the configuration's
+     */
+    static StepResult step(BenchRanks ranks, FourfoldConfig config, Batch batch, StepContext step)
+            throws InterruptedException {
+        Map<String, float[]> gradients = new TreeMap<>();
+        Map<String, float[]> weights = new TreeMap<>();
+        List<RankResult> results = ranks.run(
+                LIMIT,
+                rank -> rank(config, rank.device().backend(), rank.world(), batch, step, gradients, weights));
+        return combine(batch, gradients, weights, results);
     }
 
     private static List<RankResult> collect(List<Future<RankResult>> futures) throws InterruptedException {
@@ -136,17 +154,22 @@ final class RankGroup {
 
     private static RankResult rank(
             FourfoldConfig config,
+            Backend backend,
             CommunicationWorld world,
             Batch batch,
             StepContext step,
             Map<String, float[]> gradients,
             Map<String, float[]> weights) {
         ParallelMapping mapping = ParallelMapping.of(config.parallel());
-        try (Backend backend = new CpuBackend(1);
-                ProcessGroups groups = ProcessGroups.create(mapping, world);
+        try (ProcessGroups groups = ProcessGroups.create(mapping, world);
                 MoeTransformer model = MoeTransformer.create(config, backend, groups);
                 ShardedAdamW optimizer = new ShardedAdamW(
-                        backend, model.parameters(), config.train().optimizer(), groups)) {
+                        backend,
+                        model.parameters(),
+                        config.train().optimizer(),
+                        config.parallel().gradients(),
+                        groups)) {
+            model.listen(optimizer.listener());
             model.initialize(7);
             model.beginStep(step);
             int perRank = batch.samples() / mapping.data();

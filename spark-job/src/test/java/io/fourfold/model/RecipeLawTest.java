@@ -9,6 +9,10 @@ import java.util.Arrays;
 import java.util.Map;
 import java.util.stream.Stream;
 import org.assertj.core.data.Offset;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.DynamicTest;
+import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.TestFactory;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
@@ -18,7 +22,7 @@ import org.junit.jupiter.params.provider.CsvSource;
  * measure is what one rank does to itself with other bits of stochastic rounding.
  */
 class RecipeLawTest {
-    private static final String[] MODEL = {
+    static final String[] MODEL = {
         "model.layers=4",
         "model.hidden_size=64",
         "model.vocab_size=32",
@@ -31,6 +35,44 @@ class RecipeLawTest {
         "train.global_batch_size=4",
         "train.optimizer.epsilon=0.01",
     };
+    private static final String[] LARGER_MODEL = {
+        "model.layers=4",
+        "model.hidden_size=64",
+        "model.vocab_size=32",
+        "model.init_std=0.1",
+        "model.attention={heads: 8, kv_heads: 4, head_dim: 16}",
+        "model.ffn={intermediate_size: 64}",
+        "model.moe={experts: 16, top_k: 2, intermediate_size: 64, dense_layers: [1]}",
+        "train.sequence_length=128",
+        "train.global_batch_size=16",
+        "train.optimizer.epsilon=0.01",
+    };
+    private static final String[] DROPLESS = {"model.moe.shared_expert={intermediate_size: 64}"};
+    private static final String[] DROPPING = {
+        "model.moe.capacity={factor: 1.0, scope: full_sequence}", "model.moe.router.aux_loss_coeff=0.05",
+    };
+
+    private interface Step {
+        StepResult run() throws InterruptedException;
+    }
+
+    /** What one rank computes, on first use. */
+    private static final class Lazy {
+        private final Step step;
+        private @Nullable StepResult result;
+
+        Lazy(Step step) {
+            this.step = step;
+        }
+
+        StepResult get() throws InterruptedException {
+            if (result == null) {
+                result = step.run();
+            }
+            return result;
+        }
+    }
+
     /** Relative, of loss and of all gradients together; with FP32 sums only. */
     private static final double FP32_NOISE = 1e-5;
 
@@ -60,13 +102,49 @@ class RecipeLawTest {
     void nvfp4IsAsCloseAsToItselfWithOtherRandomBits(String mapping) throws Exception {
         FourfoldConfig config = config("nvfp4", "W1");
         Batch batch = TinyModels.batch(config, 4, 5);
+        double noise = noiseOf(config, batch, RankGroup.step(config, batch));
+        compare("nvfp4", mapping, 1e-2, 1.2 * noise);
+    }
+
+    /** How far the gradients of one rank are from those with other bits of stochastic rounding. */
+    private static double noiseOf(FourfoldConfig config, Batch batch, StepResult result) throws InterruptedException {
         StepContext step = SingleRank.step(batch);
         StepContext otherBits = new StepContext(
                 step.step(), step.seed() + 1, step.lossScale(), step.globalBatchSize(), step.telemetry());
-        StepResult other = RankGroup.step(config, batch, otherBits);
-        double noise = gradientError(RankGroup.step(config, batch), other);
+        double noise = gradientError(result, RankGroup.step(config, batch, otherBits));
         assertThat(noise).isBetween(0.1, 0.5);
-        compare("nvfp4", mapping, 1e-2, 1.2 * noise);
+        return noise;
+    }
+
+    /** Every mapping of the law whose pieces are whole blocks, dropless and dropping. */
+    @Tag("slow")
+    @TestFactory
+    Stream<DynamicTest> everyMapping() {
+        return Stream.of("bf16", "nvfp4").flatMap(recipe -> Stream.of(DROPLESS, DROPPING)
+                .flatMap(routing -> everyMapping(recipe, routing)));
+    }
+
+    private static Stream<DynamicTest> everyMapping(String recipe, String[] routing) {
+        String[] settings = join(LARGER_MODEL, join(routing, new String[] {"recipe.kind=" + recipe}));
+        FourfoldConfig reference = TinyModels.config(settings);
+        Batch batch = TinyModels.batch(reference, reference.train().globalBatchSize(), 5);
+        Lazy expected = new Lazy(() -> RankGroup.step(reference, batch));
+        double[] noise = new double[1];
+        return LawMappings.all().stream()
+                .filter(mapping -> !mapping.contains("CP8"))
+                .map(mapping -> DynamicTest.dynamicTest(recipe + " " + routing[0] + " " + mapping, () -> {
+                    if (noise[0] == 0) {
+                        noise[0] = recipe.equals("bf16") ? 0.03 : 1.2 * noiseOf(reference, batch, expected.get());
+                    }
+                    StepResult actual = RankGroup.step(
+                            TinyModels.config(join(settings, LawMappings.settings(mapping))), batch);
+                    double tolerance = recipe.equals("bf16") ? 1e-3 : 1e-2;
+                    assertThat(actual.loss())
+                            .isCloseTo(
+                                    expected.get().loss(),
+                                    Offset.offset(tolerance * expected.get().loss()));
+                    assertThat(gradientError(expected.get(), actual)).isLessThan(noise[0]);
+                }));
     }
 
     private static void compare(String recipe, String mapping, double loss, double gradient)
@@ -85,7 +163,7 @@ class RecipeLawTest {
         return TinyModels.config(join(MODEL, join(settings, LawMappings.settings(mapping))));
     }
 
-    private static double gradientError(StepResult expected, StepResult actual) {
+    static double gradientError(StepResult expected, StepResult actual) {
         return RelativeError.of(all(expected.gradients()), all(actual.gradients()));
     }
 

@@ -14,6 +14,8 @@ import java.nio.file.attribute.PosixFilePermissions;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -68,6 +70,14 @@ class ClusterTrainTest {
     }
 
     @Test
+    void executorsOfOneWorkerGetDifferentGpus() throws Exception {
+        List<String> settings = new ArrayList<>(fakeGpus(2));
+        settings.add("-Dspark.executor.cores=1");
+        assertThat(drive(LaunchDriver.class, "local-cluster[1,2,2048]", settings, "shared"))
+                .containsExactly("steps 6");
+    }
+
+    @Test
     void twoRanksOnOneGpuAreNamed() throws Exception {
         assertThat(drive(LaunchDriver.class, CLUSTER, fakeGpus(), "shared"))
                 .singleElement()
@@ -102,11 +112,18 @@ class ClusterTrainTest {
 
     /** Each worker finds one GPU, at the same address. */
     private List<String> fakeGpus() throws IOException {
+        return fakeGpus(1);
+    }
+
+    /** Each worker finds so many GPUs. */
+    private List<String> fakeGpus(int count) throws IOException {
         Path script = folder.resolve("discover");
-        Files.writeString(script, "#!/bin/sh\necho '{\"name\": \"gpu\", \"addresses\": [\"0\"]}'\n");
+        String addresses =
+                IntStream.range(0, count).mapToObj(i -> "\"" + i + "\"").collect(Collectors.joining(","));
+        Files.writeString(script, "#!/bin/sh\necho '{\"name\": \"gpu\", \"addresses\": [" + addresses + "]}'\n");
         Files.setPosixFilePermissions(script, PosixFilePermissions.fromString("rwxr-xr-x"));
         return List.of(
-                "-Dspark.worker.resource.gpu.amount=1",
+                "-Dspark.worker.resource.gpu.amount=" + count,
                 "-Dspark.worker.resource.gpu.discoveryScript=" + script,
                 "-Dspark.executor.resource.gpu.amount=1");
     }

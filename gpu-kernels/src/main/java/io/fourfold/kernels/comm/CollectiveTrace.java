@@ -27,6 +27,11 @@ final class CollectiveTrace {
         return count++;
     }
 
+    /** Notes an operation that is over for this rank, such as one that was queued on a GPU. */
+    synchronized void note(String group, String operation) {
+        end(begin(group, operation));
+    }
+
     synchronized void end(long number) {
         if (number >= count - CAPACITY) {
             int at = (int) (number % CAPACITY);

@@ -39,8 +39,23 @@ public interface Communicator extends AutoCloseable {
      * Where a group cannot overlap, the exchange is done on return.
      */
     default Pending startAllToAllV(Tensor send, long[] sendCounts, Tensor receive, long[] receiveCounts) {
-        allToAllV(send, sendCounts, receive, receiveCounts);
+        return start(() -> allToAllV(send, sendCounts, receive, receiveCounts));
+    }
+
+    /**
+     * Starts collectives beside the work that the caller queues next: what was queued before is done before they begin. All
+     * ranks start and await in the same order. Where a group cannot overlap, they are done on return.
+     *
+     * @param collectives calls collectives of this group, and nothing else that uses the device; run before the return
+     */
+    default Pending start(Runnable collectives) {
+        collectives.run();
         return Pending.DONE;
+    }
+
+    /** Whether {@link #start} returns before the collectives are done. */
+    default boolean overlaps() {
+        return false;
     }
 
     void broadcast(Tensor values, int root);

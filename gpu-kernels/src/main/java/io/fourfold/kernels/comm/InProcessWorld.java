@@ -99,6 +99,11 @@ public final class InProcessWorld implements WatchableWorld {
     }
 
     @Override
+    public void note(String group, String operation) {
+        hub.trace(rank).note(group, operation);
+    }
+
+    @Override
     public Activity activity() {
         return hub.trace(rank).activity();
     }

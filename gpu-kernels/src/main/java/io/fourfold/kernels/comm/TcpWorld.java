@@ -153,6 +153,11 @@ public final class TcpWorld implements WatchableWorld {
     }
 
     @Override
+    public void note(String group, String operation) {
+        hub.trace().note(group, operation);
+    }
+
+    @Override
     public Activity activity() {
         return hub.trace().activity();
     }

@@ -16,6 +16,12 @@ public interface WatchableWorld extends CommunicationWorld {
     /** As {@link #abort(String)}, and says whose fault it is. */
     void abort(String reason, List<Integer> lateRanks);
 
+    /**
+     * Notes an operation of this rank that goes another way than through this world, as between GPUs: it shows that the rank
+     * is alive, and is among the {@link #lastOperations}.
+     */
+    void note(String group, String operation);
+
     /** What this rank does now. */
     Activity activity();
 

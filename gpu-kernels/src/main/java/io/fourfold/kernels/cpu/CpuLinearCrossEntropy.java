@@ -41,7 +41,12 @@ final class CpuLinearCrossEntropy implements LossOps, AutoCloseable {
             float gradScale,
             Tensor lossPerToken,
             @Nullable Tensor dhidden,
-            @Nullable Tensor dweight) {
+            @Nullable Tensor dweight,
+            boolean accumulate) {
+        if (dweight != null && !accumulate) {
+            CpuTensor gradient = Arguments.fp32(dweight, "dweight", weight.elements());
+            Arrays.fill(gradient.floats(), gradient.offset(), gradient.offset() + gradient.size(), 0f);
+        }
         run(new Call(hidden, weight, null, labels, gradScale, lossPerToken, dhidden, dweight));
     }
 

@@ -31,7 +31,7 @@ public final class CudaBackend implements Backend {
     private final NormOps norm;
     private final CudaAttentionOps attention;
     private final MoeOps moe;
-    private final LossOps loss;
+    private final CudaLossOps loss;
     private final CudaOptimizerOps optimizer;
 
     public CudaBackend(int ordinal) {
@@ -146,6 +146,7 @@ public final class CudaBackend implements Backend {
         attention.close();
         gemm.close();
         elementwise.close();
+        loss.close();
         optimizer.close();
         kernels.close();
         memory.close();

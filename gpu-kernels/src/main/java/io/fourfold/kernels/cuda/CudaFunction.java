@@ -65,6 +65,11 @@ public final class CudaFunction {
         launch(gridX, 1, 1, block, 0, values);
     }
 
+    /** The same on another stream of the device. */
+    void launchLineOn(CudaStream stream, int gridX, int block, Object... values) {
+        launchOn(stream, gridX, 1, 1, block, 0, values);
+    }
+
     /**
      * Launches on the device's stream; does nothing when the grid is empty.
      *
@@ -72,13 +77,18 @@ public final class CudaFunction {
      * @param sharedBytes dynamic shared memory; the limit is raised where more than 48 KiB are asked for
      */
     public void launch(int gridX, int gridY, int gridZ, int block, int sharedBytes, Object... values) {
+        launchOn(device.stream(), gridX, gridY, gridZ, block, sharedBytes, values);
+    }
+
+    private void launchOn(
+            CudaStream stream, int gridX, int gridY, int gridZ, int block, int sharedBytes, Object... values) {
         if (gridX == 0 || gridY == 0 || gridZ == 0) {
             return;
         }
         if (sharedBytes > sharedLimit) {
             raiseSharedLimit(sharedBytes);
         }
-        CUevent begun = device.trace().begin();
+        CUevent begun = device.trace().begin(stream);
         int result = cudart.cuLaunchKernel(
                 javacpp,
                 gridX,
@@ -88,12 +98,12 @@ public final class CudaFunction {
                 1,
                 1,
                 sharedBytes,
-                device.stream().javacpp(),
+                stream.javacpp(),
                 arguments.write(values),
                 NO_EXTRA);
-        device.trace().end(begun, name);
+        device.trace().end(begun, name, stream);
         if (result != 0 || SYNCHRONOUS) {
-            check(result, gridX, gridY, gridZ, block, sharedBytes, values);
+            check(stream, result, gridX, gridY, gridZ, block, sharedBytes, values);
         }
     }
 
@@ -112,12 +122,20 @@ public final class CudaFunction {
         return name;
     }
 
-    private void check(int result, int gridX, int gridY, int gridZ, int block, int sharedBytes, Object[] values) {
+    private void check(
+            CudaStream stream,
+            int result,
+            int gridX,
+            int gridY,
+            int gridZ,
+            int block,
+            int sharedBytes,
+            Object[] values) {
         String what = String.format(
                 "launching %s<<<(%d, %d, %d), %d, %d bytes>>>%s",
                 name, gridX, gridY, gridZ, block, sharedBytes, Arrays.toString(values));
         CudaDevice.check(result, what);
-        CudaDevice.check(JCudaDriver.cuStreamSynchronize(device.stream().jcuda()), what);
+        CudaDevice.check(JCudaDriver.cuStreamSynchronize(stream.jcuda()), what);
     }
 
     private void raiseSharedLimit(int bytes) {

@@ -61,19 +61,21 @@ public final class CudaMemory implements AutoCloseable {
 
     /** Copies bytes between two tensors of the same size; asynchronous. */
     public void copy(CudaTensor from, CudaTensor to) {
+        copyOn(device.stream(), from, to);
+    }
+
+    /** The same on another stream of the device. */
+    void copyOn(CudaStream stream, CudaTensor from, CudaTensor to) {
         if (from.bytes() != to.bytes()) {
             throw new IllegalArgumentException("copying " + from + " to " + to);
         }
         if (from.bytes() > 0) {
-            CUevent begun = device.trace().begin();
+            CUevent begun = device.trace().begin(stream);
             CudaDevice.check(
                     JCudaDriver.cuMemcpyDtoDAsync(
-                            arena.pointer(to.address()),
-                            arena.pointer(from.address()),
-                            from.bytes(),
-                            device.stream().jcuda()),
+                            arena.pointer(to.address()), arena.pointer(from.address()), from.bytes(), stream.jcuda()),
                     "cuMemcpyDtoDAsync");
-            device.trace().end(begun, "copy");
+            device.trace().end(begun, "copy", stream);
         }
     }
 

@@ -200,8 +200,7 @@ final class CudaMoeOps implements MoeOps {
         int cols = from.shape().cols();
         require(to.elements() == (long) rows * cols, "gathering " + rows + " rows of " + from + " into " + to);
         long rowBytes = (long) cols * from.dtype().bytes();
-        long common = rowBytes | from.address() | to.address();
-        int word = common % 16 == 0 ? 16 : common % 4 == 0 ? 4 : 2;
+        int word = word(rowBytes, from, to);
         cuda.function("rows", "gather_rows_" + word)
                 .launchLine(
                         blocks(rows, ROWS_PER_BLOCK),
@@ -213,6 +212,39 @@ final class CudaMoeOps implements MoeOps {
                         rows,
                         from.shape().rows(),
                         (int) (rowBytes / word));
+    }
+
+    @Override
+    public void spreadRows(Tensor x, Tensor slotOfRow, Tensor rowOfSlot, int k, Tensor out) {
+        CudaTensor from = CudaTensor.of(x);
+        CudaTensor to = CudaTensor.of(out);
+        require(from.dtype() == to.dtype(), "spreading rows of " + from + " into " + to);
+        int rows = Math.toIntExact(slotOfRow.elements());
+        int tokens = from.shape().rows();
+        int cols = from.shape().cols();
+        require(to.elements() == (long) rows * cols, "spreading rows of " + from + " over " + rows + " of " + to);
+        long rowBytes = (long) cols * from.dtype().bytes();
+        int word = word(rowBytes, from, to);
+        int words = (int) (rowBytes / word);
+        cuda.function("rows", "spread_rows_" + word)
+                .launchLine(
+                        blocks(tokens, ROWS_PER_BLOCK),
+                        BLOCK,
+                        from,
+                        int32(rowOfSlot, "rowOfSlot", (long) tokens * k),
+                        k,
+                        to,
+                        tokens,
+                        rows,
+                        words);
+        cuda.function("rows", "clear_rows_" + word)
+                .launchLine(blocks(rows, BLOCK), BLOCK, int32(slotOfRow, "slotOfRow", rows), to, rows, words);
+    }
+
+    /** Bytes of the widest words in which rows can be moved. */
+    private static int word(long rowBytes, CudaTensor from, CudaTensor to) {
+        long common = rowBytes | from.address() | to.address();
+        return common % 16 == 0 ? 16 : common % 4 == 0 ? 4 : 2;
     }
 
     @Override

@@ -17,8 +17,27 @@ public final class CudaStream implements AutoCloseable {
     private final CUstream_st javacpp;
 
     CudaStream() {
-        CudaDevice.check(JCudaDriver.cuStreamCreate(handle, CUstream_flags.CU_STREAM_NON_BLOCKING), "cuStreamCreate");
+        this(0);
+    }
+
+    private CudaStream(int priority) {
+        CudaDevice.check(
+                JCudaDriver.cuStreamCreateWithPriority(handle, CUstream_flags.CU_STREAM_NON_BLOCKING, priority),
+                "cuStreamCreateWithPriority");
         javacpp = Addresses.of(new CUstream_st(), handle.address());
+    }
+
+    /** A stream whose work gets free multiprocessors before that of other streams. */
+    static CudaStream urgent() {
+        int[] greatest = new int[1];
+        CudaDevice.check(
+                JCudaDriver.cuCtxGetStreamPriorityRange(new int[1], greatest), "cuCtxGetStreamPriorityRange");
+        return new CudaStream(greatest[0]);
+    }
+
+    /** Work queued on this stream from now on waits for what {@code event} marks; the host does not. */
+    void await(CudaEvent event) {
+        CudaDevice.check(JCudaDriver.cuStreamWaitEvent(handle, event.jcuda(), 0), "cuStreamWaitEvent");
     }
 
     /** Waits until everything queued so far is done; reports errors of earlier kernels. */

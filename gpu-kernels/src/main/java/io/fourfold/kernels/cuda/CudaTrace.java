@@ -13,7 +13,7 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Times every piece of GPU work between two events while it is switched on: where a step goes, and how long the GPU has
- * nothing to do. The events themselves cost one or two microseconds a launch, so a traced step is a little slower than
+ * nothing to do. Work on other streams than the device's own is listed, but does not count as busy: it runs beside. The events themselves cost one or two microseconds a launch, so a traced step is a little slower than
  * one that is not.
  */
 public final class CudaTrace {
@@ -41,7 +41,7 @@ public final class CudaTrace {
         }
     }
 
-    private record Span(String name, CUevent start, CUevent end, long hostNanos) {}
+    private record Span(String name, CUevent start, CUevent end, long hostNanos, boolean beside) {}
 
     private final CudaStream stream;
     private final Deque<CUevent> spare = new ArrayDeque<>();
@@ -69,14 +69,16 @@ public final class CudaTrace {
         Map<String, Double> host = new LinkedHashMap<>();
         double busy = 0;
         for (Span span : spans) {
+            CudaDevice.check(JCudaDriver.cuEventSynchronize(span.end), "cuEventSynchronize");
             double time = elapsed(span.start, span.end);
-            busy += time;
+            busy += span.beside ? 0 : time;
             counts.merge(span.name, 1, Integer::sum);
             times.merge(span.name, time, Double::sum);
             longest.merge(span.name, time, Math::max);
             host.merge(span.name, span.hostNanos * 1e-6, Math::max);
         }
-        double total = spans.isEmpty() ? 0 : elapsed(spans.get(0).start, spans.get(spans.size() - 1).end);
+        List<Span> own = spans.stream().filter(span -> !span.beside).toList();
+        double total = own.isEmpty() ? 0 : elapsed(own.get(0).start, own.get(own.size() - 1).end);
         List<Entry> entries = new ArrayList<>();
         times.forEach((name, time) -> entries.add(new Entry(
                 name,
@@ -91,19 +93,30 @@ public final class CudaTrace {
     /** Before work is queued; what {@link #end} wants back. Null while off. */
     @Nullable
     CUevent begin() {
+        return begin(stream);
+    }
+
+    /** The same for work on any stream. */
+    @Nullable
+    CUevent begin(CudaStream queue) {
         if (!on) {
             return null;
         }
-        CUevent event = mark();
+        CUevent event = mark(queue);
         begunNanos = System.nanoTime();
         return event;
     }
 
     /** After the work was queued. */
     void end(@Nullable CUevent begun, String name) {
+        end(begun, name, stream);
+    }
+
+    /** The same for work on any stream. */
+    void end(@Nullable CUevent begun, String name, CudaStream queue) {
         if (begun != null) {
             long host = System.nanoTime() - begunNanos;
-            spans.add(new Span(name, begun, mark(), host));
+            spans.add(new Span(name, begun, mark(queue), host, queue != stream));
         }
     }
 
@@ -121,13 +134,13 @@ public final class CudaTrace {
         spans.clear();
     }
 
-    private CUevent mark() {
+    private CUevent mark(CudaStream queue) {
         CUevent event = spare.poll();
         if (event == null) {
             event = new CUevent();
             CudaDevice.check(JCudaDriver.cuEventCreate(event, CUevent_flags.CU_EVENT_DEFAULT), "cuEventCreate");
         }
-        CudaDevice.check(JCudaDriver.cuEventRecord(event, stream.jcuda()), "cuEventRecord");
+        CudaDevice.check(JCudaDriver.cuEventRecord(event, queue.jcuda()), "cuEventRecord");
         return event;
     }
 

@@ -7,6 +7,7 @@ import org.bytedeco.cuda.global.nccl;
 import org.bytedeco.cuda.nccl.ncclComm;
 import org.bytedeco.cuda.nccl.ncclUniqueId;
 import org.bytedeco.javacpp.BytePointer;
+import org.bytedeco.javacpp.Pointer;
 import org.jspecify.annotations.Nullable;
 
 /** NCCL's calls in this project's terms; each result is checked. */
@@ -49,6 +50,30 @@ final class Nccl {
                     "ncclCommInitRank, rank " + rank + " of " + size);
             return communicator;
         }
+    }
+
+    /** Queues the sending of elements {@code [at, at + count)}; nothing where there are none. */
+    static void send(ncclComm communicator, CudaStream stream, CudaTensor from, long at, long count, int peer) {
+        if (count > 0) {
+            check(
+                    nccl.ncclSend(
+                            pointer(from, at), count, type(from.dtype()), peer, communicator, stream.javacpp()),
+                    "ncclSend to " + peer);
+        }
+    }
+
+    /** Queues the receiving of elements {@code [at, at + count)}; nothing where there are none. */
+    static void receive(ncclComm communicator, CudaStream stream, CudaTensor to, long at, long count, int peer) {
+        if (count > 0) {
+            check(
+                    nccl.ncclRecv(pointer(to, at), count, type(to.dtype()), peer, communicator, stream.javacpp()),
+                    "ncclRecv from " + peer);
+        }
+    }
+
+    /** The address of an element. */
+    static Pointer pointer(CudaTensor tensor, long element) {
+        return Addresses.of(tensor.address() + element * tensor.dtype().bytes());
     }
 
     static int type(DType type) {

@@ -1,45 +1,45 @@
 package io.fourfold.kernels.cuda;
 
 import io.fourfold.kernels.comm.Communicator;
+import io.fourfold.kernels.comm.Pending;
 import io.fourfold.kernels.comm.ReduceOp;
 import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
+import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.concurrent.TimeUnit;
-import java.util.concurrent.locks.ReentrantLock;
-import org.bytedeco.cuda.cudart.CUstream_st;
+import java.util.List;
 import org.bytedeco.cuda.global.nccl;
-import org.bytedeco.cuda.nccl.ncclComm;
-import org.bytedeco.javacpp.Pointer;
-import org.jspecify.annotations.Nullable;
 
 /**
- * Collectives of one group by NCCL on the GPU's stream. BF16 sums are taken in FP32 and rounded once: NCCL itself would
- * round at every rank it passes. Bytes sent are counted as the algorithms need them at least: an all-reduce as
+ * Collectives of one group by NCCL. They are queued on the device's stream, or on the {@link NcclLane} beside it when they
+ * are {@linkplain #start started}; the host waits for neither. Point-to-point messages always take the lane, and a send
+ * copies what it sends, so it never holds up the work behind it.
+ *
+ * <p>BF16 sums are those of {@link RankOrderSum}. FP32 sums are NCCL's: over two ranks the same bits as on the CPU, over
+ * more in an order of NCCL's choice. Bytes sent are counted as the algorithms need them at least: an all-reduce as
  * reduce-scatter and all-gather.
  */
 final class NcclCommunicator implements Communicator {
-    private static final long ABORT_PATIENCE_SECONDS = 2;
-
-    /** Queues one or more NCCL calls and returns the result of the last. */
-    private interface Calls {
-        int queue(ncclComm communicator);
-    }
-
     private final CudaRuntime cuda;
     private final NcclWorld world;
     private final Communicator host;
-    private @Nullable ncclComm communicator;
-    /** Held while work is queued: an abort waits for it a little, for afterwards the communicator is gone. */
-    private final ReentrantLock queueing = new ReentrantLock();
-
+    private final List<Integer> members;
+    private final RankOrderSum sums;
+    private final List<CudaTensorScope> held = new ArrayList<>();
+    private boolean beside;
     private long bytesSent;
 
-    NcclCommunicator(CudaRuntime cuda, NcclWorld world, Communicator host, ncclComm communicator) {
+    /**
+     * @param host carries NCCL's ids
+     * @param members world ranks
+     */
+    NcclCommunicator(CudaRuntime cuda, NcclWorld world, Communicator host, List<Integer> members) {
         this.cuda = cuda;
         this.world = world;
         this.host = host;
-        this.communicator = communicator;
+        this.members = members;
+        this.sums = new RankOrderSum(cuda, host.rank(), host.size());
     }
 
     @Override
@@ -60,22 +60,30 @@ final class NcclCommunicator implements Communicator {
     @Override
     public void allReduce(Tensor values, ReduceOp op) {
         CudaTensor data = CudaTensor.of(values);
-        long others = data.elements() - share(data.elements(), rank());
-        sent(others + (long) (size() - 1) * share(data.elements(), rank()), data);
-        summing(
-                data,
-                data,
-                op,
-                (from, to) -> queue(
-                        "allReduce",
-                        c -> nccl.ncclAllReduce(
-                                pointer(from, 0),
-                                pointer(to, 0),
-                                from.elements(),
-                                Nccl.type(from.dtype()),
+        long[] shares = new long[size()];
+        for (int r = 0; r < size(); r++) {
+            shares[r] = data.elements() * (r + 1) / size() - data.elements() * r / size();
+        }
+        long own = shares[rank()];
+        sent(data.elements() - own + (long) (size() - 1) * own, data);
+        if (inRankOrder(data, op)) {
+            CudaTensor part = part(data, shares);
+            sum(data, part, shares);
+            gather("allReduce", part, data, shares);
+            return;
+        }
+        queue(
+                "allReduce",
+                c -> Nccl.check(
+                        nccl.ncclAllReduce(
+                                Nccl.pointer(data, 0),
+                                Nccl.pointer(data, 0),
+                                data.elements(),
+                                Nccl.type(data.dtype()),
                                 Nccl.op(op),
                                 c,
-                                stream())));
+                                stream().javacpp()),
+                        "ncclAllReduce"));
     }
 
     @Override
@@ -84,20 +92,56 @@ final class NcclCommunicator implements Communicator {
         CudaTensor to = CudaTensor.of(receive);
         require(from.elements() == to.elements() * size(), "reduceScatter", from, to);
         sent(from.elements() - to.elements(), from);
-        summing(
-                from,
-                to,
-                op,
-                (in, out) -> queue(
-                        "reduceScatter",
-                        c -> nccl.ncclReduceScatter(
-                                pointer(in, 0),
-                                pointer(out, 0),
-                                out.elements(),
-                                Nccl.type(in.dtype()),
+        if (inRankOrder(from, op)) {
+            long[] counts = new long[size()];
+            Arrays.fill(counts, to.elements());
+            sum(from, to, counts);
+            return;
+        }
+        queue(
+                "reduceScatter",
+                c -> Nccl.check(
+                        nccl.ncclReduceScatter(
+                                Nccl.pointer(from, 0),
+                                Nccl.pointer(to, 0),
+                                to.elements(),
+                                Nccl.type(from.dtype()),
                                 Nccl.op(op),
                                 c,
-                                stream())));
+                                stream().javacpp()),
+                        "ncclReduceScatter"));
+    }
+
+    @Override
+    public void reduceScatterV(Tensor send, Tensor receive, long[] counts, ReduceOp op) {
+        CudaTensor from = CudaTensor.of(send);
+        CudaTensor to = CudaTensor.of(receive);
+        require(counts.length == size() && to.elements() == counts[rank()], "reduceScatterV", from, to);
+        require(Arrays.stream(counts).sum() <= from.elements(), "reduceScatterV", from, to);
+        sent(Arrays.stream(counts).sum() - counts[rank()], from);
+        if (inRankOrder(from, op)) {
+            sum(from, to, counts);
+            return;
+        }
+        queue("reduceScatterV", c -> {
+            long at = 0;
+            for (int root = 0; root < size(); root++) {
+                if (counts[root] > 0) {
+                    Nccl.check(
+                            nccl.ncclReduce(
+                                    Nccl.pointer(from, at),
+                                    Nccl.pointer(to, 0),
+                                    counts[root],
+                                    Nccl.type(from.dtype()),
+                                    Nccl.op(op),
+                                    root,
+                                    c,
+                                    stream().javacpp()),
+                            "ncclReduce");
+                }
+                at += counts[root];
+            }
+        });
     }
 
     @Override
@@ -108,8 +152,15 @@ final class NcclCommunicator implements Communicator {
         sent((long) (size() - 1) * from.elements(), from);
         queue(
                 "allGather",
-                c -> nccl.ncclAllGather(
-                        pointer(from, 0), pointer(to, 0), from.elements(), Nccl.type(from.dtype()), c, stream()));
+                c -> Nccl.check(
+                        nccl.ncclAllGather(
+                                Nccl.pointer(from, 0),
+                                Nccl.pointer(to, 0),
+                                from.elements(),
+                                Nccl.type(from.dtype()),
+                                c,
+                                stream().javacpp()),
+                        "ncclAllGather"));
     }
 
     @Override
@@ -119,56 +170,7 @@ final class NcclCommunicator implements Communicator {
         require(counts.length == size() && from.elements() == counts[rank()], "allGatherV", from, to);
         require(Arrays.stream(counts).sum() <= to.elements(), "allGatherV", from, to);
         sent((long) (size() - 1) * from.elements(), from);
-        together("allGatherV", () -> {
-            long at = 0;
-            for (int r = 0; r < size(); r++) {
-                int root = r;
-                long start = at;
-                queue(
-                        "allGatherV",
-                        c -> nccl.ncclBroadcast(
-                                pointer(from, 0),
-                                pointer(to, start),
-                                counts[root],
-                                Nccl.type(from.dtype()),
-                                root,
-                                c,
-                                stream()));
-                at += counts[root];
-            }
-        });
-    }
-
-    @Override
-    public void reduceScatterV(Tensor send, Tensor receive, long[] counts, ReduceOp op) {
-        CudaTensor from = CudaTensor.of(send);
-        CudaTensor to = CudaTensor.of(receive);
-        require(counts.length == size() && to.elements() == counts[rank()], "reduceScatterV", from, to);
-        require(Arrays.stream(counts).sum() <= from.elements(), "reduceScatterV", from, to);
-        sent(Arrays.stream(counts).sum() - counts[rank()], from);
-        summing(
-                from,
-                to,
-                op,
-                (in, out) -> together("reduceScatterV", () -> {
-                    long at = 0;
-                    for (int r = 0; r < size(); r++) {
-                        int root = r;
-                        long start = at;
-                        queue(
-                                "reduceScatterV",
-                                c -> nccl.ncclReduce(
-                                        pointer(in, start),
-                                        pointer(out, 0),
-                                        counts[root],
-                                        Nccl.type(in.dtype()),
-                                        Nccl.op(op),
-                                        root,
-                                        c,
-                                        stream()));
-                        at += counts[root];
-                    }
-                }));
+        gather("allGatherV", from, to, counts);
     }
 
     @Override
@@ -184,16 +186,12 @@ final class NcclCommunicator implements Communicator {
                 from,
                 to);
         sent(Arrays.stream(sendCounts).sum() - sendCounts[rank()], from);
-        together("allToAllV", () -> {
+        queue("allToAllV", c -> {
             long out = 0;
             long in = 0;
             for (int peer = 0; peer < size(); peer++) {
-                if (sendCounts[peer] > 0) {
-                    sendPart(from, out, sendCounts[peer], peer);
-                }
-                if (receiveCounts[peer] > 0) {
-                    receivePart(to, in, receiveCounts[peer], peer);
-                }
+                Nccl.send(c, stream(), from, out, sendCounts[peer], peer);
+                Nccl.receive(c, stream(), to, in, receiveCounts[peer], peer);
                 out += sendCounts[peer];
                 in += receiveCounts[peer];
             }
@@ -206,27 +204,58 @@ final class NcclCommunicator implements Communicator {
         sent(rank() == root ? (long) (size() - 1) * data.elements() : 0, data);
         queue(
                 "broadcast",
-                c -> nccl.ncclBroadcast(
-                        pointer(data, 0),
-                        pointer(data, 0),
-                        data.elements(),
-                        Nccl.type(data.dtype()),
-                        root,
-                        c,
-                        stream()));
+                c -> Nccl.check(
+                        nccl.ncclBroadcast(
+                                Nccl.pointer(data, 0),
+                                Nccl.pointer(data, 0),
+                                data.elements(),
+                                Nccl.type(data.dtype()),
+                                root,
+                                c,
+                                stream().javacpp()),
+                        "ncclBroadcast"));
     }
 
     @Override
     public void send(Tensor values, int peer) {
         CudaTensor data = CudaTensor.of(values);
         sent(data.elements(), data);
-        sendPart(data, 0, data.elements(), peer);
+        CudaTensorScope memory = cuda.workspace();
+        CudaTensor copy = memory.allocate(data.dtype(), data.shape());
+        cuda.memory().copy(data, copy);
+        NcclLane lane = world.lane();
+        lane.follow();
+        CudaStream stream = lane.stream();
+        world.link(host, members, true)
+                .queue("send", name(), stream, true, c -> Nccl.send(c, stream, copy, 0, copy.elements(), peer));
+        lane.keep(memory);
     }
 
     @Override
     public void receive(Tensor values, int peer) {
         CudaTensor data = CudaTensor.of(values);
-        receivePart(data, 0, data.elements(), peer);
+        start(() -> queue("receive", c -> Nccl.receive(c, stream(), data, 0, data.elements(), peer)))
+                .await();
+    }
+
+    @Override
+    public Pending start(Runnable collectives) {
+        NcclLane lane = world.lane();
+        lane.follow();
+        beside = true;
+        try {
+            collectives.run();
+        } finally {
+            beside = false;
+        }
+        Pending pending = lane.pending(name(), held);
+        held.clear();
+        return pending;
+    }
+
+    @Override
+    public boolean overlaps() {
+        return true;
     }
 
     @Override
@@ -241,114 +270,59 @@ final class NcclCommunicator implements Communicator {
         return bytesSent;
     }
 
-    /** What is wrong with operations under way; null when nothing is. Any thread. */
-    synchronized @Nullable String asyncError() {
-        return communicator == null ? null : Nccl.asyncError(communicator);
-    }
-
-    /**
-     * Ends operations under way with an error; later ones are refused. Any thread. A thread that is stuck in NCCL, waiting
-     * for a peer to connect, is freed by the abort itself.
-     */
-    void abort() {
-        boolean quiet = waitForQueueing();
-        synchronized (this) {
-            if (communicator != null) {
-                int unused = nccl.ncclCommAbort(communicator); // the reason that leads here matters, not another error
-                communicator = null;
-            }
-        }
-        if (quiet) {
-            queueing.unlock();
-        }
-    }
-
-    private boolean waitForQueueing() {
-        try {
-            return queueing.tryLock(ABORT_PATIENCE_SECONDS, TimeUnit.SECONDS);
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
-            return false;
-        }
-    }
-
+    /** The link to the other ranks stays: the world's other groups may use it. */
     @Override
-    public synchronized void close() {
-        if (communicator != null) {
-            cuda.device().stream().synchronize();
-            Nccl.check(nccl.ncclCommDestroy(communicator), "ncclCommDestroy " + name());
-            communicator = null;
-        }
+    public void close() {
         host.close();
     }
 
-    private interface Reduction {
-        void run(CudaTensor from, CudaTensor to);
+    private boolean inRankOrder(CudaTensor values, ReduceOp op) {
+        return values.dtype() == DType.BF16 && op == ReduceOp.SUM && size() > 1;
     }
 
-    /** Runs a reduction in FP32 where it sums BF16. */
-    private void summing(CudaTensor from, CudaTensor to, ReduceOp op, Reduction reduction) {
-        if (from.dtype() != DType.BF16 || op != ReduceOp.SUM || size() == 1) {
-            reduction.run(from, to);
-            return;
-        }
-        try (CudaTensorScope work = cuda.workspace()) {
-            CudaTensor in = work.allocate(DType.FP32, from.shape());
-            CudaTensor out = from == to ? in : work.allocate(DType.FP32, to.shape());
-            convert(from, in);
-            reduction.run(in, out);
-            convert(out, to);
+    /** Sums every rank's parts into {@code to}, each in its owner. */
+    private void sum(CudaTensor from, CudaTensor to, long[] counts) {
+        CudaTensorScope work = cuda.workspace();
+        CudaTensor staging = sums.staging(work, counts[rank()]);
+        queue("exchange for a sum", c -> sums.exchange(c, stream(), from, counts, staging));
+        sums.add(stream(), part(from, counts), staging, to);
+        if (beside) {
+            held.add(work);
+        } else {
+            work.close();
         }
     }
 
-    private void convert(CudaTensor from, CudaTensor to) {
-        cuda.function("elementwise", CudaArguments.kernel("copy", from, to))
-                .launchLine(CudaArguments.blocks(from.elements(), 256 * 8), 256, from, to, from.elements());
-    }
-
-    /** Queues several calls as one operation. */
-    private void together(String what, Runnable calls) {
-        queueing.lock();
-        try {
-            world.check(what + " of group " + name());
-            Nccl.check(nccl.ncclGroupStart(), "ncclGroupStart");
-            try {
-                calls.run();
-            } finally {
-                Nccl.check(nccl.ncclGroupEnd(), what + " of group " + name());
+    /** Sends this rank's part to all others and receives theirs. */
+    private void gather(String what, CudaTensor from, CudaTensor to, long[] counts) {
+        CudaTensor own = part(to, counts);
+        if (own.address() != from.address()) {
+            cuda.memory().copyOn(stream(), from, own);
+        }
+        queue(what, c -> {
+            long at = 0;
+            for (int peer = 0; peer < size(); peer++) {
+                if (peer != rank()) {
+                    Nccl.send(c, stream(), from, 0, from.elements(), peer);
+                    Nccl.receive(c, stream(), to, at, counts[peer], peer);
+                }
+                at += counts[peer];
             }
-        } finally {
-            queueing.unlock();
-        }
+        });
     }
 
-    private void queue(String what, Calls calls) {
-        queueing.lock();
-        try {
-            world.check(what + " of group " + name());
-            Nccl.check(calls.queue(open(what)), what + " of group " + name());
-        } finally {
-            queueing.unlock();
-        }
+    /** This rank's part of tensors whose parts follow each other. */
+    private CudaTensor part(CudaTensor all, long[] counts) {
+        long start = Arrays.stream(counts, 0, rank()).sum();
+        return all.view(start, Shape.flat(counts[rank()]));
     }
 
-    private void sendPart(CudaTensor from, long at, long count, int peer) {
-        queue(
-                "send to " + peer,
-                c -> nccl.ncclSend(pointer(from, at), count, Nccl.type(from.dtype()), peer, c, stream()));
+    private void queue(String what, NcclLink.Calls calls) {
+        world.link(host, members, beside).queue(what, name(), stream(), beside, calls);
     }
 
-    private void receivePart(CudaTensor to, long at, long count, int peer) {
-        queue(
-                "receive from " + peer,
-                c -> nccl.ncclRecv(pointer(to, at), count, Nccl.type(to.dtype()), peer, c, stream()));
-    }
-
-    private synchronized ncclComm open(String what) {
-        if (communicator == null) {
-            throw new IllegalStateException(what + " of the closed group " + name());
-        }
-        return communicator;
+    private CudaStream stream() {
+        return beside ? world.lane().stream() : cuda.device().stream();
     }
 
     private void require(boolean fits, String what, CudaTensor from, CudaTensor to) {
@@ -358,20 +332,7 @@ final class NcclCommunicator implements Communicator {
         }
     }
 
-    /** Elements of rank r's part when {@code elements} are dealt out. */
-    private long share(long elements, int r) {
-        return elements * (r + 1) / size() - elements * r / size();
-    }
-
     private void sent(long elements, CudaTensor data) {
         bytesSent += elements * data.dtype().bytes();
-    }
-
-    private CUstream_st stream() {
-        return cuda.device().stream().javacpp();
-    }
-
-    private static Pointer pointer(CudaTensor tensor, long element) {
-        return Addresses.of(tensor.address() + element * tensor.dtype().bytes());
     }
 }

@@ -6,7 +6,9 @@ import io.fourfold.kernels.comm.Communicator;
 import io.fourfold.kernels.comm.WatchableWorld;
 import io.fourfold.kernels.cpu.CpuTensor;
 import io.fourfold.kernels.tensor.Shape;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.CopyOnWriteArrayList;
 import org.jspecify.annotations.Nullable;
 
@@ -18,14 +20,21 @@ import org.jspecify.annotations.Nullable;
  * operations and the host world for the end of the run; on either it aborts every communicator, which frees a GPU and a
  * host thread that wait for a rank that is gone. Sums of FP32 are taken in an order that NCCL chooses from topology, size
  * and number of ranks: the same from run to run on the same machines with the same NCCL settings, another one elsewhere.
+ *
+ * <p>Closing it leaves the host world open: that belongs to whoever made it.
  */
 final class NcclWorld implements CommunicationWorld {
     private static final long POLL_MILLIS = 100;
 
     private final CudaRuntime cuda;
     private final CommunicationWorld host;
-    private final List<NcclCommunicator> groups = new CopyOnWriteArrayList<>();
+    private final Map<List<Integer>, NcclLink> links = new HashMap<>();
+    private final Map<List<Integer>, NcclLink> besideLinks = new HashMap<>();
+    /** All links, for the watcher. */
+    private final List<NcclLink> all = new CopyOnWriteArrayList<>();
+
     private final Thread watcher;
+    private @Nullable NcclLane lane;
     private volatile @Nullable String broken;
     private volatile boolean closed;
 
@@ -47,22 +56,59 @@ final class NcclWorld implements CommunicationWorld {
         return host.size();
     }
 
+    /** Groups of one rank copy on the device and need no NCCL. */
     @Override
     public Communicator group(String name, List<Integer> worldRanks) {
-        Communicator hostGroup = host.group(name, worldRanks);
-        int[] id = hostGroup.rank() == 0 ? Nccl.newId() : new int[Nccl.ID_INTS];
-        CpuTensor payload = CpuTensor.ofInts(id, Shape.of(Nccl.ID_INTS));
-        hostGroup.broadcast(payload, 0);
-        NcclCommunicator group = new NcclCommunicator(
-                cuda, this, hostGroup, Nccl.join(payload.ints(), hostGroup.size(), hostGroup.rank()));
-        groups.add(group);
-        return group;
+        List<Integer> members = List.copyOf(worldRanks);
+        Communicator hostGroup = host.group(name, members);
+        if (members.size() == 1 && size() > 1) {
+            return new HostStagedCommunicator(cuda.memory(), hostGroup);
+        }
+        link(hostGroup, members, false);
+        return new NcclCommunicator(cuda, this, hostGroup, members);
+    }
+
+    /**
+     * The link between these ranks, made at its first use; collective then. What runs on the lane has links of its own,
+     * because operations of one link never overlap.
+     */
+    NcclLink link(Communicator hostGroup, List<Integer> members, boolean beside) {
+        Map<List<Integer>, NcclLink> known = beside ? besideLinks : links;
+        NcclLink link = known.get(members);
+        if (link == null) {
+            int[] id = hostGroup.rank() == 0 ? Nccl.newId() : new int[Nccl.ID_INTS];
+            CpuTensor payload = CpuTensor.ofInts(id, Shape.of(Nccl.ID_INTS));
+            hostGroup.broadcast(payload, 0);
+            link = new NcclLink(
+                    this,
+                    cuda.device().trace(),
+                    "the link of ranks " + members,
+                    Nccl.join(payload.ints(), hostGroup.size(), hostGroup.rank()));
+            known.put(members, link);
+            all.add(link);
+        }
+        return link;
+    }
+
+    /** The stream beside the device's own. */
+    NcclLane lane() {
+        if (lane == null) {
+            lane = new NcclLane(cuda.device());
+        }
+        return lane;
     }
 
     @Override
     public void abort(String reason) {
         breakAll(reason);
         host.abort(reason);
+    }
+
+    /** Tells the host world, by whose operations a watchdog judges this rank, that one was queued here. */
+    void note(String group, String operation) {
+        if (host instanceof WatchableWorld watchable) {
+            watchable.note(group, operation);
+        }
     }
 
     /** Throws when the world is broken. */
@@ -75,6 +121,9 @@ final class NcclWorld implements CommunicationWorld {
 
     @Override
     public void close() {
+        if (closed) {
+            return;
+        }
         closed = true;
         watcher.interrupt();
         try {
@@ -82,8 +131,13 @@ final class NcclWorld implements CommunicationWorld {
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         }
-        groups.forEach(NcclCommunicator::close);
-        host.close();
+        if (broken == null) {
+            cuda.device().stream().synchronize();
+        }
+        if (lane != null) {
+            lane.close(broken == null);
+        }
+        all.forEach(NcclLink::close);
     }
 
     private void watch() {
@@ -107,10 +161,10 @@ final class NcclWorld implements CommunicationWorld {
         if (host instanceof WatchableWorld watchable && watchable.abortReason() != null) {
             return watchable.abortReason();
         }
-        for (NcclCommunicator group : groups) {
-            String error = group.asyncError();
+        for (NcclLink link : all) {
+            String error = link.asyncError();
             if (error != null) {
-                return "NCCL group " + group.name() + " on rank " + rank() + ": " + error;
+                return "NCCL, " + link + " on rank " + rank() + ": " + error;
             }
         }
         return null;
@@ -120,7 +174,7 @@ final class NcclWorld implements CommunicationWorld {
         if (broken == null) {
             broken = reason;
             cuda.device().makeCurrent();
-            groups.forEach(NcclCommunicator::abort);
+            all.forEach(NcclLink::abort);
         }
     }
 }

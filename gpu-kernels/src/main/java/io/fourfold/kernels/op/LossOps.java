@@ -14,7 +14,8 @@ public interface LossOps {
      * @param gradScale factor on the gradient of every counted token, normally 1 / (counted tokens of the global batch)
      * @param lossPerToken FP32 [T], written
      * @param dhidden [T, H], written; null = forward only
-     * @param dweight FP32 [V, H], accumulated; null = forward only
+     * @param dweight FP32 [V, H]; null = forward only
+     * @param accumulate true: dweight is added to; false: it is written
      */
     void linearCrossEntropy(
             Tensor hidden,
@@ -23,10 +24,23 @@ public interface LossOps {
             float gradScale,
             Tensor lossPerToken,
             @Nullable Tensor dhidden,
-            @Nullable Tensor dweight);
+            @Nullable Tensor dweight,
+            boolean accumulate);
+
+    /** The same, dweight added to. */
+    default void linearCrossEntropy(
+            Tensor hidden,
+            Tensor weight,
+            Tensor labels,
+            float gradScale,
+            Tensor lossPerToken,
+            @Nullable Tensor dhidden,
+            @Nullable Tensor dweight) {
+        linearCrossEntropy(hidden, weight, labels, gradScale, lossPerToken, dhidden, dweight, true);
+    }
 
     /**
-     * The same with a weight split by rows over ranks (vocabulary parallelism); collective. No rank ever holds whole
+     * The same, dweight added to, with a weight split by rows over ranks (vocabulary parallelism); collective. No rank ever holds whole
      * logits: the ranks exchange the largest logit, the sum of exponentials and the label's logit of each token, summed in
      * rank order.
      *

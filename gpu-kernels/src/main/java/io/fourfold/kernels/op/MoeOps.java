@@ -122,6 +122,17 @@ public interface MoeOps {
     void gatherRows(Tensor x, Tensor index, int divisor, Tensor out);
 
     /**
+     * {@link #gatherRows} with slotOfRow and divisor k, where the inverse is known too: a backend may read each row of x
+     * once instead of k times.
+     *
+     * @param slotOfRow INT32 [R], -1 for a row that becomes zero
+     * @param rowOfSlot INT32 [T, k], -1 where dropped; slotOfRow[rowOfSlot[s]] = s, and no other slots are in slotOfRow
+     */
+    default void spreadRows(Tensor x, Tensor slotOfRow, Tensor rowOfSlot, int k, Tensor out) {
+        gatherRows(x, slotOfRow, k, out);
+    }
+
+    /**
      * out[t, :] = sum over j of y[rowOfSlot[t*k + j], :], dropped slots skipped, j ascending, FP32 accumulation. With
      * gatherRows(divisor k) this is a pair of transposes: each is the other's backward.
      */

@@ -275,6 +275,15 @@ class CudaOpsParityTest {
         Twin gathered = pair.poison(DType.BF16, 1900, 40);
         both((on, of) -> on.moe().gatherRows(of.apply(x), of.apply(slotOfRow), 3, of.apply(gathered)));
         same("gatherRows", gathered);
+        for (DType type : new DType[] {DType.BF16, DType.FP32}) {
+            for (int cols : new int[] {40, 1000, 3}) {
+                Twin wide = pair.gaussian(type, 1, 600, cols);
+                Twin spread = pair.poison(type, 1900, cols);
+                both((on, of) -> on.moe()
+                        .spreadRows(of.apply(wide), of.apply(slotOfRow), of.apply(rowOfSlot), 3, of.apply(spread)));
+                same("spreadRows " + type + ' ' + cols, spread);
+            }
+        }
         Twin summed = pair.poison(DType.FP32, 600, 40);
         both((on, of) -> on.moe().sumRows(of.apply(gathered), of.apply(rowOfSlot), 3, of.apply(summed)));
         same("sumRows", summed);

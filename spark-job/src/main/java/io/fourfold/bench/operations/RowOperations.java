@@ -67,6 +67,14 @@ final class RowOperations {
                 List.of(gathered),
                 () -> backend.moe().gatherRows(x.tensor(), slotOfRow, k, gathered),
                 () -> checkGathered(gathered, x, slots, k));
+        runner.measure(
+                "spread rows",
+                label,
+                Cost.bytes(bytes),
+                0,
+                List.of(gathered),
+                () -> backend.moe().spreadRows(x.tensor(), slotOfRow, rowOfSlot, k, gathered),
+                () -> checkGathered(gathered, x, slots, k));
         RandomData y = RandomData.normal(backend, scope, runner.random(), DType.BF16, 1, slots.length, hidden);
         Tensor sums = scope.allocate(DType.BF16, tokens, hidden);
         runner.measure(

@@ -1,0 +1,91 @@
+package io.fourfold.kernels.cuda;
+
+import io.fourfold.kernels.comm.Pending;
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.Deque;
+import java.util.List;
+import jcuda.driver.CUevent;
+
+/**
+ * The stream on which collectives run beside the device's own: one for all groups of a rank, so that what is started runs in
+ * the order in which it is started. Memory of a collective under way is kept until the device's stream has waited for it,
+ * for the arena reuses memory in the order of that stream.
+ */
+final class NcclLane {
+    private record Sent(CudaEvent done, CudaTensorScope memory) {}
+
+    private final CudaDevice device;
+    private final CudaStream stream = CudaStream.urgent();
+    private final CudaEvent ready = new CudaEvent();
+    private final Deque<CudaEvent> spare = new ArrayDeque<>();
+    private final Deque<Sent> sent = new ArrayDeque<>();
+
+    NcclLane(CudaDevice device) {
+        this.device = device;
+    }
+
+    CudaStream stream() {
+        return stream;
+    }
+
+    /** What is queued here from now on waits for what the device's stream has now. */
+    void follow() {
+        ready.record(device.stream());
+        stream.await(ready);
+    }
+
+    /**
+     * What was queued since {@link #follow}, as something to wait for.
+     *
+     * @param memory released after the wait
+     */
+    Pending pending(String what, List<CudaTensorScope> memory) {
+        CudaEvent done = mark();
+        List<CudaTensorScope> held = new ArrayList<>(memory);
+        boolean[] awaited = new boolean[1];
+        return () -> {
+            if (!awaited[0]) {
+                awaited[0] = true;
+                CUevent begun = device.trace().begin();
+                device.stream().await(done);
+                device.trace().end(begun, "wait for " + what);
+                spare.push(done);
+                held.forEach(CudaTensorScope::close);
+            }
+        };
+    }
+
+    /** Releases memory when what was queued so far is done, without anybody waiting for it. */
+    void keep(CudaTensorScope memory) {
+        releasePassed();
+        sent.add(new Sent(mark(), memory));
+    }
+
+    private void releasePassed() {
+        while (!sent.isEmpty() && sent.getFirst().done().passed()) {
+            Sent first = sent.removeFirst();
+            first.memory().close();
+            spare.push(first.done());
+        }
+    }
+
+    private CudaEvent mark() {
+        CudaEvent event = spare.isEmpty() ? new CudaEvent() : spare.pop();
+        event.record(stream);
+        return event;
+    }
+
+    /**
+     * @param whole false when work was aborted, whose errors are known
+     */
+    void close(boolean whole) {
+        if (whole) {
+            stream.synchronize();
+            releasePassed();
+        }
+        spare.forEach(CudaEvent::close);
+        ready.close();
+        stream.close();
+    }
+}

@@ -1,0 +1,250 @@
+package io.fourfold.model;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.fourfold.bench.BenchRanks;
+import io.fourfold.bench.CudaBenchDevice;
+import io.fourfold.config.FourfoldConfig;
+import io.fourfold.data.Batch;
+import io.fourfold.kernels.cuda.CudaDevice;
+import io.fourfold.model.RankGroup.StepResult;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.Assumptions;
+import org.junit.jupiter.api.DynamicTest;
+import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.TestFactory;
+
+/**
+ * The law of parallelism on GPUs connected by NCCL: under every mapping for the GPUs at hand, one step gives the loss, the
+ * gradients and the weights of one GPU on the same global batch. FP32 steps agree to the noise of sums in another order, and
+ * the same tokens go to the same experts. For recipes that round see {@link RecipeLawTest}. Prints the largest deviations.
+ */
+@Tag("gpu")
+class CudaLawTest {
+    private static final int MOST_GPUS = 4;
+
+    private static final List<String> TWO =
+            List.of("W2", "W2 EP2", "W2 PP2", "W2 PP2 V2", "W2 ETP2", "W2 TP2", "W2 CP2", "W2 CP2 RING");
+    private static final List<String> FOUR = List.of(
+            "W4",
+            "W4 EP2",
+            "W4 EP4",
+            "W4 PP4 L0,1,3,0",
+            "W4 PP2 V2",
+            "W4 PP2 EP2",
+            "W4 ETP2 EP2",
+            "W4 PP2 ETP2",
+            "W4 TP4",
+            "W4 TP2 EP4",
+            "W4 TP2 PP2",
+            "W4 TP2 ETP2 EP2",
+            "W4 TP2 CP2",
+            "W4 CP2 EP4",
+            "W4 CP2 PP2",
+            "W4 CP4",
+            "W4 CP4 RING",
+            "W4 TP2 CP2 RING");
+
+    /** Sums of FP32 in another order; gradients of small norms differ most. */
+    private static final StepComparison FP32 = new StepComparison(1e-5, 2e-5, 1e-5, true);
+
+    /** Of a batch in which no token is so near the border of capacity that noise moves it. */
+    private static final int EXACT_SEED = 6;
+
+    private static final String[] OVERLAP = {"parallel.gradients={overlap: true, bucket_mib: 1}"};
+
+    /** Heads and widths for the kernels of real models. */
+    private static final String[] WIDE = {
+        "model.layers=4",
+        "model.hidden_size=256",
+        "model.vocab_size=512",
+        "model.init_std=0.05",
+        "model.attention={heads: 4, kv_heads: 4, head_dim: 64}",
+        "model.ffn={intermediate_size: 512}",
+        "model.moe={experts: 8, top_k: 2, intermediate_size: 128, dense_layers: [1]}",
+        "model.moe.shared_expert={intermediate_size: 256}",
+        "train.sequence_length=512",
+        "train.global_batch_size=4",
+        "train.optimizer.epsilon=0.01",
+    };
+
+    private static final Map<Integer, BenchRanks> GPUS = new HashMap<>();
+
+    @AfterAll
+    static void close() throws InterruptedException {
+        for (BenchRanks ranks : GPUS.values()) {
+            ranks.close();
+        }
+        GPUS.clear();
+    }
+
+    @TestFactory
+    Stream<DynamicTest> fp32() {
+        return Stream.concat(
+                exact("dropless", LawTest.DROPLESS, mappings()),
+                Stream.concat(
+                        exact("dropping", LawTest.DROPPING, mappings()),
+                        exact("overlapped", join(LawTest.DROPLESS, OVERLAP), List.of("W2", "W2 EP2", "W2 TP2"))));
+    }
+
+    @TestFactory
+    Stream<DynamicTest> bf16() {
+        Reference small = new Reference("bf16", RecipeLawTest.MODEL);
+        Reference wide = new Reference("bf16 wide", join(WIDE, "recipe.kind=bf16"));
+        return mappings().stream()
+                .flatMap(mapping -> Stream.of(
+                        rounding(small.with("recipe.kind=bf16"), mapping, 1e-3, 0.03),
+                        rounding(wide, mapping, 1e-3, 0.03)));
+    }
+
+    @TestFactory
+    Stream<DynamicTest> nvfp4() {
+        Reference small = new Reference("nvfp4", RecipeLawTest.MODEL).with("recipe.kind=nvfp4");
+        return mappings().stream()
+                .map(mapping -> DynamicTest.dynamicTest("nvfp4 " + mapping, () -> {
+                    StepResult expected = small.result();
+                    StepContext step = SingleRank.step(small.batch());
+                    StepContext otherBits = new StepContext(
+                            step.step(), step.seed() + 1, step.lossScale(), step.globalBatchSize(), step.telemetry());
+                    double noise =
+                            RecipeLawTest.gradientError(expected, run(small.config(), small.batch(), otherBits));
+                    within(small, mapping, 1e-2, 1.2 * noise);
+                }));
+    }
+
+    private Stream<DynamicTest> exact(String name, String[] settings, List<String> mappings) {
+        FourfoldConfig config = LawModel.config(settings);
+        Batch batch = TinyModels.batch(config, config.train().globalBatchSize(), EXACT_SEED);
+        StepResult[] expected = new StepResult[1];
+        return mappings.stream()
+                .map(mapping -> DynamicTest.dynamicTest("fp32 " + name + " " + mapping, () -> {
+                    if (expected[0] == null) {
+                        expected[0] = run(config, batch, SingleRank.step(batch));
+                    }
+                    FourfoldConfig mapped = LawModel.config(settings, LawMappings.settings(mapping));
+                    StepResult actual = run(mapped, batch, SingleRank.step(batch));
+                    print("fp32 " + name, mapping, expected[0], actual);
+                    FP32.compare(expected[0], actual);
+                }));
+    }
+
+    private DynamicTest rounding(Reference reference, String mapping, double loss, double gradient) {
+        return DynamicTest.dynamicTest(
+                reference.name + " " + mapping, () -> within(reference, mapping, loss, gradient));
+    }
+
+    private static void within(Reference reference, String mapping, double loss, double gradient)
+            throws InterruptedException {
+        StepResult expected = reference.result();
+        StepResult actual = run(
+                TinyModels.config(join(reference.settings, LawMappings.settings(mapping))),
+                reference.batch(),
+                SingleRank.step(reference.batch()));
+        print(reference.name, mapping, expected, actual);
+        assertThat(Math.abs(actual.loss() - expected.loss()) / expected.loss())
+                .as("loss")
+                .isLessThan(loss);
+        assertThat(actual.gradients().keySet()).isEqualTo(expected.gradients().keySet());
+        assertThat(RecipeLawTest.gradientError(expected, actual))
+                .as("all gradients together")
+                .isLessThan(gradient);
+    }
+
+    /** What one GPU computes, once for all mappings. */
+    private static final class Reference {
+        private final String name;
+        private final String[] settings;
+        private StepResult result;
+
+        Reference(String name, String... settings) {
+            this.name = name;
+            this.settings = settings;
+        }
+
+        Reference with(String... more) {
+            return new Reference(name, join(settings, more));
+        }
+
+        FourfoldConfig config() {
+            return TinyModels.config(settings);
+        }
+
+        Batch batch() {
+            return TinyModels.batch(config(), config().train().globalBatchSize(), 5);
+        }
+
+        StepResult result() throws InterruptedException {
+            if (result == null) {
+                result = run(config(), batch(), SingleRank.step(batch()));
+            }
+            return result;
+        }
+    }
+
+    private static List<String> mappings() {
+        String reason = CudaDevice.unavailableBecause();
+        int gpus = reason == null ? CudaDevice.count() : 0;
+        Assumptions.assumeTrue(
+                gpus > 1, reason == null ? "mappings need two GPUs, this process sees " + gpus : reason);
+        return gpus < MOST_GPUS
+                ? TWO
+                : Stream.concat(TWO.stream(), FOUR.stream()).toList();
+    }
+
+    /** A step on as many GPUs as the configuration has ranks; they are opened anew after a failure. */
+    private static StepResult run(FourfoldConfig config, Batch batch, StepContext step) throws InterruptedException {
+        int size = config.parallel().worldSize();
+        BenchRanks ranks = GPUS.get(size);
+        if (ranks == null) {
+            ranks = BenchRanks.open(size, CudaBenchDevice::new);
+            GPUS.put(size, ranks);
+        }
+        try {
+            return RankGroup.step(ranks, config, batch, step);
+        } catch (RuntimeException | Error e) {
+            GPUS.remove(size);
+            try {
+                ranks.close();
+            } catch (RuntimeException suppressed) {
+                e.addSuppressed(suppressed);
+            }
+            throw e;
+        }
+    }
+
+    private static void print(String name, String mapping, StepResult expected, StepResult actual) {
+        double worst = 0;
+        String parameter = "";
+        for (Map.Entry<String, float[]> gradient : expected.gradients().entrySet()) {
+            float[] other = actual.gradients().get(gradient.getKey());
+            double error = other == null ? Double.NaN : RelativeError.of(gradient.getValue(), other);
+            if (!(error <= worst)) {
+                worst = error;
+                parameter = gradient.getKey();
+            }
+        }
+        System.out.printf(
+                "LAW %-16s %-18s loss %.7f %+.1e  norm %+.1e  gradients %.1e  worst %.1e %s%n",
+                name,
+                mapping,
+                actual.loss(),
+                actual.loss() / expected.loss() - 1,
+                actual.gradientNorm() / expected.gradientNorm() - 1,
+                RecipeLawTest.gradientError(expected, actual),
+                worst,
+                parameter);
+        System.out.flush();
+    }
+
+    private static String[] join(String[] first, String... second) {
+        List<String> all = new ArrayList<>(Arrays.asList(first));
+        all.addAll(Arrays.asList(second));
+        return all.toArray(String[]::new);
+    }
+}
