@@ -32,7 +32,8 @@ class CudaSharedLawTest {
             "W2", "W2 EP2", "W2 ETP2", "W2 TP2", "W2 PP2", "W4 TP2 EP4", "W4 ETP2 EP2", "W4 TP4", "W4 TP2 PP2 V2");
 
     /** Expert, tensor and expert-tensor parallelism: what divides operands. */
-    private static final List<String> DIVIDING = List.of("W2 EP2", "W2 ETP2", "W2 TP2", "W4 TP2 EP4", "W4 TP2 ETP2 EP2");
+    private static final List<String> DIVIDING =
+            List.of("W2 EP2", "W2 ETP2", "W2 TP2", "W4 TP2 EP4", "W4 TP2 ETP2 EP2");
 
     /** Sums of FP32 in another order; gradients of small norms differ most. */
     private static final StepComparison FP32 = new StepComparison(1e-5, 2e-5, 1e-5, true);
@@ -68,8 +69,8 @@ class CudaSharedLawTest {
     @TestFactory
     Stream<DynamicTest> fp32() {
         return Stream.of(LawTest.DROPLESS, LawTest.DROPPING).flatMap(settings -> {
-            Reference reference = new Reference(
-                    settings == LawTest.DROPLESS ? "fp32 dropless" : "fp32 dropping", true, settings);
+            Reference reference =
+                    new Reference(settings == LawTest.DROPLESS ? "fp32 dropless" : "fp32 dropping", true, settings);
             return MAPPINGS.stream()
                     .map(mapping -> DynamicTest.dynamicTest(reference.name + " " + mapping, () -> {
                         StepResult actual = reference.mapped(mapping);

@@ -53,8 +53,7 @@ final class RowPacking {
         int grid = format == RowFormat.NVFP4
                 ? blocks((long) rows * blocks(cols, VECTOR), NVFP4_UNITS)
                 : fp8Blocks(rows, cols);
-        cuda.function(FILE, kernel("unpack_rows" + suffix(format), to))
-                .launchLine(grid, THREADS, from, rows, cols, to);
+        cuda.function(FILE, kernel("unpack_rows" + suffix(format), to)).launchLine(grid, THREADS, from, rows, cols, to);
     }
 
     private static int fp8Blocks(int rows, int cols) {
