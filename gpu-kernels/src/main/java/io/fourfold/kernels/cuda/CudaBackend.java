@@ -31,6 +31,7 @@ public final class CudaBackend implements Backend {
     private final NormOps norm;
     private final CudaAttentionOps attention;
     private final MoeOps moe;
+    private final RotaryFrequencies frequencies;
     private final CudaLossOps loss;
     private final CudaOptimizerOps optimizer;
     private final boolean shared;
@@ -61,8 +62,9 @@ public final class CudaBackend implements Backend {
         runtime = new CudaRuntime(device, memory, kernels);
         gemm = new CudaGemmOps(runtime);
         quantize = new CudaQuantizeOps(runtime);
-        elementwise = new CudaElementwiseOps(runtime);
-        norm = new CudaNormOps(runtime);
+        frequencies = new RotaryFrequencies(runtime);
+        elementwise = new CudaElementwiseOps(runtime, frequencies);
+        norm = new CudaNormOps(runtime, frequencies);
         attention = new CudaAttentionOps(runtime);
         moe = new CudaMoeOps(runtime);
         loss = new CudaLossOps(runtime, gemm, quantize, elementwise);
@@ -159,7 +161,7 @@ public final class CudaBackend implements Backend {
         device.stream().synchronize();
         attention.close();
         gemm.close();
-        elementwise.close();
+        frequencies.close();
         loss.close();
         optimizer.close();
         kernels.close();

@@ -8,6 +8,7 @@ import io.fourfold.kernels.op.GroupedOperand.Layout;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import java.util.Objects;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Products on the GPU: dense ones by cuBLASLt, grouped ones by the project's kernels. FP32 accumulation; BF16 operands on
@@ -20,7 +21,9 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
     private final SplitGemm splitter;
     private final GroupedGemm grouped;
     private final Fp8GroupedGemm groupedFp8;
-    private final Fp8Layouts fp8;
+    private final Fp8DenseGemm denseFp8;
+    private final Fp8Decoder fp8;
+    private final SegmentNorms squaredNorms;
 
     CudaGemmOps(CudaRuntime cuda) {
         this.cuda = cuda;
@@ -28,14 +31,23 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
         this.splitter = new SplitGemm(cuda, dense);
         this.grouped = new GroupedGemm(cuda);
         this.groupedFp8 = new Fp8GroupedGemm(cuda);
-        this.fp8 = new Fp8Layouts(cuda);
+        this.denseFp8 = new Fp8DenseGemm(cuda, dense, groupedFp8);
+        this.fp8 = new Fp8Decoder(cuda);
+        this.squaredNorms = new SegmentNorms(cuda);
     }
 
     @Override
     public void multiply(GemmOperand a, GemmOperand b, Tensor c, boolean accumulate) {
-        CudaOperand left = CudaOperand.of(a);
-        CudaOperand right = CudaOperand.of(b);
         CudaTensor out = CudaTensor.of(c);
+        if (denseFp8.multiply(a, b, out, accumulate)) {
+            return;
+        }
+        try (CudaTensorScope work = cuda.workspace()) {
+            multiply(fp8.decoded(a, work), fp8.decoded(b, work), out, accumulate);
+        }
+    }
+
+    private void multiply(CudaOperand left, CudaOperand right, CudaTensor out, boolean accumulate) {
         if (left.depth() != right.depth()) {
             throw new IllegalArgumentException("the operands differ in depth (K): A is [" + left.rows() + ", "
                     + left.depth() + "], B is [" + right.rows() + ", " + right.depth() + "]");
@@ -105,16 +117,25 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
     }
 
     @Override
-    public void multiplyGroupedDepth(GroupedOperand a, GroupedOperand b, Tensor c, boolean accumulate) {
+    public void multiplyGroupedDepth(
+            GroupedOperand a, GroupedOperand b, Tensor c, boolean accumulate, @Nullable Tensor squares) {
         CudaTensor out = CudaTensor.of(c);
+        CudaArguments.require(squares == null || !accumulate, "squared norms of a sum that may go on");
+        CudaTensor sums = squares == null ? null : CudaArguments.fp32(squares, "squares", a.groups());
+        boolean summed = false;
         if (!groupedFp8.depth(a, b, out, accumulate)) {
             try (CudaTensorScope work = cuda.workspace()) {
-                multiplyDepth(fp8.decoded(a, work), fp8.decoded(b, work), out, accumulate);
+                summed = multiplyDepth(fp8.decoded(a, work), fp8.decoded(b, work), out, accumulate, sums);
             }
+        }
+        if (sums != null && !summed) {
+            squaredNorms.ofGroups(out, sums);
         }
     }
 
-    private void multiplyDepth(GroupedOperand a, GroupedOperand b, CudaTensor out, boolean accumulate) {
+    /** True when the squared norms have been written. */
+    private boolean multiplyDepth(
+            GroupedOperand a, GroupedOperand b, CudaTensor out, boolean accumulate, @Nullable CudaTensor squares) {
         CudaGroupedOperand left = CudaGroupedOperand.of(a, Layout.RAGGED_DEPTH, "A");
         CudaGroupedOperand right = CudaGroupedOperand.of(b, Layout.RAGGED_DEPTH, "B");
         requireSameGroups(left, right);
@@ -128,14 +149,16 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
                 out,
                 (long) left.groups() * left.width() * right.width(),
                 "[" + left.groups() + ", " + left.width() + ", " + right.width() + "]");
-        grouped.depth(left, right, out, Objects.requireNonNull(left.offsets()), accumulate);
+        return grouped.depth(left, right, out, Objects.requireNonNull(left.offsets()), accumulate, squares);
     }
 
     @Override
     public void close() {
+        denseFp8.close();
         dense.close();
         grouped.close();
         groupedFp8.close();
+        squaredNorms.close();
     }
 
     private CudaTensor asFp32(CudaTensor values, CudaTensorScope work) {

@@ -1,6 +1,8 @@
 package io.fourfold.kernels.cuda;
 
 import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Region;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Launches of the grouped products: the Hopper tensor-core kernels for BF16 operands whose rows the copy engine can take,
@@ -13,11 +15,21 @@ final class GroupedGemm implements AutoCloseable {
     private static final int BOX = 64;
     private static final int BOX_ROWS_B = 128;
     private static final int BOX_COLS_C = 32;
+    private static final int TILE_ROWS = 128;
+    private static final int TILE_COLS = 256;
+    /** One sum for each warp that computes a tile. */
+    private static final int SQUARES_PER_TILE = 8;
+
+    private static final int SUM_THREADS = 512;
     private static final int PLAIN_TILE = 64;
     private static final int PLAIN_THREADS = 256;
 
     private final CudaRuntime cuda;
     private final TensorMaps maps = new TensorMaps();
+    private final CudaTensorScope scope;
+    /** Two zeros: which tile comes next, and how many clusters are done; the kernels leave zeros behind. */
+    private final CudaTensor queue;
+
     private final boolean hopper;
     private final int blocks;
     private int rowsSharedBytes;
@@ -25,6 +37,8 @@ final class GroupedGemm implements AutoCloseable {
 
     GroupedGemm(CudaRuntime cuda) {
         this.cuda = cuda;
+        scope = cuda.memory().scope(Region.WORKSPACE);
+        queue = scope.zeros(DType.INT32, 2);
         hopper = cuda.device().architecture() == 90;
         blocks = cuda.device().multiprocessors() / 2 * 2;
     }
@@ -63,6 +77,7 @@ final class GroupedGemm implements AutoCloseable {
                 rowsSharedBytes,
                 mapA,
                 mapW,
+                maps.bf16(c.address(), c.shape().rows(), cols, BOX, BOX),
                 offsets,
                 groups,
                 cols,
@@ -72,14 +87,25 @@ final class GroupedGemm implements AutoCloseable {
                 c);
     }
 
-    /** C_g[m, n] (+)= sum over the group's rows r of A[r, m] * B[r, n]. */
-    void depth(CudaGroupedOperand a, CudaGroupedOperand b, CudaTensor c, CudaTensor offsets, boolean accumulate) {
+    /**
+     * C_g[m, n] (+)= sum over the group's rows r of A[r, m] * B[r, n].
+     *
+     * @param squares [G] squared norms of C_g, written by the kernels that can, when not accumulating
+     * @return true when the squared norms have been written
+     */
+    boolean depth(
+            CudaGroupedOperand a,
+            CudaGroupedOperand b,
+            CudaTensor c,
+            CudaTensor offsets,
+            boolean accumulate,
+            @Nullable CudaTensor squares) {
         int groups = a.groups();
         int m = a.width();
         int n = b.width();
         int rows = a.values().shape().rows();
         if (groups == 0 || m == 0 || n == 0) {
-            return;
+            return false;
         }
         boolean tensorCores = hopper
                 && fits(a.values(), m)
@@ -90,7 +116,7 @@ final class GroupedGemm implements AutoCloseable {
                 && rows > 0;
         if (!tensorCores) {
             plainDepth(a, b, c, offsets, accumulate);
-            return;
+            return false;
         }
         CudaFunction function = cuda.function(
                 TENSOR_CORES,
@@ -98,25 +124,37 @@ final class GroupedGemm implements AutoCloseable {
         if (depthSharedBytes == 0) {
             depthSharedBytes = function.constant("grouped_gemm_depth_shared_bytes");
         }
-        function.launch(
-                blocks,
-                1,
-                1,
-                THREADS,
-                depthSharedBytes,
-                maps.bf16(a.values().address(), rows, m, BOX, BOX),
-                maps.bf16(b.values().address(), rows, n, BOX, BOX),
-                maps.fp32(c.address(), groups, m, n, BOX, BOX_COLS_C),
-                offsets,
-                groups,
-                m,
-                n,
-                CudaFunction.orNull(a.scale()),
-                CudaFunction.orNull(b.scale()));
+        try (CudaTensorScope work = cuda.workspace()) {
+            boolean summing = squares != null && !accumulate;
+            int parts = SQUARES_PER_TILE * CudaArguments.blocks(m, TILE_ROWS) * CudaArguments.blocks(n, TILE_COLS);
+            CudaTensor partial = summing ? work.allocate(DType.FP32, groups, parts) : null;
+            function.launch(
+                    blocks,
+                    1,
+                    1,
+                    THREADS,
+                    depthSharedBytes,
+                    maps.bf16(a.values().address(), rows, m, BOX, BOX),
+                    maps.bf16(b.values().address(), rows, n, BOX, BOX),
+                    maps.fp32(c.address(), groups, m, n, BOX, BOX_COLS_C),
+                    offsets,
+                    groups,
+                    m,
+                    n,
+                    CudaFunction.orNull(a.scale()),
+                    CudaFunction.orNull(b.scale()),
+                    CudaFunction.orNull(partial),
+                    queue);
+            if (partial != null && squares != null) {
+                cuda.function("optimizer", "sum_parts").launchLine(groups, SUM_THREADS, partial, parts, squares);
+            }
+            return summing;
+        }
     }
 
     @Override
     public void close() {
+        scope.close();
         maps.close();
     }
 
