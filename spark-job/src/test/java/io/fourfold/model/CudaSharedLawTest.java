@@ -29,7 +29,19 @@ import org.junit.jupiter.api.TestFactory;
 @Tag("gpu")
 class CudaSharedLawTest {
     private static final List<String> MAPPINGS = List.of(
-            "W2", "W2 EP2", "W2 ETP2", "W2 TP2", "W2 PP2", "W4 TP2 EP4", "W4 ETP2 EP2", "W4 TP4", "W4 TP2 PP2 V2");
+            "W2",
+            "W2 EP2",
+            "W2 ETP2",
+            "W2 TP2",
+            "W2 CP2",
+            "W2 CP2 RING",
+            "W2 PP2",
+            "W4 TP2 EP4",
+            "W4 ETP2 EP2",
+            "W4 TP4",
+            "W4 TP2 CP2",
+            "W4 TP2 PP2 V2",
+            "W8 TP2 CP2 PP2 EP4");
 
     /** Expert, tensor and expert-tensor parallelism: what divides operands. */
     private static final List<String> DIVIDING =
