@@ -236,6 +236,8 @@ __device__ __forceinline__ void attentionBackward(const AttentionTiles<Rows>& sh
         for (int stage = 0; stage < L::sumStages; ++stage) {
             barrierInit(bars.sumsFull(stage), 1);
         }
+        storeReleaseShared(sharedAddress(base) + L::added, 0);
+        storeReleaseShared(sharedAddress(base) + L::added + 4, 0);
         barrierInitFence();
         prefetchTensorMap(maps.queries);
         prefetchTensorMap(maps.keys);

@@ -38,7 +38,8 @@ struct BackwardLayout {
     static constexpr int barriers = rows + stages * rowBytes;
     static constexpr int info = barriers + (5 + 2 * stages + 2 * doutStages + sumStages) * 8;
     static constexpr int workBytes = 48;
-    static constexpr int total = info + 2 * workBytes + 1024 /* alignment */;
+    static constexpr int added = info + 2 * workBytes;  // of each adder: how many steps it has added
+    static constexpr int total = added + 2 * 4 + 1024 /* alignment */;
     static_assert(total <= 227 * 1024);
 };
 
