@@ -51,44 +51,58 @@ struct ForwardMaps {
     const CUtensorMap* queries;
     const CUtensorMap* keys;
     const CUtensorMap* out;
+    float* merged;  // instead of out where parts of the keys merge
 };
 
-template <class L>
-__device__ __forceinline__ void produce(
-    const AttentionTiles& shape, const ForwardMaps& maps, const int* starts, uint32_t shared, const ForwardBarriers<L>& bars, int2* info) {
+// What a tile of queries sees: tiles of keys first to last, and the first token of its last query's document.
+struct Seen {
+    int first, last, start;
+};
+
+template <class L, class Rows>
+__device__ __forceinline__ void produce(const AttentionTiles<Rows>& shape, const ForwardMaps& maps, const int* starts, uint32_t shared,
+                                        const ForwardBarriers<L>& bars, Seen* info) {
     Ring<L::stages> ring;
     uint32_t parity = 0;
     for (int round = 0;; ++round, parity ^= 1) {
         QueryTile tile;
-        if (!shape.queryTile<L::queries>(round, tile)) {
+        if (!shape.template queryTile<L::queries>(round, tile)) {
             break;
         }
         const int* own = starts + long(tile.batch) * shape.sequence;
-        int last = min(tile.query + L::queries, shape.sequence) - 1;
-        int2 seen = make_int2(__ldg(own + tile.query) / L::keys, __ldg(own + last));
+        int last = min(shape.queries.template lastToken<L::queries>(tile.at), shape.sequence - 1);
+        Seen seen = {shape.keys.template tileFrom<L::keys>(__ldg(own + tile.at.position)),
+                     shape.keys.template tileUntil<L::keys>(last), __ldg(own + last)};
         barrierWait(bars.queryEmpty(), parity ^ 1);
         *info = seen;
+        if (seen.first > seen.last) {  // only where the keys are parts
+            barrierArrive(bars.queryFull());
+            continue;
+        }
         barrierExpectBytes(bars.queryFull(), L::queryBytes);
 #pragma unroll 1
         for (int box = 0; box < L::boxes; ++box) {
-            copyBox3d(shared + box * L::queryBoxBytes, maps.queries, bars.queryFull(), tile.head * L::dim + box * 64, tile.query, tile.batch);
+            copyBox3d(shared + box * L::queryBoxBytes, maps.queries, bars.queryFull(), tile.head * L::dim + box * 64, tile.at.row,
+                      tile.batch * shape.queries.count() + tile.at.chunk);
         }
-        int column = (shape.heads + tile.head / shape.group()) * L::dim;
+        int column = shape.keyColumn(tile.head / shape.group(), L::dim);
 #pragma unroll 1
-        for (int n = last / L::keys; n >= seen.x; --n, ring.next()) {
+        for (int n = seen.last; n >= seen.first; --n, ring.next()) {
+            TilePlace at = shape.keys.template place<L::keys>(n);
+            int keyBatch = tile.batch * shape.keys.count() + at.chunk;
             barrierWait(bars.keyEmpty(ring.stage), ring.parity ^ 1);
             barrierExpectBytes(bars.keyFull(ring.stage), L::keyBytes);
 #pragma unroll 1
             for (int box = 0; box < L::boxes; ++box) {
                 copyBox3d(shared + L::k + ring.stage * L::keyBytes + box * L::keyBoxBytes, maps.keys, bars.keyFull(ring.stage),
-                          column + box * 64, n * L::keys, tile.batch);
+                          column + box * 64, at.row, keyBatch);
             }
             barrierWait(bars.valueEmpty(ring.stage), ring.parity ^ 1);
             barrierExpectBytes(bars.valueFull(ring.stage), L::keyBytes);
 #pragma unroll 1
             for (int box = 0; box < L::boxes; ++box) {
                 copyBox3d(shared + L::v + ring.stage * L::keyBytes + box * L::keyBoxBytes, maps.keys, bars.valueFull(ring.stage),
-                          column + shape.kvHeads * L::dim + box * 64, n * L::keys, tile.batch);
+                          column + shape.kvHeads * L::dim + box * 64, at.row, keyBatch);
             }
         }
     }
@@ -156,37 +170,54 @@ __device__ __forceinline__ void packProbabilities(const float (&s)[kCount], uint
     }
 }
 
-// Hides keys after the query and before its document. row: the first of the thread's two query rows, eight apart.
+// Hides keys after the query, before its document and after the last. row: place in the sequence of the first of the thread's
+// two queries, eight apart.
 template <int kCount>
-__device__ __forceinline__ void hideKeys(float (&s)[kCount], int key, int row, const int* starts, int sequence) {
+__device__ __forceinline__ void hideKeys(float (&s)[kCount], int key, int last, int row, const int* starts, int sequence) {
     int start[2] = {__ldg(starts + min(row, sequence - 1)), __ldg(starts + min(row + 8, sequence - 1))};
     int column = key + threadIdx.x % 4 * 2;
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
         int h = i / 2 % 2;
         int at = column + i / 4 * 8 + i % 2;
-        if (at > row + h * 8 || at < start[h]) {
+        if (at > min(row + h * 8, last) || at < start[h]) {
             s[i] = -INFINITY;
         }
     }
 }
 
-// Normalizes, rounds and stores a warpgroup's 64 rows through shared memory, and their log-sum-exp.
-template <class L>
-__device__ __forceinline__ void storeRows(
-    const AttentionTiles& shape, const QueryTile& tile, const ForwardMaps& maps, float* logSumExp, char* staging,
-    const float (&o)[L::dim / 2], RowState& rows, int consumer, int row) {
-    int thread = threadIdx.x % 128;
-    float inverse[2];
+// Sums and maximums of whole rows: what the output divides by, and the log-sum-exp.
+struct RowSums {
+    float sum[2], logSumExp[2];
+};
+
+__device__ __forceinline__ RowSums rowSums(const RowState& rows, float scale) {
+    RowSums all;
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
         float sum = rows.sum[h];
         sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-        sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-        inverse[h] = 1.f / sum;
-        if (thread % 4 == 0 && row + 8 * h < shape.sequence) {
-            logSumExp[(long(tile.batch) * shape.heads + tile.head) * shape.sequence + row + 8 * h] =
-                rows.maximum[h] * shape.scale + logf(sum);
+        all.sum[h] = sum + __shfl_xor_sync(0xffffffffu, sum, 2);
+        all.logSumExp[h] = rows.maximum[h] * scale + logf(all.sum[h]);
+    }
+    return all;
+}
+
+// Normalizes, rounds and stores a warpgroup's 64 rows through shared memory, and their log-sum-exp. row: of the thread's first
+// query in its chunk.
+template <class L, class Rows>
+__device__ __forceinline__ void storeRows(
+    const AttentionTiles<Rows>& shape, const QueryTile& tile, const ForwardMaps& maps, float* logSumExp, char* staging,
+    const float (&o)[L::dim / 2], const RowState& rows, int consumer, int row) {
+    int thread = threadIdx.x % 128;
+    RowSums all = rowSums(rows, shape.scale);
+    float inverse[2];
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+        inverse[h] = 1.f / all.sum[h];
+        if (thread % 4 == 0 && row + 8 * h < shape.queries.length) {
+            logSumExp[((long(tile.batch) * shape.heads + tile.head) * shape.queries.count() + tile.at.chunk) * shape.queries.length +
+                      row + 8 * h] = all.logSumExp[h];
         }
     }
     uint32_t to = sharedAddress(staging) + consumer * 64 * 128;
@@ -208,16 +239,50 @@ __device__ __forceinline__ void storeRows(
     if (thread == 0) {
 #pragma unroll
         for (int box = 0; box < L::boxes; ++box) {
-            storeBox3d(maps.out, to + box * L::queryBoxBytes, tile.head * L::dim + box * 64, tile.query + consumer * 64, tile.batch);
+            storeBox3d(maps.out, to + box * L::queryBoxBytes, tile.head * L::dim + box * 64, tile.at.row + consumer * 64,
+                       tile.batch * shape.queries.count() + tile.at.chunk);
         }
         bulkCommit();
     }
 }
 
-template <class L>
+// Merges a thread's two rows into what is there (arXiv:2307.08691 section 3.1.1); rows that saw no key stay as they are.
+template <class L, class Rows>
+__device__ __forceinline__ void mergeRows(
+    const AttentionTiles<Rows>& shape, const QueryTile& tile, float* merged, float* logSumExp, const float (&o)[L::dim / 2],
+    const RowState& rows, int row) {
+    RowSums all = rowSums(rows, shape.scale);
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+        bool seen = row + 8 * h < shape.queries.length && all.sum[h] > 0.f;
+        long place = long(tile.at.chunk) * shape.queries.length + row + 8 * h;
+        long perSequence = long(shape.queries.count()) * shape.queries.length;
+        float* kept = logSumExp + (long(tile.batch) * shape.heads + tile.head) * perSequence + place;
+        float before = seen ? *kept : 0.f;
+        __syncwarp();  // four threads have read what one writes
+        if (!seen) {
+            continue;
+        }
+        float top = fmaxf(before, all.logSumExp[h]);
+        float both = top + logf(expf(before - top) + expf(all.logSumExp[h] - top));
+        float weight = expf(before - both), ownWeight = expf(all.logSumExp[h] - both) / all.sum[h];
+        if (threadIdx.x % 4 == 0) {
+            *kept = both;
+        }
+        float* to = merged + ((long(tile.batch) * perSequence + place) * shape.heads + tile.head) * L::dim + threadIdx.x % 4 * 2;
+#pragma unroll
+        for (int j = 0; j < L::dim / 8; ++j) {
+            float2* pair = reinterpret_cast<float2*>(to + j * 8);
+            float2 x = *pair;
+            *pair = make_float2(weight * x.x + ownWeight * o[j * 4 + 2 * h], weight * x.y + ownWeight * o[j * 4 + 2 * h + 1]);
+        }
+    }
+}
+
+template <class L, bool kMerging, class Rows>
 __device__ __forceinline__ void consume(
-    const AttentionTiles& shape, const ForwardMaps& maps, const int* starts, float* logSumExp, char* base, const ForwardBarriers<L>& bars,
-    const volatile int2* info, int consumer) {
+    const AttentionTiles<Rows>& shape, const ForwardMaps& maps, const int* starts, float* logSumExp, char* base,
+    const ForwardBarriers<L>& bars, const volatile Seen* info, int consumer) {
     uint32_t shared = sharedAddress(base);
     int thread = threadIdx.x % 128;
     float factor = shape.scale * kLog2E;
@@ -230,13 +295,21 @@ __device__ __forceinline__ void consume(
     uint32_t parity = 0;
     for (int round = 0;; ++round, parity ^= 1) {
         QueryTile tile;
-        if (!shape.queryTile<L::queries>(round, tile)) {
+        if (!shape.template queryTile<L::queries>(round, tile)) {
             break;
         }
-        int first = tile.query + consumer * 64;
-        int row = first + thread / 32 * 16 + thread % 32 / 4;
-        int n = (min(tile.query + L::queries, shape.sequence) - 1) / L::keys;
+        int first = tile.at.position + consumer * 64;
+        int local = thread / 32 * 16 + thread % 32 / 4;
+        int row = first + local;
         barrierWait(bars.queryFull(), parity);
+        int n = info->last, firstTile = info->first, lastStart = info->start;
+        if (kMerging && firstTile > n) {
+            namedBarrier(4 + consumer, 128);  // all have read it
+            if (thread == 0) {
+                barrierArrive(bars.queryEmpty());
+            }
+            continue;
+        }
         const int* own = starts + long(tile.batch) * shape.sequence;
         RowState rows;
         float s[L::keys / 2], o[L::dim / 2], rescale[2];
@@ -248,11 +321,12 @@ __device__ __forceinline__ void consume(
         if (thread == 0) {
             barrierArrive(bars.keyEmpty(ring.stage));
         }
-        hideKeys(s, n * L::keys, row, own, shape.sequence);
+        TilePlace at = shape.keys.template place<L::keys>(n);
+        hideKeys(s, at.position, shape.keys.template lastToken<L::keys>(at), row, own, shape.sequence);
         softmax(s, rows, factor, rescale);
         packProbabilities(s, p);
         bool add = false;
-        for (--n; n >= info->x; --n) {
+        for (--n; n >= firstTile; --n) {
             Ring<L::stages> values = ring;
             ring.next();
             barrierWait(bars.keyFull(ring.stage), ring.parity);
@@ -267,8 +341,10 @@ __device__ __forceinline__ void consume(
             if (thread == 0) {
                 barrierArrive(bars.keyEmpty(ring.stage));
             }
-            if (n * L::keys + L::keys > first || n * L::keys < info->y) {
-                hideKeys(s, n * L::keys, row, own, shape.sequence);
+            at = shape.keys.template place<L::keys>(n);
+            int last = shape.keys.template lastToken<L::keys>(at);
+            if (at.position + L::keys > first || at.position < lastStart || last < at.position + L::keys - 1) {
+                hideKeys(s, at.position, last, row, own, shape.sequence);
             }
             softmax(s, rows, factor, rescale);
             wgmmaWait<0>();
@@ -294,20 +370,24 @@ __device__ __forceinline__ void consume(
             barrierArrive(bars.valueEmpty(ring.stage));
         }
         ring.next();
-        storeRows<L>(shape, tile, maps, logSumExp, base + L::out, o, rows, consumer, row);
+        if constexpr (kMerging) {
+            mergeRows<L>(shape, tile, maps.merged, logSumExp, o, rows, tile.at.row + consumer * 64 + local);
+        } else {
+            storeRows<L>(shape, tile, maps, logSumExp, base + L::out, o, rows, consumer, tile.at.row + consumer * 64 + local);
+        }
     }
     if (thread == 0) {
         bulkWait<0>();
     }
 }
 
-template <class L, int kProducerRegisters, int kConsumerRegisters>
+template <class L, int kProducerRegisters, int kConsumerRegisters, bool kMerging, class Rows>
 __device__ __forceinline__ void attentionForward(
-    const AttentionTiles& shape, const ForwardMaps& maps, const int* starts, float* logSumExp) {
+    const AttentionTiles<Rows>& shape, const ForwardMaps& maps, const int* starts, float* logSumExp) {
     extern __shared__ char sharedRaw[];
     char* base = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(sharedRaw) + 1023) & ~uintptr_t(1023));
     ForwardBarriers<L> bars = {sharedAddress(base) + L::barriers};
-    int2* info = reinterpret_cast<int2*>(base + L::info);
+    Seen* info = reinterpret_cast<Seen*>(base + L::info);
     if (threadIdx.x == 0) {
         barrierInit(bars.queryFull(), 1);
         barrierInit(bars.queryEmpty(), L::consumers);
@@ -320,7 +400,9 @@ __device__ __forceinline__ void attentionForward(
         barrierInitFence();
         prefetchTensorMap(maps.queries);
         prefetchTensorMap(maps.keys);
-        prefetchTensorMap(maps.out);
+        if (!kMerging) {
+            prefetchTensorMap(maps.out);
+        }
     }
     __syncthreads();
     if (threadIdx.x < 128) {
@@ -330,7 +412,7 @@ __device__ __forceinline__ void attentionForward(
         }
     } else {
         registersIncrease<kConsumerRegisters>();
-        consume<L>(shape, maps, starts, logSumExp, base, bars, info, threadIdx.x / 128 - 1);
+        consume<L, kMerging>(shape, maps, starts, logSumExp, base, bars, info, threadIdx.x / 128 - 1);
     }
 }
 
@@ -342,6 +424,7 @@ using Forward128 = ForwardLayout<128, 2, 2>;
 // kernels -----------------------------------------------------------------------------------------------------------
 // Grid: any number of blocks, best the number of multiprocessors; block and shared memory as the constants say.
 // Tensor maps, 3-D [B, S, width] in boxes of 64 columns, 128-byte swizzle: queries [Q rows], keys [128 rows] of qkv; out [64 rows].
+// Those of chunks are [B * chunks, length, width], keys of [.., 2 KV D]; a part merges into FP32 out instead.
 
 using namespace fourfold;
 
@@ -353,8 +436,29 @@ using namespace fourfold;
         const __grid_constant__ CUtensorMap queries, const __grid_constant__ CUtensorMap keys,                             \
         const __grid_constant__ CUtensorMap out, const int* __restrict__ documentStart, float* __restrict__ logSumExp,     \
         int batch, int sequence, int heads, int kvHeads, int sectionHeads, float scale) {                                  \
-        attentionForward<Forward##D, PRODUCER, CONSUMER>({batch, sequence, heads, kvHeads, sectionHeads, scale},           \
-                                                         {&queries, &keys, &out}, documentStart, logSumExp);               \
+        attentionForward<Forward##D, PRODUCER, CONSUMER, false, WholeRows>(                                                \
+            {batch, sequence, heads, kvHeads, sectionHeads, scale, {sequence}, {sequence}},                                \
+            {&queries, &keys, &out, nullptr}, documentStart, logSumExp);                                                   \
+    }                                                                                                                      \
+    extern "C" __global__ void __launch_bounds__(Forward##D::threads, 1) attention_forward_chunks_##D##_sm90a(             \
+        const __grid_constant__ CUtensorMap queries, const __grid_constant__ CUtensorMap keys,                             \
+        const __grid_constant__ CUtensorMap out, const int* __restrict__ documentStart, float* __restrict__ logSumExp,     \
+        const __grid_constant__ TokenChunks queryChunks, const __grid_constant__ TokenChunks keyChunks, int batch,         \
+        int sequence, int heads, int kvHeads, int sectionHeads, float scale) {                                             \
+        attentionForward<Forward##D, PRODUCER, CONSUMER, false, ChunkRows>(                                                \
+            {batch, sequence, heads, kvHeads, sectionHeads, scale, {queryChunks, queryChunks.length},                      \
+             {keyChunks, keyChunks.length}},                                                                               \
+            {&queries, &keys, &out, nullptr}, documentStart, logSumExp);                                                   \
+    }                                                                                                                      \
+    extern "C" __global__ void __launch_bounds__(Forward##D::threads, 1) attention_forward_part_##D##_sm90a(               \
+        const __grid_constant__ CUtensorMap queries, const __grid_constant__ CUtensorMap keys, float* __restrict__ out,    \
+        const int* __restrict__ documentStart, float* __restrict__ logSumExp,                                              \
+        const __grid_constant__ TokenChunks queryChunks, const __grid_constant__ TokenChunks keyChunks, int batch,         \
+        int sequence, int heads, int kvHeads, int sectionHeads, float scale) {                                             \
+        attentionForward<Forward##D, PRODUCER, CONSUMER, true, ChunkRows>(                                                 \
+            {batch, sequence, heads, kvHeads, sectionHeads, scale, {queryChunks, queryChunks.length},                      \
+             {keyChunks, keyChunks.length}},                                                                               \
+            {&queries, &keys, nullptr, out}, documentStart, logSumExp);                                                    \
     }
 
 FOURFOLD_ATTENTION_FORWARD(64, 32, 160)

@@ -62,7 +62,7 @@ __device__ __forceinline__ void amaxOfRows(const T* x, int rows, int cols, const
     for (int row = first; row < min(rows, first + kRowsPerWarp); ++row) {
         RowSpan span;
         if (!spanOfRow(groups, row, span)) {
-            break;
+            continue;
         }
         if (span.group != group) {
             if (group >= 0) {

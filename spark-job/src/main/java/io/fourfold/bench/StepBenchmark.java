@@ -68,9 +68,18 @@ public final class StepBenchmark {
 
     /** Builds the model on the device, measures, and releases it. */
     public static StepResult run(BenchDevice device, Job job) {
+        return run(device, job, List.of());
+    }
+
+    /**
+     * The same with other settings.
+     *
+     * @param settings {@code key=value}
+     */
+    public static StepResult run(BenchDevice device, Job job, List<String> settings) {
         try (CommunicationWorld world =
                 device.backend().communicating(InProcessWorld.create(1).get(0))) {
-            return new StepBenchmark(device, world, job, List.of()).run();
+            return new StepBenchmark(device, world, job, settings).run();
         }
     }
 

@@ -122,7 +122,7 @@ final class BenchCommand implements Callable<Integer> {
     @Option(
             names = "--set",
             paramLabel = "KEY=VALUE",
-            description = "With --ranks: a setting of the configuration, such as parallel.gradients.overlap=true.")
+            description = "A setting of the steps' configuration, such as recipe.fp8_scaling=tensor; may be repeated.")
     private List<String> settings = List.of();
 
     @Option(
@@ -235,7 +235,8 @@ final class BenchCommand implements Callable<Integer> {
                 common.say("%s", BenchText.stepHeader());
             }
             StepResult result =
-                    StepBenchmark.run(device, new StepBenchmark.Job(shape, recipe, microBatches, warmUps, runs, trace));
+                    StepBenchmark.run(
+                    device, new StepBenchmark.Job(shape, recipe, microBatches, warmUps, runs, trace), settings);
             common.say("%s", BenchText.step(result));
             if (trace) {
                 common.say("%s", BenchText.details(result));

@@ -5,6 +5,7 @@ import io.fourfold.config.RecomputeModule;
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.op.GemmOperand;
 import io.fourfold.kernels.op.GroupedOperand;
+import io.fourfold.kernels.op.OperandPair;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
@@ -109,11 +110,15 @@ final class MoeFfn implements Sublayer {
         InputAgain again = pass.recompute().has(RecomputeModule.ACTIVATION)
                 ? recomputed -> activate(pass, rows, inner, recomputed)
                 : null;
-        Tensor activated =
-                activate(pass, rows, inner, again == null ? layers.down().inputScope(pass, work) : work);
+        OperandPair<GroupedOperand> fused =
+                again == null ? layers.down().activatedInput(pass, rows, config.activation(), inner, work) : null;
+        Tensor activated = fused != null
+                ? null
+                : activate(pass, rows, inner, again == null ? layers.down().inputScope(pass, work) : work);
         Tensor expertY = work.allocate(pass.type(), rows.count(), y.dim(1));
-        OperandSource<GroupedOperand> activatedByColumns =
-                layers.down().forward(pass, rows, activated, expertY, work, again);
+        OperandSource<GroupedOperand> activatedByColumns = fused != null
+                ? layers.down().forward(fused, expertY)
+                : layers.down().forward(pass, rows, Objects.requireNonNull(activated), expertY, work, again);
         dispatch.combine(expertY, y, work);
         Backward shared = layers.shared() == null ? null : layers.shared().addForward(pass, x, y, work);
         if (!pass.training()) {
@@ -134,13 +139,22 @@ final class MoeFfn implements Sublayer {
         Tensor dexpertY = saved.dispatch().combineBackward(dy, work);
         Tensor dactivated = work.allocate(pass.type(), rows.count(), innerWidth);
         layers.down().backward(pass, rows, saved.activatedByColumns(), dexpertY, dactivated, work);
-        Tensor dinner = work.allocate(pass.type(), saved.inner().shape());
         Tensor dprobability = work.allocate(DType.FP32, rows.count());
-        backend.moe()
-                .activationBackward(
-                        config.activation(), dactivated, saved.inner(), rows.probability(), dinner, dprobability);
-        Tensor dexpertX = work.allocate(pass.type(), dexpertY.shape());
-        layers.up().backward(pass, rows, saved.rowsByColumns(), dinner, dexpertX, work);
+        OperandPair<GroupedOperand> fused = layers.up()
+                .activationGradient(
+                        pass, rows, config.activation(), dactivated, saved.inner(), dprobability, work);
+        Tensor dexpertX;
+        if (fused != null) {
+            dexpertX = work.allocate(pass.type(), dexpertY.shape());
+            layers.up().backward(fused, saved.rowsByColumns(), dexpertX, work);
+        } else {
+            Tensor dinner = work.allocate(pass.type(), saved.inner().shape());
+            backend.moe()
+                    .activationBackward(
+                            config.activation(), dactivated, saved.inner(), rows.probability(), dinner, dprobability);
+            dexpertX = work.allocate(pass.type(), dexpertY.shape());
+            layers.up().backward(pass, rows, saved.rowsByColumns(), dinner, dexpertX, work);
+        }
         Tensor dweights = work.allocate(DType.FP32, saved.routing().weights().shape());
         saved.dispatch().dispatchBackward(dexpertX, dprobability, dx, dweights, work);
         Tensor dlogits = work.allocate(DType.FP32, saved.routing().logits().shape());

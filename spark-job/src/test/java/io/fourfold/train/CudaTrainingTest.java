@@ -43,7 +43,9 @@ class CudaTrainingTest {
         "bf16, 0.001, 64, 64, 1e-4, 5e-3",
         "nvfp4, 0.001, 64, 64, 1e-3, 1e-2",
         "mxfp4, 0.001, 64, 64, 1e-3, 1e-2",
-        "fp8, 0.001, 64, 64, 1e-3, 1e-2"
+        "fp8 block, 0.001, 64, 64, 1e-3, 1e-2",
+        "fp8 block, 0.001, 128, 160, 1e-3, 1e-2",
+        "fp8 tensor, 0.001, 64, 64, 1e-3, 1e-2"
     })
     void followsTheCpu(String recipe, double rate, int hidden, int expertHidden, double first, double later) {
         compare(
@@ -87,9 +89,10 @@ class CudaTrainingTest {
     }
 
     private TinyRun run(String name, String recipe, double rate, int hidden, int expertHidden) {
+        String[] parts = recipe.split(" ");
         return new TinyRun(folder.resolve(name))
-                .set("recipe.kind", recipe)
-                .set("recipe.fp8_scaling", "tensor")
+                .set("recipe.kind", parts[0])
+                .set("recipe.fp8_scaling", parts.length > 1 ? parts[1] : "block")
                 .set("train.steps", STEPS)
                 .set("train.optimizer.learning_rate", rate)
                 .set("model.hidden_size", hidden)

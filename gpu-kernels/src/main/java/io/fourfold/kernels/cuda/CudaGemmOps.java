@@ -21,7 +21,8 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
     private final SplitGemm splitter;
     private final GroupedGemm grouped;
     private final Fp8GroupedGemm groupedFp8;
-    private final Fp8Layouts fp8;
+    private final Fp8DenseGemm denseFp8;
+    private final Fp8Decoder fp8;
     private final SegmentNorms squaredNorms;
 
     CudaGemmOps(CudaRuntime cuda) {
@@ -30,15 +31,23 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
         this.splitter = new SplitGemm(cuda, dense);
         this.grouped = new GroupedGemm(cuda);
         this.groupedFp8 = new Fp8GroupedGemm(cuda);
-        this.fp8 = new Fp8Layouts(cuda);
+        this.denseFp8 = new Fp8DenseGemm(cuda, dense, groupedFp8);
+        this.fp8 = new Fp8Decoder(cuda);
         this.squaredNorms = new SegmentNorms(cuda);
     }
 
     @Override
     public void multiply(GemmOperand a, GemmOperand b, Tensor c, boolean accumulate) {
-        CudaOperand left = CudaOperand.of(a);
-        CudaOperand right = CudaOperand.of(b);
         CudaTensor out = CudaTensor.of(c);
+        if (denseFp8.multiply(a, b, out, accumulate)) {
+            return;
+        }
+        try (CudaTensorScope work = cuda.workspace()) {
+            multiply(fp8.decoded(a, work), fp8.decoded(b, work), out, accumulate);
+        }
+    }
+
+    private void multiply(CudaOperand left, CudaOperand right, CudaTensor out, boolean accumulate) {
         if (left.depth() != right.depth()) {
             throw new IllegalArgumentException("the operands differ in depth (K): A is [" + left.rows() + ", "
                     + left.depth() + "], B is [" + right.rows() + ", " + right.depth() + "]");
@@ -145,6 +154,7 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
 
     @Override
     public void close() {
+        denseFp8.close();
         dense.close();
         grouped.close();
         groupedFp8.close();

@@ -329,7 +329,7 @@ class CudaSplitOperandsTest {
     }
 
     private static CudaGroupedOperand decoded(Rank rank, GroupedOperand operand) {
-        return (CudaGroupedOperand) new Fp8Layouts(rank.backend().runtime()).decoded(operand, rank.scope());
+        return (CudaGroupedOperand) new Fp8Decoder(rank.backend().runtime()).decoded(operand, rank.scope());
     }
 
     private static float[] scales(Rank rank, CudaGroupedOperand operand) {
