@@ -112,7 +112,8 @@ class CudaLawTest {
                     StepContext step = SingleRank.step(small.batch());
                     StepContext otherBits = new StepContext(
                             step.step(), step.seed() + 1, step.lossScale(), step.globalBatchSize(), step.telemetry());
-                    double noise = RecipeLawTest.gradientError(expected, run(small.config(), small.batch(), otherBits));
+                    double noise =
+                            RecipeLawTest.gradientError(expected, run(small.config(), small.batch(), otherBits));
                     within(small, mapping, 1e-2, 1.2 * noise);
                 }));
     }
@@ -189,7 +190,8 @@ class CudaLawTest {
     private static List<String> mappings() {
         String reason = CudaDevice.unavailableBecause();
         int gpus = reason == null ? CudaDevice.count() : 0;
-        Assumptions.assumeTrue(gpus > 1, reason == null ? "mappings need two GPUs, this process sees " + gpus : reason);
+        Assumptions.assumeTrue(
+                gpus > 1, reason == null ? "mappings need two GPUs, this process sees " + gpus : reason);
         return gpus < MOST_GPUS
                 ? TWO
                 : Stream.concat(TWO.stream(), FOUR.stream()).toList();

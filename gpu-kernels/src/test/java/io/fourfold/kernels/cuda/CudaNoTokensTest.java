@@ -71,9 +71,7 @@ class CudaNoTokensTest {
             pair.cuda.gemm().multiplyGroupedDepth(left, right, gradient.cuda(), true);
             pair.assertSameBits(spec + " accumulated", gradient.cpu(), gradient.cuda());
             pair.cuda.gemm().multiplyGroupedDepth(left, right, gradient.cuda(), false);
-            assertThat(pair.cuda.download(gradient.cuda()))
-                    .as(spec + " written")
-                    .containsOnly(0f);
+            assertThat(pair.cuda.download(gradient.cuda())).as(spec + " written").containsOnly(0f);
         }
     }
 

@@ -151,7 +151,8 @@ class CudaSplitOperandsTest {
             float[] own = new float[groups * partRows * part];
             for (int g = 0; g < groups; g++) {
                 float[] members = splitRows
-                        ? Arrays.copyOfRange(x[g], rank.index() * partRows * cols, (rank.index() + 1) * partRows * cols)
+                        ? Arrays.copyOfRange(
+                                x[g], rank.index() * partRows * cols, (rank.index() + 1) * partRows * cols)
                         : columns(x[g], rows, cols, rank.index() * part, part);
                 System.arraycopy(members, 0, own, g * partRows * part, members.length);
             }
@@ -182,7 +183,9 @@ class CudaSplitOperandsTest {
         for (int g = 0; g < groups; g++) {
             Whole whole = whole(kind, x[g], rows, cols, rowIds(rows), g);
             for (int rank = 0; rank < RANKS; rank++) {
-                float[] expected = splitRows ? whole.rows(rank * partRows, partRows) : whole.columns(rank * part, part);
+                float[] expected = splitRows
+                        ? whole.rows(rank * partRows, partRows)
+                        : whole.columns(rank * part, part);
                 CudaPair.assertSameBits(
                         kind + (splitRows ? " rows" : " columns") + " of group " + g + ", rank " + rank,
                         expected,
