@@ -81,7 +81,7 @@ final class HopperHead implements AutoCloseable {
         int tokens = hidden.shape().rows();
         int vocabulary = weight.shape().rows();
         boolean differentiate = dhidden != null || dweight != null;
-        int rows = differentiate ? chunk(tokens, vocabulary) : tokens;
+        int rows = chunk(tokens, vocabulary);
         try (CudaTensorScope work = cuda.workspace()) {
             Buffers buffers = new Buffers(work, rows, weight, differentiate, dhidden != null, dweight != null);
             for (int from = 0; from < tokens; from += rows) {
