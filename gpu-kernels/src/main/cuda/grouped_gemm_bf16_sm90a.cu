@@ -133,6 +133,8 @@ struct Destination {
     __nv_bfloat16* c;        // BF16
     int cols;
     int consumer;
+    int rowTiles;    // FP32: of a group
+    float* squares;  // FP32: see groupedGemm
 
     // d: 128 columns, the first or second half of the tile's.
     __device__ __forceinline__ void store(const float (&d)[64], const Tile& tile, int half, float alpha, int thread) const {
@@ -141,6 +143,11 @@ struct Destination {
         if constexpr (kOutput == Output::kBf16) {
             storeBf16(d, c + long(row) * cols + col, cols, tile.end - row, cols - col, thread, alpha);
         } else {
+            if (kOutput == Output::kFp32 && squares != nullptr && tile.col < cols) {
+                long colTiles = (cols + kTileCols - 1) / kTileCols;
+                long at = (long(tile.group) * rowTiles + tile.row / kTileRows) * colTiles + tile.col / kTileCols;
+                storeSquares(d, squares + (at * 2 + half) * 8 + consumer * 4, thread, alpha);
+            }
             storeFp32<kOutput == Output::kFp32Accumulate>(d, map, staging, col, row, tile.group, thread, 2 + consumer, alpha);
         }
     }
@@ -284,6 +291,7 @@ __device__ __forceinline__ void groupedGemm(
     int depth,      // kRows: K; unused for kDepth
     const float* scaleA,
     const float* scaleB,
+    float* squares,  // kFp32: [G][row tiles][column tiles][halves 2][warps 8] sums of squares; may be null
     __nv_bfloat16* c) {
     extern __shared__ char sharedRaw[];
     char* base = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(sharedRaw) + 1023) & ~uintptr_t(1023));
@@ -320,7 +328,8 @@ __device__ __forceinline__ void groupedGemm(
         registersIncrease<232>();
         int consumer = warpgroup - 1;
         Destination<L, kOutput> out{
-            mapC, base + L::staging + consumer * kStagingBuffers * kStagingBytes, c, cols, consumer};
+            mapC, base + L::staging + consumer * kStagingBuffers * kStagingBytes, c, cols, consumer,
+            (fixedRows + kTileRows - 1) / kTileRows, squares};
         consume<L, kSplit, kMnMajorA, kMnMajorB, kOutput>(walk, out, base, full, empty, depth, scaleA, scaleB);
     }
     clusterBarrier();  // a block must not leave while the other can still signal it
@@ -342,16 +351,16 @@ extern "C" __constant__ int grouped_gemm_depth_shared_bytes = fourfold::DepthLay
              const int* __restrict__ offsets, int groups, int cols, int depth, const float* __restrict__ scaleA,         \
              const float* __restrict__ scaleB, __nv_bfloat16* c) {                                                      \
         fourfold::groupedGemm<fourfold::RowsLayout, fourfold::Split::kRows, false, mnB, fourfold::Output::kBf16>(       \
-            &mapA, &mapB, nullptr, offsets, groups, 0, cols, depth, scaleA, scaleB, c);                                                 \
+            &mapA, &mapB, nullptr, offsets, groups, 0, cols, depth, scaleA, scaleB, nullptr, c);                                                 \
     }
 
 #define FOURFOLD_GROUPED_GEMM_DEPTH(name, output)                                                                       \
     extern "C" __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(fourfold::kThreads, 1)                       \
         name(const __grid_constant__ CUtensorMap mapA, const __grid_constant__ CUtensorMap mapB,                        \
              const __grid_constant__ CUtensorMap mapC, const int* __restrict__ offsets, int groups, int rows, int cols,  \
-             const float* __restrict__ scaleA, const float* __restrict__ scaleB) {                                     \
+             const float* __restrict__ scaleA, const float* __restrict__ scaleB, float* squares) {                      \
         fourfold::groupedGemm<fourfold::DepthLayout, fourfold::Split::kDepth, true, true, fourfold::Output::output>(    \
-            &mapA, &mapB, &mapC, offsets, groups, rows, cols, 0, scaleA, scaleB, nullptr);                                              \
+            &mapA, &mapB, &mapC, offsets, groups, rows, cols, 0, scaleA, scaleB, squares, nullptr);                                              \
     }
 
 FOURFOLD_GROUPED_GEMM_ROWS(grouped_gemm_fprop_bf16_sm90a, false)

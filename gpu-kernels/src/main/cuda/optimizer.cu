@@ -4,9 +4,10 @@
 //   w -= lr * ( (m / c1) / (sqrt(v / c2) + eps) + wd * w ),  c1 = 1 - b1^t, c2 = 1 - b2^t
 //
 // Each operation is rounded on its own (no contraction), in the order of the CPU oracle: the results are bit-equal.
-// rounded, when not null, receives the new weights in BF16. 28 bytes move per parameter, 30 with the copy. Squares are summed in FP64: per thread, warp and block, then over blocks in order.
+// Split weights (ops/split.cuh) are joined, updated and split again. 28 bytes move per parameter either way.
+// Squares are summed in FP64: per thread, warp and block, then over blocks in order.
 
-#include "ops/vector.cuh"
+#include "ops/split.cuh"
 
 namespace fourfold {
 
@@ -23,6 +24,14 @@ __device__ __forceinline__ void update(const AdamW& a, float grad, float& w, flo
     w = __fsub_rn(w, __fmul_rn(a.lr, step));
 }
 
+__device__ __forceinline__ void update(const AdamW& a, const float4& g, float4& w, float4& m, float4& v) {
+    update(a, g.x, w.x, m.x, v.x);
+    update(a, g.y, w.y, m.y, v.y);
+    update(a, g.z, w.z, m.z, v.z);
+    update(a, g.w, w.w, m.w, v.w);
+}
+
+constexpr int kUpdateThreads = 1024;  // 3.02 TB/s, with 128 to 512 threads 3.00
 constexpr int kNormThreads = 512;
 
 __device__ __forceinline__ double blockSum(double sum) {
@@ -88,9 +97,9 @@ __device__ __forceinline__ void squaredNormPieces(const T* values, const long2* 
 
 using namespace fourfold;
 
-extern "C" __global__ void __launch_bounds__(256) adamw(
-    float* weight, const float* grad, float* moment1, float* moment2, bf16* rounded, long n, float gradScale, float b1, float b2,
-    float c1, float c2, float eps, float lr, float decay) {
+extern "C" __global__ void __launch_bounds__(kUpdateThreads) adamw(
+    float* weight, const float* grad, float* moment1, float* moment2, long n, float gradScale, float b1, float b2, float c1, float c2,
+    float eps, float lr, float decay) {
     AdamW a = {gradScale, b1, b2, __fsub_rn(1.f, b1), __fsub_rn(1.f, b2), c1, c2, eps, lr, decay};
     long at = (long(blockIdx.x) * blockDim.x + threadIdx.x) * 4;
     bool wide = aligned(weight) && aligned(grad) && aligned(moment1) && aligned(moment2);
@@ -99,30 +108,46 @@ extern "C" __global__ void __launch_bounds__(256) adamw(
         float4 w = *reinterpret_cast<float4*>(weight + at);
         float4 m = *reinterpret_cast<float4*>(moment1 + at);
         float4 v = *reinterpret_cast<float4*>(moment2 + at);
-        update(a, g.x, w.x, m.x, v.x);
-        update(a, g.y, w.y, m.y, v.y);
-        update(a, g.z, w.z, m.z, v.z);
-        update(a, g.w, w.w, m.w, v.w);
+        update(a, g, w, m, v);
         *reinterpret_cast<float4*>(weight + at) = w;
         *reinterpret_cast<float4*>(moment1 + at) = m;
         *reinterpret_cast<float4*>(moment2 + at) = v;
-        if (rounded != nullptr) {
-            // Eight-byte aligned where the weights are sixteen: both views start at the same element of a flat buffer.
-            if ((reinterpret_cast<uintptr_t>(rounded) & 7) == 0) {
-                *reinterpret_cast<uint2*>(rounded + at) = make_uint2(packBf16(w.x, w.y), packBf16(w.z, w.w));
-            } else {
-                rounded[at] = __float2bfloat16_rn(w.x);
-                rounded[at + 1] = __float2bfloat16_rn(w.y);
-                rounded[at + 2] = __float2bfloat16_rn(w.z);
-                rounded[at + 3] = __float2bfloat16_rn(w.w);
-            }
-        }
     } else {
         for (int i = 0; i < 4 && at + i < n; ++i) {
             update(a, grad[at + i], weight[at + i], moment1[at + i], moment2[at + i]);
-            if (rounded != nullptr) {
-                rounded[at + i] = __float2bfloat16_rn(weight[at + i]);
-            }
+        }
+    }
+}
+
+// Weights split into BF16 heads and remainders.
+extern "C" __global__ void __launch_bounds__(kUpdateThreads) adamw_split(
+    uint16_t* head, int16_t* remainder, const float* grad, float* moment1, float* moment2, long n, float gradScale, float b1,
+    float b2, float c1, float c2, float eps, float lr, float decay) {
+    AdamW a = {gradScale, b1, b2, __fsub_rn(1.f, b1), __fsub_rn(1.f, b2), c1, c2, eps, lr, decay};
+    long at = (long(blockIdx.x) * blockDim.x + threadIdx.x) * 4;
+    bool wide = aligned(grad) && aligned(moment1) && aligned(moment2) &&
+                ((reinterpret_cast<uintptr_t>(head) | reinterpret_cast<uintptr_t>(remainder)) & 7) == 0;
+    if (wide && at + 4 <= n) {
+        float4 g = *reinterpret_cast<const float4*>(grad + at);
+        uint2 h = *reinterpret_cast<uint2*>(head + at);
+        uint2 r = *reinterpret_cast<uint2*>(remainder + at);
+        float4 m = *reinterpret_cast<float4*>(moment1 + at);
+        float4 v = *reinterpret_cast<float4*>(moment2 + at);
+        float4 w;
+        joinPair(h.x, r.x, w.x, w.y);
+        joinPair(h.y, r.y, w.z, w.w);
+        update(a, g, w, m, v);
+        splitPair(w.x, w.y, h.x, r.x);
+        splitPair(w.z, w.w, h.y, r.y);
+        *reinterpret_cast<uint2*>(head + at) = h;
+        *reinterpret_cast<uint2*>(remainder + at) = r;
+        *reinterpret_cast<float4*>(moment1 + at) = m;
+        *reinterpret_cast<float4*>(moment2 + at) = v;
+    } else {
+        for (int i = 0; i < 4 && at + i < n; ++i) {
+            float w = joined(head[at + i], remainder[at + i]);
+            update(a, grad[at + i], w, moment1[at + i], moment2[at + i]);
+            split(w, head + at + i, remainder + at + i);
         }
     }
 }
@@ -155,6 +180,19 @@ extern "C" __global__ void __launch_bounds__(kNormThreads)
 extern "C" __global__ void __launch_bounds__(kNormThreads)
     squared_norm_pieces_bf16(const bf16* x, const long2* bounds, double* partial) {
     squaredNormPieces(x, bounds, partial);
+}
+
+// out[g] = sum of the count parts of group g; one block a group.
+extern "C" __global__ void __launch_bounds__(kNormThreads) sum_parts(const float* part, int count, float* out) {
+    const float* from = part + long(blockIdx.x) * count;
+    double sum = 0;
+    for (int i = threadIdx.x; i < count; i += kNormThreads) {
+        sum += from[i];
+    }
+    sum = blockSum(sum);
+    if (threadIdx.x == 0) {
+        out[blockIdx.x] = static_cast<float>(sum);
+    }
 }
 
 // out[s] += sum of the partials of segment s; one block a segment.

@@ -70,6 +70,26 @@ __device__ __forceinline__ void storeBf16(
     }
 }
 
+// Writes the sum of squares of alpha times each warp's part of the accumulators, always added up in the same order, to
+// sums[warp].
+template <int kCount>
+__device__ __forceinline__ void storeSquares(const float (&d)[kCount], float* sums, int thread, float alpha) {
+    float part[4] = {};
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+        float value = alpha * d[i];
+        part[i % 4] = fmaf(value, value, part[i % 4]);
+    }
+    float sum = (part[0] + part[1]) + (part[2] + part[3]);
+#pragma unroll
+    for (int step = 16; step > 0; step /= 2) {
+        sum += __shfl_xor_sync(0xffffffffu, sum, step);
+    }
+    if (thread % 32 == 0) {
+        sums[thread / 32] = sum;
+    }
+}
+
 // Hands alpha times this warpgroup's accumulators to the copy engine in boxes of 64 x 32 FP32, which stores or adds them while the next
 // tile is computed. One writer per element and launch, so an accumulating result does not depend on any order.
 template <bool kAccumulate, int kCount>

@@ -30,19 +30,19 @@ final class RandomParameters {
             backend.upload(values, block);
             for (Parameter parameter : store.parameters()) {
                 if (parameter.decay()) {
-                    tile(backend, block, parameter.weight());
+                    tile(backend, block, store, parameter);
                 } else {
                     boolean norm = parameter.name().endsWith("norm");
-                    backend.elementwise().fill(parameter.weight(), norm ? 1f : 0f);
+                    backend.elementwise().fill(parameter.weight(), norm ? 1f : 0f); // no remainder
                 }
             }
         }
     }
 
-    private static void tile(Backend backend, Tensor block, Tensor out) {
-        for (long at = 0; at < out.elements(); at += PERIOD) {
-            Shape shape = Shape.of((int) Math.min(PERIOD, out.elements() - at));
-            backend.elementwise().copy(block.view(0, shape), out.view(at, shape));
+    private static void tile(Backend backend, Tensor block, ParameterStore store, Parameter parameter) {
+        for (long at = 0; at < parameter.elements(); at += PERIOD) {
+            Shape shape = Shape.of((int) Math.min(PERIOD, parameter.elements() - at));
+            store.setWeights(backend, parameter, at, block.view(0, shape));
         }
     }
 }

@@ -1,7 +1,6 @@
 package io.fourfold.checkpoint;
 
 import io.fourfold.kernels.Backend;
-import io.fourfold.kernels.tensor.Tensor;
 import java.nio.FloatBuffer;
 import java.util.ArrayList;
 import java.util.IdentityHashMap;
@@ -14,16 +13,16 @@ import java.util.Map;
  */
 public final class HostSnapshot implements SectionReader {
     private final List<float[]> buffers = new ArrayList<>();
-    private final Map<Tensor, float[]> copies = new IdentityHashMap<>();
+    private final Map<TensorSection, float[]> copies = new IdentityHashMap<>();
 
     /** Copies the sections' values, waiting for all work that writes them. */
     public void capture(Backend backend, List<TensorSection> sections) {
         copies.clear();
         for (int i = 0; i < sections.size(); i++) {
-            Tensor values = sections.get(i).values();
-            float[] buffer = buffer(i, Math.toIntExact(values.elements()));
-            backend.download(values, buffer);
-            copies.put(values, buffer);
+            TensorSection section = sections.get(i);
+            float[] buffer = buffer(i, Math.toIntExact(section.values().elements()));
+            section.values().download(backend, buffer);
+            copies.put(section, buffer);
         }
     }
 
@@ -38,7 +37,7 @@ public final class HostSnapshot implements SectionReader {
 
     @Override
     public void read(TensorSection section, long from, FloatBuffer target) {
-        float[] copy = copies.get(section.values());
+        float[] copy = copies.get(section);
         if (copy == null) {
             throw new IllegalStateException(
                     "a section of " + section.layout().shapes().keySet() + " was not captured");

@@ -1,7 +1,6 @@
 package io.fourfold.checkpoint;
 
 import io.fourfold.kernels.Backend;
-import io.fourfold.kernels.tensor.Shape;
 import java.nio.FloatBuffer;
 
 /** Where the values of a section are read from when they are written: the device, or a copy on the host. */
@@ -13,6 +12,6 @@ public interface SectionReader {
     /** Reads from the device, slice by slice; only for the thread that the backend serves. */
     static SectionReader of(Backend backend) {
         return (section, from, target) ->
-                target.put(backend.download(section.values().view(from, Shape.of(target.remaining()))));
+                target.put(section.values().view(from, target.remaining()).download(backend));
     }
 }

@@ -1,10 +1,16 @@
 package io.fourfold.checkpoint;
 
 import io.fourfold.kernels.tensor.Tensor;
+import io.fourfold.model.Fp32Values;
 
 /**
- * A flat FP32 tensor of this rank that a checkpoint stores or restores.
+ * A flat vector of FP32 numbers of this rank that a checkpoint stores or restores.
  *
  * @param layout which global elements lie where in it
  */
-public record TensorSection(Quantity quantity, ShardLayout layout, Tensor values) {}
+public record TensorSection(Quantity quantity, ShardLayout layout, Fp32Values values) {
+    /** Of a FP32 tensor. */
+    public TensorSection(Quantity quantity, ShardLayout layout, Tensor values) {
+        this(quantity, layout, Fp32Values.plain(values));
+    }
+}

@@ -23,7 +23,7 @@ public final class WeightLoader {
                 requireShape(source, piece.name(), piece.globalShape());
                 scatter(source.read(piece.name(), piece.offset(), piece.extent()), piece, values);
             }
-            backend.upload(values, parameter.weight());
+            store.setWeights(backend, parameter, 0, values);
         }
         for (Map.Entry<String, Tensor> state : store.state().entrySet()) {
             if (source.names().contains(state.getKey())) {

@@ -44,7 +44,12 @@ public record RecipeConfig(
         BF16,
         FP8,
         NVFP4,
-        MXFP4
+        MXFP4;
+
+        /** Nothing but BF16 products reads the weights of linear layers, so their masters are split. */
+        public boolean splitsMasters() {
+            return this == BF16;
+        }
     }
 
     /** Format of token rows on their way to the experts. */

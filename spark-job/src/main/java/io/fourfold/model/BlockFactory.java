@@ -207,6 +207,7 @@ record BlockFactory(
                 LinearFormats.of(recipe, layer, kind),
                 store.get(local(layer, parameter)),
                 declarations.firstExpert(),
-                split);
+                split,
+                store.gradientSquares());
     }
 }

@@ -24,6 +24,7 @@ final class GroupedLinear {
     private final Parameter weight;
     private final int firstExpert;
     private final WeightSplit split;
+    private final GradientSquares squares;
     private @Nullable LinearPrecision precision;
     /** The next backward is the step's first and writes the weight gradient instead of adding to it. */
     private boolean overwrites;
@@ -34,13 +35,21 @@ final class GroupedLinear {
     /**
      * @param weight [G, N, K], the local experts
      * @param firstExpert global index of local expert 0
+     * @param squares where the squared norm of the weight gradient goes
      */
-    GroupedLinear(Backend backend, LinearFormats formats, Parameter weight, int firstExpert, WeightSplit split) {
+    GroupedLinear(
+            Backend backend,
+            LinearFormats formats,
+            Parameter weight,
+            int firstExpert,
+            WeightSplit split,
+            GradientSquares squares) {
         this.backend = backend;
         this.formats = formats;
         this.weight = weight;
         this.firstExpert = firstExpert;
         this.split = split;
+        this.squares = squares;
     }
 
     /** Makes the weight operands from the master weights; once per optimizer step. */
@@ -218,7 +227,11 @@ final class GroupedLinear {
         backend.gemm().multiplyGrouped(both.byRows(), prepared(dgradW), dx);
         backend.gemm()
                 .multiplyGroupedDepth(
-                        both.byColumns(), Objects.requireNonNull(xByColumns).operand(work), weight.grad(), !overwrites);
+                        both.byColumns(),
+                        Objects.requireNonNull(xByColumns).operand(work),
+                        weight.grad(),
+                        !overwrites,
+                        overwrites ? squares.written(weight) : null);
         overwrites = false;
     }
 

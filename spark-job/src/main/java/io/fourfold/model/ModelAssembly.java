@@ -54,10 +54,13 @@ final class ModelAssembly {
                 expertTensorGroup.size());
         ParameterStore.Builder builder = new ParameterStore.Builder();
         declarations.declare(builder);
-        if (config.recipe().kind() == RecipeConfig.Kind.BF16) {
-            builder = builder.keepRounded();
+        if (config.recipe().kind().splitsMasters()) {
+            builder = builder.splitMasters();
         }
-        ParameterStore store = builder.build(backend, padding(groups.mapping()));
+        if (groups.get(Kind.EXPERT.replicas()).size() == 1) {
+            builder = builder.keepGradientSquares();
+        }
+        ParameterStore store = builder.build(backend, padding(groups.mapping()), replicas(groups));
         MoeState moe = moeState(model, stages, backend, groups, store);
         TokenDispatcher dispatcher = model.moe() == null
                 ? null
@@ -90,6 +93,14 @@ final class ModelAssembly {
             padding.put(kind, ParameterStore.alignment(mapping.size(kind.replicas())));
         }
         return padding;
+    }
+
+    private static Map<Kind, Communicator> replicas(ProcessGroups groups) {
+        Map<Kind, Communicator> replicas = new EnumMap<>(Kind.class);
+        for (Kind kind : Kind.values()) {
+            replicas.put(kind, groups.get(kind.replicas()));
+        }
+        return replicas;
     }
 
     private static @Nullable RowFormat rowFormat(RecipeConfig.Dispatch dispatch) {

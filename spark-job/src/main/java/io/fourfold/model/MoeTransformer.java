@@ -57,7 +57,7 @@ public final class MoeTransformer implements AutoCloseable {
         this.pipeline = pipeline;
         this.moe = moe;
         this.upload = new BatchUpload(backend, ranks, model.vocabSize());
-        this.prepared = new PreparedWeights(backend, recipe, store, pipeline.chunks());
+        this.prepared = new PreparedWeights(backend, recipe, pipeline.chunks());
     }
 
     /**
@@ -149,6 +149,7 @@ public final class MoeTransformer implements AutoCloseable {
             microBatches.add(
                     new MicroBatch(upload, recipe.activationType(), batch, step, report, inspector, recompute));
         }
+        store.gradientSquares().begin(batches.size() == 1);
         pipeline.train(microBatches, told);
         return microBatches.stream()
                 .map(microBatch ->
@@ -161,7 +162,7 @@ public final class MoeTransformer implements AutoCloseable {
      * from counts summed over all ranks (collective).
      */
     public List<LayerLoad> endStep() {
-        prepared.markUpdated();
+        prepared.markStale();
         return pipeline.merge(model, moe.endStep());
     }
 

@@ -10,7 +10,8 @@ import java.util.List;
  * @param name unique within the rank, for messages
  * @param kind which flat buffer it lies in, hence over which ranks its gradient is reduced
  * @param offset first element within that flat buffer
- * @param weight FP32 master values, a view of the flat weights
+ * @param weight what the layers read, a view of the flat weights: FP32 master values, or their BF16 part where masters are
+ *     split ({@link MasterWeights}). Write through {@link ParameterStore#setWeights}
  * @param grad FP32 main gradient, a view of the flat gradients
  * @param decay weight decay applies (matrices yes; norms and biases no)
  * @param copy true for the head's copy of a tied embedding on another pipeline stage: it is kept equal to the embedding,

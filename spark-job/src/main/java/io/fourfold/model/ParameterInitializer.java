@@ -2,7 +2,6 @@ package io.fourfold.model;
 
 import io.fourfold.config.ModelConfig;
 import io.fourfold.kernels.Backend;
-import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
@@ -30,7 +29,7 @@ final class ParameterInitializer {
     void fill(ParameterStore store) {
         for (Parameter parameter : store.parameters()) {
             for (Piece piece : parameter.pieces()) {
-                fill(parameter, piece);
+                fill(store, parameter, piece);
             }
         }
         for (Map.Entry<String, Tensor> state : store.state().entrySet()) {
@@ -41,7 +40,7 @@ final class ParameterInitializer {
     }
 
     /** Rows of a piece are contiguous in both layouts when its last dimension is whole, so they are uploaded in runs. */
-    private void fill(Parameter parameter, Piece piece) {
+    private void fill(ParameterStore store, Parameter parameter, Piece piece) {
         int rank = piece.extent().length;
         int cols = Math.toIntExact(piece.extent()[rank - 1]);
         long rows = piece.elements() / cols;
@@ -60,7 +59,7 @@ final class ParameterInitializer {
             for (int r = 0; r < run; r++) {
                 generate(piece.name(), globalOffset(piece, globalStrides, row + r), values, r * cols, cols);
             }
-            backend.upload(values, parameter.weight().view(start, Shape.of(values.length)));
+            store.setWeights(backend, parameter, start, values);
             row += run;
         }
     }

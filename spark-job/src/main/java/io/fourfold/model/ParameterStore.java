@@ -1,6 +1,7 @@
 package io.fourfold.model;
 
 import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.comm.Communicator;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Shape;
@@ -14,9 +15,10 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
+import org.jspecify.annotations.Nullable;
 
 /**
- * All parameters of one rank in two flat FP32 buffers a kind (weights and gradients), so that communication and the
+ * All parameters of one rank in flat buffers a kind (master weights, FP32 gradients), so that communication and the
  * optimizer see long vectors instead of tensors. Also holds the few state tensors that no gradient moves.
  *
  * <p>Layers {@link Builder#declare} their parameters; {@link Builder#build} allocates and hands out views. Each buffer is
@@ -27,11 +29,11 @@ public final class ParameterStore implements AutoCloseable {
 
     private final TensorScope weightScope;
     private final TensorScope gradScope;
-    private final Map<Parameter.Kind, Tensor> weights = new EnumMap<>(Parameter.Kind.class);
+    private final Map<Parameter.Kind, MasterWeights> masters = new EnumMap<>(Parameter.Kind.class);
     private final Map<Parameter.Kind, Tensor> grads = new EnumMap<>(Parameter.Kind.class);
     private final Map<String, Parameter> parameters = new LinkedHashMap<>();
     private final Map<String, Tensor> state = new LinkedHashMap<>();
-    private final RoundedWeights rounded = new RoundedWeights();
+    private GradientSquares gradientSquares = new GradientSquares(null, Map.of());
 
     private ParameterStore(Backend backend) {
         weightScope = backend.scope(Region.PARAMETERS);
@@ -49,9 +51,24 @@ public final class ParameterStore implements AutoCloseable {
         return (elements + multiple - 1) / multiple * multiple;
     }
 
-    /** The whole flat weight buffer of a kind, padding (zeros) included; may be empty. */
+    /** The whole flat weight buffer of a kind, padding (zeros) included; may be empty. BF16 where masters are split. */
     public Tensor flatWeights(Parameter.Kind kind) {
-        return Objects.requireNonNull(weights.get(kind));
+        return masters(kind).weights();
+    }
+
+    /** The FP32 master weights of a kind. */
+    public MasterWeights masters(Parameter.Kind kind) {
+        return Objects.requireNonNull(masters.get(kind));
+    }
+
+    /** Replaces a parameter's weights from its element {@code from} on by FP32 numbers of the host. */
+    public void setWeights(Backend backend, Parameter parameter, long from, float[] values) {
+        masters(parameter.kind()).set(backend, parameter.offset() + from, values);
+    }
+
+    /** The same by a FP32 tensor. */
+    public void setWeights(Backend backend, Parameter parameter, long from, Tensor values) {
+        masters(parameter.kind()).set(backend, parameter.offset() + from, values);
     }
 
     /** The whole flat gradient buffer of a kind. */
@@ -59,9 +76,9 @@ public final class ParameterStore implements AutoCloseable {
         return Objects.requireNonNull(grads.get(kind));
     }
 
-    /** BF16 copies of the masters; empty unless the builder was told to keep them. */
-    public RoundedWeights rounded() {
-        return rounded;
+    /** Squared norms of expert gradients, where the builder was told to keep them. */
+    public GradientSquares gradientSquares() {
+        return gradientSquares;
     }
 
     /**
@@ -113,11 +130,18 @@ public final class ParameterStore implements AutoCloseable {
 
         private final List<Declared> declared = new ArrayList<>();
         private final Map<String, Shape> state = new LinkedHashMap<>();
-        private boolean keepRounded;
+        private boolean splitMasters;
+        private boolean keepGradientSquares;
 
-        /** Keeps BF16 copies of the masters that linear layers multiply with. */
-        public Builder keepRounded() {
-            keepRounded = true;
+        /** Keeps squared norms of expert gradients; for ranks whose expert gradients no other rank adds to. */
+        Builder keepGradientSquares() {
+            keepGradientSquares = true;
+            return this;
+        }
+
+        /** Splits the masters of linear layers, which multiply with BF16 weights; replicated ones stay FP32. */
+        public Builder splitMasters() {
+            splitMasters = true;
             return this;
         }
 
@@ -149,6 +173,15 @@ public final class ParameterStore implements AutoCloseable {
          * @param padTo multiples to pad each kind's buffer to
          */
         public ParameterStore build(Backend backend, Map<Parameter.Kind, Integer> padTo) {
+            return build(backend, padTo, Map.of());
+        }
+
+        /**
+         * @param padTo multiples to pad each kind's buffer to
+         * @param replicas the ranks over which each kind's optimizer state is split; without one, this rank keeps all
+         */
+        public ParameterStore build(
+                Backend backend, Map<Parameter.Kind, Integer> padTo, Map<Parameter.Kind, Communicator> replicas) {
             ParameterStore store = new ParameterStore(backend);
             for (Parameter.Kind kind : Parameter.Kind.values()) {
                 long used = declared.stream()
@@ -157,11 +190,8 @@ public final class ParameterStore implements AutoCloseable {
                         .sum();
                 int pad = padTo.getOrDefault(kind, 1);
                 Shape size = Shape.flat((used + pad - 1) / pad * pad);
-                store.weights.put(kind, store.weightScope.zeros(DType.FP32, size));
+                store.masters.put(kind, masters(kind, size.elements(), replicas.get(kind), store.weightScope));
                 store.grads.put(kind, store.gradScope.zeros(DType.FP32, size));
-                if (keepRounded && kind != Parameter.Kind.REPLICATED) {
-                    store.rounded.add(kind, size, store.weightScope);
-                }
             }
             Map<Parameter.Kind, Long> next = new EnumMap<>(Parameter.Kind.class);
             for (Declared d : declared) {
@@ -181,7 +211,31 @@ public final class ParameterStore implements AutoCloseable {
                 next.put(d.kind, offset + d.shape.elements());
             }
             state.forEach((name, shape) -> store.state.put(name, store.weightScope.zeros(DType.FP32, shape)));
+            if (keepGradientSquares) {
+                store.gradientSquares = squares(store.gradScope);
+            }
             return store;
+        }
+
+        private GradientSquares squares(TensorScope scope) {
+            Map<String, Integer> groups = new LinkedHashMap<>();
+            for (Declared d : declared) {
+                if (d.kind == Parameter.Kind.EXPERT) {
+                    groups.put(d.name, d.shape.dim(0));
+                }
+            }
+            int count = groups.values().stream().mapToInt(Integer::intValue).sum();
+            return new GradientSquares(count == 0 ? null : scope.zeros(DType.FP32, Shape.of(count)), groups);
+        }
+
+        private MasterWeights masters(
+                Parameter.Kind kind, long elements, @Nullable Communicator replicas, TensorScope scope) {
+            if (!splitMasters || kind == Parameter.Kind.REPLICATED) {
+                return MasterWeights.plain(elements, scope);
+            }
+            long length = replicas == null ? elements : elements / replicas.size();
+            long first = replicas == null ? 0 : length * replicas.rank();
+            return MasterWeights.split(elements, first, length, scope);
         }
     }
 }

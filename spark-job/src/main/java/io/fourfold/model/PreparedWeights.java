@@ -20,16 +20,14 @@ final class PreparedWeights implements AutoCloseable {
 
     private final Backend backend;
     private final Recipe recipe;
-    private final ParameterStore store;
     private final List<ModelChunk> chunks;
     private @Nullable TensorScope scope;
     private State state = State.NONE;
     private int step;
 
-    PreparedWeights(Backend backend, Recipe recipe, ParameterStore store, List<ModelChunk> chunks) {
+    PreparedWeights(Backend backend, Recipe recipe, List<ModelChunk> chunks) {
         this.backend = backend;
         this.recipe = recipe;
-        this.store = store;
         this.chunks = List.copyOf(chunks);
     }
 
@@ -51,12 +49,6 @@ final class PreparedWeights implements AutoCloseable {
 
     /** The master weights have changed. */
     void markStale() {
-        state = State.NONE;
-        store.rounded().markStale();
-    }
-
-    /** The optimizer has changed the master weights, and with them their BF16 copies. */
-    void markUpdated() {
         state = State.NONE;
     }
 
@@ -81,9 +73,8 @@ final class PreparedWeights implements AutoCloseable {
         close();
         TensorScope fresh = backend.scope(Region.WORKSPACE);
         scope = fresh;
-        store.rounded().refresh(backend, store, backward);
         WeightPreparation preparation = new WeightPreparation(
-                backend, store, fresh, context, backward, unquantized ? recipe.unquantized() : null, new HashSet<>());
+                backend, fresh, context, backward, unquantized ? recipe.unquantized() : null, new HashSet<>());
         chunks.forEach(chunk -> chunk.prepare(preparation, recipe.activationType()));
         return preparation.overwritten();
     }

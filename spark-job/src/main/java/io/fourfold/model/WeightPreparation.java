@@ -12,7 +12,7 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * The preparation of all weights for one optimizer step or one evaluation. Quantized operands are made from the FP32
- * master; a plain BF16 operand from the BF16 copy in the store, or one made here, which row and column operands share.
+ * master; a plain BF16 operand is the BF16 part of a split master, or a copy made here, which row and column operands share.
  *
  * @param scope where prepared weights live
  * @param backward also prepare the dgrad operands
@@ -21,7 +21,6 @@ import org.jspecify.annotations.Nullable;
  */
 record WeightPreparation(
         Backend backend,
-        ParameterStore store,
         TensorScope scope,
         StepContext step,
         boolean backward,
@@ -37,14 +36,17 @@ record WeightPreparation(
     /** The tensor from which operands of the given formats are made. */
     Tensor source(Parameter weight, OperandSpec forward, OperandSpec dgrad) {
         boolean plain = forward.format() == Format.BF16 || (backward && dgrad.format() == Format.BF16);
+        if (weight.weight().dtype() == DType.BF16
+                && (forward.format() != Format.BF16 || dgrad.format() != Format.BF16)) {
+            throw new IllegalStateException("only BF16 products read split masters: " + weight.name() + ", " + forward);
+        }
         return plain ? rounded(weight) : weight.weight();
     }
 
-    /** A BF16 copy of a master weight. */
+    /** A master weight in BF16. */
     Tensor rounded(Parameter weight) {
-        Tensor kept = store.rounded().of(weight);
-        if (kept != null) {
-            return kept;
+        if (weight.weight().dtype() == DType.BF16) {
+            return weight.weight();
         }
         Tensor copy = scope.allocate(DType.BF16, weight.weight().shape());
         backend.elementwise().copy(weight.weight(), copy);

@@ -104,14 +104,14 @@ final class Bucket {
         receive = null;
     }
 
-    /** Brings the bucket's weights from their owners to all replicas; collective. */
+    /** Brings the bucket's weights, those that products read, from their owners to all replicas; collective. */
     void gather() {
         if (whole) {
-            shard.replicas().allGather(shard.weights(), shard.flatWeights());
+            shard.replicas().allGather(shard.gathered(), shard.flatWeights());
             return;
         }
         Tensor all = shard.flatWeights().view(from, Shape.flat(to - from));
-        shard.replicas().allGatherV(own(shard.weights()), all, counts);
+        shard.replicas().allGatherV(own(shard.gathered()), all, counts);
     }
 
     /** First element of this rank's part, within its shard. */

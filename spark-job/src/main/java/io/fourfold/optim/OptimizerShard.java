@@ -4,14 +4,18 @@ import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.comm.Communicator;
 import io.fourfold.kernels.op.AdamWStep;
 import io.fourfold.kernels.tensor.DType;
-import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
+import io.fourfold.model.Fp32Values;
+import io.fourfold.model.GradientSquares;
 import io.fourfold.model.Parameter;
 import io.fourfold.model.ParameterStore;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.function.Supplier;
 
 /** This rank's part of the flat buffer of one kind: equal parts over the ranks that hold the same parameters. */
 final class OptimizerShard {
@@ -26,7 +30,7 @@ final class OptimizerShard {
     private final Tensor flatGrads;
     private final long first;
     private final long length;
-    private final Tensor weights;
+    private final Fp32Values weights;
     private final Tensor grads;
     private final Tensor moment1;
     private final Tensor moment2;
@@ -55,7 +59,7 @@ final class OptimizerShard {
         length = flatWeights.elements() / replicas.size();
         first = length * replicas.rank();
         Shape shape = Shape.flat(length);
-        weights = flatWeights.view(first, shape);
+        weights = store.masters(kind).part(first, length);
         grads = replicas.size() == 1 ? flatGrads : gradients.zeros(DType.FP32, shape);
         moment1 = moments.zeros(DType.FP32, shape);
         moment2 = moments.zeros(DType.FP32, shape);
@@ -104,8 +108,14 @@ final class OptimizerShard {
         return replicas;
     }
 
-    Tensor weights() {
+    /** The master weights of this rank's part. */
+    Fp32Values weights() {
         return weights;
+    }
+
+    /** What the replicas need of {@link #weights()}: all of plain masters, the BF16 weights of split ones. */
+    Tensor gathered() {
+        return weights.values();
     }
 
     Tensor moment1() {
@@ -116,21 +126,36 @@ final class OptimizerShard {
         return moment2;
     }
 
-    /** Squared norm of each segment, in segment order; zero for a copy that is counted elsewhere. */
-    double[] squaredNorms() {
+    /**
+     * Starts to compute the squared norm of each segment.
+     *
+     * @param scope where the sums go
+     * @return hands the norms over in segment order, zero for a copy that is counted elsewhere
+     */
+    Supplier<double[]> squaredNorms(TensorScope scope) {
         if (segments.isEmpty()) {
-            return new double[0];
+            return () -> new double[0];
         }
-        try (TensorScope scope = backend.scope(Region.WORKSPACE)) {
-            Tensor sums = scope.zeros(DType.FP32, segments.size());
-            backend.optimizer().addSquaredNorms(grads, starts, sums);
+        GradientSquares known = store.gradientSquares();
+        if (kind == Parameter.Kind.EXPERT && replicas.size() == 1 && known.complete()) {
+            return () -> {
+                Map<String, Double> squares = known.download(backend);
+                return segments.stream()
+                        .mapToDouble(segment -> Objects.requireNonNull(
+                                squares.get(segment.parameter().name())))
+                        .toArray();
+            };
+        }
+        Tensor sums = scope.zeros(DType.FP32, segments.size());
+        backend.optimizer().addSquaredNorms(grads, starts, sums);
+        return () -> {
             float[] host = backend.download(sums);
             double[] squares = new double[host.length];
             for (int i = 0; i < host.length; i++) {
                 squares[i] = segments.get(i).parameter().copy() ? 0 : host[i];
             }
             return squares;
-        }
+        };
     }
 
     String parameterName(int segment) {
@@ -142,12 +167,8 @@ final class OptimizerShard {
         update(step, 0, length);
     }
 
-    /**
-     * Updates elements {@code [begin, end)} of this rank's part: one call for each run of segments that decay alike. BF16
-     * copies of the weights are written in the same pass, unless other ranks' parts have to be gathered first.
-     */
+    /** Updates elements {@code [begin, end)} of this rank's part: one call for each run of segments that decay alike. */
     void update(AdamWStep step, long begin, long end) {
-        Tensor rounded = replicas.size() == 1 ? store.rounded().flat(kind) : null;
         for (int i = 0; i < segments.size(); ) {
             boolean decay = segments.get(i).parameter().decay();
             long from = Math.max(begin, segments.get(i).from());
@@ -159,13 +180,14 @@ final class OptimizerShard {
             if (from >= to) {
                 continue;
             }
+            Fp32Values updated = weights.view(from, to - from);
             backend.optimizer()
                     .adamW(
-                            part(weights, from, to),
+                            updated.values(),
+                            updated.remainder(),
                             part(grads, from, to),
                             part(moment1, from, to),
                             part(moment2, from, to),
-                            rounded == null ? null : part(rounded, from, to),
                             decay ? step : step.withoutDecay());
         }
     }
@@ -173,15 +195,7 @@ final class OptimizerShard {
     /** Brings every replica's part of the weights to this rank. */
     void gatherWeights() {
         if (replicas.size() > 1 && length > 0) {
-            replicas.allGather(weights, flatWeights);
-            gathered();
-        }
-    }
-
-    /** The weights are whole: rounds copies of them where there are any. */
-    void gathered() {
-        if (replicas.size() > 1 && length > 0 && store.rounded().flat(kind) != null) {
-            store.rounded().round(backend, store, kind);
+            replicas.allGather(gathered(), flatWeights);
         }
     }
 

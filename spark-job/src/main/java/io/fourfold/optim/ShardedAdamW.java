@@ -8,15 +8,18 @@ import io.fourfold.kernels.op.AdamWStep;
 import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
+import io.fourfold.model.Fp32Values;
 import io.fourfold.model.GradientListener;
 import io.fourfold.model.Parameter;
 import io.fourfold.model.ParameterStore;
 import io.fourfold.parallel.FixedOrderSums;
 import io.fourfold.parallel.ProcessGroups;
 import java.util.EnumMap;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.function.Supplier;
 
 /**
  * AdamW with decoupled weight decay (arXiv:1711.05101) whose FP32 moments exist once over the ranks that hold the same
@@ -30,7 +33,6 @@ public final class ShardedAdamW implements AutoCloseable {
     private final Backend backend;
     private final TrainConfig.OptimizerConfig config;
     private final Communicator world;
-    private final ParameterStore store;
     private final TensorScope moments;
     private final TensorScope gradients;
     private final Map<Parameter.Kind, OptimizerShard> shards = new EnumMap<>(Parameter.Kind.class);
@@ -75,7 +77,6 @@ public final class ShardedAdamW implements AutoCloseable {
         this.backend = backend;
         this.config = config;
         this.world = world;
-        this.store = store;
         moments = backend.scope(Region.OPTIMIZER);
         gradients = backend.scope(Region.GRADIENTS);
         for (Parameter.Kind kind : Parameter.Kind.values()) {
@@ -110,12 +111,16 @@ public final class ShardedAdamW implements AutoCloseable {
     public GradientNorm gradientNorm() {
         double sum = 0;
         String nonFinite = null;
-        for (OptimizerShard shard : shards.values()) {
-            double[] squares = shard.squaredNorms();
-            for (int i = 0; i < squares.length; i++) {
-                sum += squares[i];
-                if (nonFinite == null && !Double.isFinite(squares[i])) {
-                    nonFinite = shard.parameterName(i);
+        try (TensorScope scope = backend.scope(Region.WORKSPACE)) {
+            Map<OptimizerShard, Supplier<double[]>> started = new LinkedHashMap<>();
+            shards.values().forEach(shard -> started.put(shard, shard.squaredNorms(scope)));
+            for (Map.Entry<OptimizerShard, Supplier<double[]>> shard : started.entrySet()) {
+                double[] squares = shard.getValue().get();
+                for (int i = 0; i < squares.length; i++) {
+                    sum += squares[i];
+                    if (nonFinite == null && !Double.isFinite(squares[i])) {
+                        nonFinite = shard.getKey().parameterName(i);
+                    }
                 }
             }
         }
@@ -148,8 +153,6 @@ public final class ShardedAdamW implements AutoCloseable {
             }
         }
         exchange.updateAndGather(bucket -> bucket.shard().update(update, bucket.ownFrom(), bucket.ownTo()));
-        shards.values().forEach(OptimizerShard::gathered);
-        store.rounded().markWritten();
     }
 
     /** Makes the weights of every rank whole from the shards; also needed after shards were loaded. */
@@ -167,8 +170,8 @@ public final class ShardedAdamW implements AutoCloseable {
         return shard(kind).length();
     }
 
-    /** This rank's shard of the master weights: a view of the flat buffer. */
-    public Tensor weights(Parameter.Kind kind) {
+    /** This rank's shard of the master weights. */
+    public Fp32Values weights(Parameter.Kind kind) {
         return shard(kind).weights();
     }
 

@@ -20,6 +20,7 @@ import io.fourfold.precision.Recipe;
  */
 final class GpuMemory {
     private static final long WORD = 4;
+    private static final long HALF = 2;
     /** The matrix library's own memory, and small tables. */
     private static final long LIBRARY = 33L << 20;
     /** Logits that the loss holds at a time, see the CUDA backend's loss: in FP32, and as BF16 exponentials. */
@@ -51,13 +52,13 @@ final class GpuMemory {
 
     static MemoryEstimate of(FourfoldConfig config, ParallelMapping mapping, RankShare share) {
         GpuMemory memory = new GpuMemory(config, mapping, share);
-        boolean rounded = config.recipe().kind() == RecipeConfig.Kind.BF16;
-        long shard = share.dense() / mapping.size(Axis.DP_CP)
-                + share.replicated() / mapping.size(Axis.STAGE)
-                + share.expert() / mapping.expertData();
+        long matrices = share.dense() / mapping.size(Axis.DP_CP) + share.expert() / mapping.expertData();
+        long shard = matrices + share.replicated() / mapping.size(Axis.STAGE);
         boolean sharded = mapping.size(Axis.STAGE) > 1;
         return new MemoryEstimate(
-                WORD * share.parameters() + (rounded ? 2 * (share.dense() + share.expert()) : 0),
+                config.recipe().kind().splitsMasters()
+                        ? HALF * (share.dense() + share.expert() + matrices) + WORD * share.replicated()
+                        : WORD * share.parameters(),
                 WORD * share.parameters() + (sharded ? WORD * shard : 0),
                 2 * WORD * shard,
                 memory.tokens * memory.keptPerToken(),
@@ -161,7 +162,8 @@ final class GpuMemory {
         long chunks = Math.max(1, (tokens * vocabulary + CHUNK_EXPONENTIALS - 1) / CHUNK_EXPONENTIALS);
         long unit = 2 * CHUNK_UNIT;
         long rows = Math.min(tokens, ((tokens + chunks - 1) / chunks + unit - 1) / unit * unit);
-        return rows * (vocabulary * wide + (vocabulary + 255) / 256 * WORD + model.hiddenSize() * (WORD + wide) + 3 * WORD);
+        return rows
+                * (vocabulary * wide + (vocabulary + 255) / 256 * WORD + model.hiddenSize() * (WORD + wide) + 3 * WORD);
     }
 
     /** Gradients inside the experts' backward or the attention's, with the quantized operands made of them. */

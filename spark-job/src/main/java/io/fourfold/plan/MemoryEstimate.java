@@ -9,11 +9,12 @@ import io.fourfold.parallel.ParallelMapping;
 import io.fourfold.parallel.PipelineSchedule;
 
 /**
- * Bytes that the fullest rank needs. With the CPU backend, which stores FP32 and BF16 alike in four bytes, weights,
+ * Bytes that the fullest rank needs. With the CPU backend, which stores numbers of all types in four bytes, weights,
  * gradients and optimizer states are exact up to padding, activations and workspace are estimates. With {@code run.backend:
  * cuda} see {@link GpuMemory}.
  *
- * @param weights FP32 master weights
+ * @param weights FP32 master weights; in recipe bf16 those of linear layers as BF16 weights and, split like the moments,
+ *     their remainders
  * @param gradients FP32 main gradients
  * @param optimizer two FP32 moments, split over DP x CP (dense) and EDP (experts)
  * @param activations what the layers keep for the backward pass of the micro-batches in flight
@@ -51,8 +52,9 @@ public record MemoryEstimate(
         long vocabulary = config.model().vocabSize();
         long piece = Math.min(tokens * vocabulary, Math.max(PIECE_ROWS * vocabulary, PIECE_LOGITS));
         long logits = share.lastStage() ? piece : 0;
+        long remainders = config.recipe().kind().splitsMasters() ? dense + expert : 0;
         return new MemoryEstimate(
-                FLOAT * parameters,
+                FLOAT * (parameters + remainders),
                 FLOAT * parameters,
                 2L * FLOAT * (dense + replicated + expert),
                 FLOAT * kept,
@@ -68,11 +70,10 @@ public record MemoryEstimate(
         return (long) train.microBatchSize() * train.sequenceLength() / mapping.context() / mapping.tensor();
     }
 
-    /** FP32 weights are used as they are; BF16 needs one rounded copy; quantized weights one copy a direction. */
+    /** FP32 weights and the BF16 part of split ones are used as they are; quantized weights need a copy a direction. */
     private static long operands(RecipeConfig.Kind recipe, long linear) {
         return switch (recipe) {
-            case FP32 -> 0;
-            case BF16 -> linear;
+            case FP32, BF16 -> 0;
             case FP8, NVFP4, MXFP4 -> 2L * linear;
         };
     }

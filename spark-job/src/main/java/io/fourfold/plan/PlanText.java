@@ -90,7 +90,13 @@ public final class PlanText {
     private void memory() {
         MemoryEstimate memory = plan.memory();
         heading("Memory of the fullest rank (" + (memory.onGpu() ? "GPU" : "CPU backend") + ")");
-        line("weights", "%12s  FP32, %s parameters", Quantities.bytes(memory.weights()), count(plan.rankParameters()));
+        boolean split = plan.precision().recipe().equals("bf16");
+        line(
+                "weights",
+                "%12s  %s, %s parameters",
+                Quantities.bytes(memory.weights()),
+                split ? "BF16 and, sharded, the rest of FP32" : "FP32",
+                count(plan.rankParameters()));
         line("gradients", "%12s  FP32", Quantities.bytes(memory.gradients()));
         line("optimizer", "%12s  two FP32 moments, sharded", Quantities.bytes(memory.optimizer()));
         line("activations", "%12s  estimate, micro-batches in flight", Quantities.bytes(memory.activations()));

@@ -48,28 +48,33 @@ public record Traffic(Axis axis, String what, long bytes) {
     private static void gradients(
             FourfoldConfig config, ParallelMapping mapping, RankShare share, List<Traffic> traffic) {
         GradientFormat format = config.parallel().gradients().format();
-        String what = "reduce-scatter of " + format + " gradients, all-gather of FP32 weights";
+        boolean split = config.recipe().kind().splitsMasters();
+        int weight = split ? FLOAT / 2 : FLOAT;
+        String reduced = "reduce-scatter of " + format + " gradients, all-gather of ";
+        String what = reduced + (split ? "BF16 weights" : "FP32 weights");
         MoeConfig moe = config.model().moe();
         long load = moe == null ? 0 : (long) FLOAT * moe.experts() * share.moeLayers();
         traffic.add(new Traffic(Axis.DP, "number of labels", (long) DOUBLE * (mapping.data() - 1)));
-        traffic.add(new Traffic(Axis.DP_CP, what + " (dense)", flat(format, share.dense(), mapping.size(Axis.DP_CP))));
+        traffic.add(new Traffic(
+                Axis.DP_CP, what + " (dense)", flat(format, share.dense(), weight, mapping.size(Axis.DP_CP))));
         int stage = mapping.size(Axis.STAGE);
         traffic.add(new Traffic(
                 Axis.STAGE,
-                what + " (norms, routers), expert load",
-                flat(format, share.replicated(), stage) + 2 * others(load, stage)));
-        traffic.add(new Traffic(Axis.EDP, what + " (experts)", flat(format, share.expert(), mapping.expertData())));
+                reduced + "FP32 weights (norms, routers), expert load",
+                flat(format, share.replicated(), FLOAT, stage) + 2 * others(load, stage)));
+        traffic.add(
+                new Traffic(Axis.EDP, what + " (experts)", flat(format, share.expert(), weight, mapping.expertData())));
     }
 
-    /** A flat buffer's way out as gradients and back as weights. FP8 rows are counted for undivided shards. */
-    private static long flat(GradientFormat format, long elements, int ranks) {
+    /** A flat buffer's way out as gradients and back as weights of so many bytes. FP8 rows are counted for undivided shards. */
+    private static long flat(GradientFormat format, long elements, int weight, int ranks) {
         long padded = ParameterStore.padded(elements, ranks);
         long gradients = switch (format) {
             case FP32 -> FLOAT * padded;
             case BF16 -> FLOAT / 2 * padded;
             case FP8 -> ranks * packedRows(padded / ranks) * WORD * RowFormat.FP8.words(PACKED_COLUMNS);
         };
-        return others(gradients + FLOAT * padded, ranks);
+        return others(gradients + weight * padded, ranks);
     }
 
     private static long packedRows(long elements) {

@@ -108,7 +108,7 @@ final class TrainingState {
                 System.arraycopy(part, 0, values, at, part.length);
                 at += part.length;
             }
-            backend.upload(values, section.values().view(run.at() + from - range.from(), Shape.of(values.length)));
+            section.values().view(run.at() + from - range.from(), values.length).upload(backend, values);
         }
     }
 

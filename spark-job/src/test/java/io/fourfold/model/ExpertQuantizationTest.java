@@ -43,7 +43,10 @@ import org.junit.jupiter.params.provider.CsvSource;
 /**
  * An MoE block in NVFP4 on ranks that split the experts (EP), each expert (ETP) or both, and on one rank with all sequences.
  * Every expert sees the same rows in the same order with the same row ids: the same scales and random bits, hence the same
- * operands and weight gradients bit for bit, also when rows travel in NVFP4. Outputs too, but where they are sums of an expert's parts, rounded to BF16.
+ * operands, also when rows travel in NVFP4, and with whole experts the same outputs and weight gradients bit for bit. With
+ * parts of experts outputs are sums of the parts, rounded to BF16, and some kernels of OpenBLAS (Haswell) add up an element
+ * in another order when the matrix has fewer columns: gradients then agree to the last bits of FP32. Another code or scale
+ * of one operand would change some of them by percents.
  */
 class ExpertQuantizationTest {
     private static final int TOKENS = 64;
@@ -55,6 +58,9 @@ class ExpertQuantizationTest {
         "train.sequence_length=" + TOKENS,
         "recipe.kind=nvfp4"
     };
+
+    /** Relative, of sums of some hundred products: measured 9e-8. */
+    private static final double FP32_SUMS = 1e-6;
 
     private record Part(float[] output, Map<String, float[]> gradients) {}
 
@@ -84,7 +90,12 @@ class ExpertQuantizationTest {
                     actual[i] += held[i];
                 }
             }
-            assertThat(actual).as(name).isEqualTo(expected).isNotEqualTo(new float[expected.length]);
+            assertThat(actual).as(name).isNotEqualTo(new float[expected.length]);
+            if (expertTensorParallel == 1) {
+                assertThat(actual).as(name).isEqualTo(expected);
+            } else {
+                assertThat(RelativeError.of(expected, actual)).as(name).isLessThan(FP32_SUMS);
+            }
         }
     }
 
@@ -169,7 +180,7 @@ class ExpertQuantizationTest {
             int rank) {
         MoeConfig moe = Objects.requireNonNull(config.model().moe());
         StepContext step = new StepContext(3, 9, 1, SEQUENCES, null);
-        ffn.prepare(new WeightPreparation(backend, store, scope, step, true, null, new HashSet<>()));
+        ffn.prepare(new WeightPreparation(backend, scope, step, true, null, new HashSet<>()));
         ExpertLoad load = new ExpertLoad(
                 backend,
                 moe,

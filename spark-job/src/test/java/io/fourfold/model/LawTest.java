@@ -33,6 +33,13 @@ class LawTest {
         "model.tie_embeddings=true",
     };
 
+    /**
+     * Of the batch. Which tokens are dropped, or go where, is decided by comparisons; with this seed none is so close that FP32
+     * noise decides it, whichever kernel OpenBLAS takes (tried: Haswell, SkylakeX, Sandybridge, Nehalem, Zen, Cooperlake,
+     * Prescott).
+     */
+    private static final int SEED = 8;
+
     @TestFactory
     Stream<DynamicTest> smallList() {
         return cases(LawMappings.SMALL);
@@ -63,7 +70,7 @@ class LawTest {
 
     private static Stream<DynamicTest> cases(
             String name, FourfoldConfig reference, String[] settings, List<String> mappings) {
-        Batch batch = TinyModels.batch(reference, reference.train().globalBatchSize(), 5);
+        Batch batch = TinyModels.batch(reference, reference.train().globalBatchSize(), SEED);
         StepResult[] expected = new StepResult[1];
         return mappings.stream()
                 .map(mapping -> DynamicTest.dynamicTest(name + " " + mapping, () -> {

@@ -221,10 +221,13 @@ class MoeTransformerTest {
                 losses[i] = rank.model.forwardBackward(batch, step).lossSum() / batch.labelCount();
                 AdamWStep update = new AdamWStep(i + 1, 0.01f, 0.9f, 0.95f, 1e-8f, 0f, 1f);
                 for (Parameter.Kind kind : Parameter.Kind.values()) {
+                    Fp32Values masters =
+                            store.masters(kind).part(0, store.flatWeights(kind).elements());
                     rank.backend
                             .optimizer()
                             .adamW(
-                                    store.flatWeights(kind),
+                                    masters.values(),
+                                    masters.remainder(),
                                     store.flatGrads(kind),
                                     moments.get(2 * kind.ordinal()),
                                     moments.get(2 * kind.ordinal() + 1),

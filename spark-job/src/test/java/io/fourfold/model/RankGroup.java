@@ -9,6 +9,7 @@ import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.comm.CommunicationWorld;
 import io.fourfold.kernels.comm.InProcessWorld;
 import io.fourfold.kernels.cpu.CpuBackend;
+import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.metrics.StepMetrics.LayerLoad;
 import io.fourfold.optim.GradientNorm;
@@ -101,8 +102,7 @@ final class RankGroup {
         Map<String, float[]> gradients = new TreeMap<>();
         Map<String, float[]> weights = new TreeMap<>();
         List<RankResult> results = ranks.run(
-                LIMIT,
-                rank -> rank(config, rank.device().backend(), rank.world(), batch, step, gradients, weights));
+                LIMIT, rank -> rank(config, rank.device().backend(), rank.world(), batch, step, gradients, weights));
         return combine(batch, gradients, weights, results);
     }
 
@@ -191,7 +191,7 @@ final class RankGroup {
             optimizer.step(1, LEARNING_RATE, norm);
             List<LayerLoad> load = model.endStep();
             synchronized (weights) {
-                putWeights(backend, model.parameters(), weights);
+                putWeights(backend, model.parameters(), optimizer, weights);
             }
             Map<String, float[]> state = new TreeMap<>();
             for (Map.Entry<String, Tensor> entry : model.parameters().state().entrySet()) {
@@ -214,24 +214,51 @@ final class RankGroup {
         }
     }
 
-    /** Puts the pieces together; replicas must agree bit for bit. */
-    private static void putWeights(Backend backend, ParameterStore store, Map<String, float[]> weights) {
+    /** Puts the pieces together; replicas must agree bit for bit. Of split masters, the BF16 part and the whole. */
+    private static void putWeights(
+            Backend backend, ParameterStore store, ShardedAdamW optimizer, Map<String, float[]> weights) {
         for (Parameter parameter : store.parameters()) {
-            float[] local = backend.download(parameter.weight());
-            for (Piece piece : parameter.pieces()) {
-                float[] global = weights.computeIfAbsent(piece.name(), name -> {
-                    float[] unset = new float[elements(piece)];
-                    Arrays.fill(unset, Float.NaN);
-                    return unset;
-                });
-                forEach(piece, (from, to) -> {
-                    if (!Float.isNaN(global[to]) && global[to] != local[from]) {
-                        throw new AssertionError(
-                                "replicas of " + piece.name() + " differ: " + global[to] + " and " + local[from]);
-                    }
-                    global[to] = local[from];
-                });
+            put(parameter, "", backend.download(parameter.weight()), weights);
+            if (parameter.weight().dtype() == DType.BF16) {
+                put(parameter, " in FP32", own(backend, parameter, optimizer), weights);
             }
+        }
+    }
+
+    /** A parameter's FP32 values as far as this rank keeps them, NaN elsewhere. */
+    private static float[] own(Backend backend, Parameter parameter, ShardedAdamW optimizer) {
+        long start = optimizer.shardStart(parameter.kind());
+        long from = Math.max(start, parameter.offset());
+        long to = Math.min(start + optimizer.shardLength(parameter.kind()), parameter.offset() + parameter.elements());
+        float[] local = new float[(int) parameter.elements()];
+        Arrays.fill(local, Float.NaN);
+        if (from < to) {
+            float[] part = optimizer
+                    .weights(parameter.kind())
+                    .view(from - start, to - from)
+                    .download(backend);
+            System.arraycopy(part, 0, local, (int) (from - parameter.offset()), part.length);
+        }
+        return local;
+    }
+
+    private static void put(Parameter parameter, String what, float[] local, Map<String, float[]> weights) {
+        for (Piece piece : parameter.pieces()) {
+            float[] global = weights.computeIfAbsent(piece.name() + what, name -> {
+                float[] unset = new float[elements(piece)];
+                Arrays.fill(unset, Float.NaN);
+                return unset;
+            });
+            forEach(piece, (from, to) -> {
+                if (Float.isNaN(local[from])) {
+                    return;
+                }
+                if (!Float.isNaN(global[to]) && global[to] != local[from]) {
+                    throw new AssertionError(
+                            "replicas of " + piece.name() + " differ: " + global[to] + " and " + local[from]);
+                }
+                global[to] = local[from];
+            });
         }
     }
 

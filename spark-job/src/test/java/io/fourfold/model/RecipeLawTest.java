@@ -35,6 +35,12 @@ class RecipeLawTest {
         "train.global_batch_size=4",
         "train.optimizer.epsilon=0.01",
     };
+    /**
+     * A batch without a value so near a tie that FP32 sums of another expert placement round it the other way. Of sixteen
+     * seeds, four to seven have one, whichever way the weights are rounded.
+     */
+    private static final int BATCH_SEED = 3;
+
     private static final String[] LARGER_MODEL = {
         "model.layers=4",
         "model.hidden_size=64",
@@ -101,7 +107,7 @@ class RecipeLawTest {
     })
     void nvfp4IsAsCloseAsToItselfWithOtherRandomBits(String mapping) throws Exception {
         FourfoldConfig config = config("nvfp4", "W1");
-        Batch batch = TinyModels.batch(config, 4, 5);
+        Batch batch = TinyModels.batch(config, 4, BATCH_SEED);
         double noise = noiseOf(config, batch, RankGroup.step(config, batch));
         compare("nvfp4", mapping, 1e-2, 1.2 * noise);
     }
@@ -120,8 +126,8 @@ class RecipeLawTest {
     @Tag("slow")
     @TestFactory
     Stream<DynamicTest> everyMapping() {
-        return Stream.of("bf16", "nvfp4").flatMap(recipe -> Stream.of(DROPLESS, DROPPING)
-                .flatMap(routing -> everyMapping(recipe, routing)));
+        return Stream.of("bf16", "nvfp4")
+                .flatMap(recipe -> Stream.of(DROPLESS, DROPPING).flatMap(routing -> everyMapping(recipe, routing)));
     }
 
     private static Stream<DynamicTest> everyMapping(String recipe, String[] routing) {
@@ -136,8 +142,8 @@ class RecipeLawTest {
                     if (noise[0] == 0) {
                         noise[0] = recipe.equals("bf16") ? 0.03 : 1.2 * noiseOf(reference, batch, expected.get());
                     }
-                    StepResult actual = RankGroup.step(
-                            TinyModels.config(join(settings, LawMappings.settings(mapping))), batch);
+                    StepResult actual =
+                            RankGroup.step(TinyModels.config(join(settings, LawMappings.settings(mapping))), batch);
                     double tolerance = recipe.equals("bf16") ? 1e-3 : 1e-2;
                     assertThat(actual.loss())
                             .isCloseTo(
@@ -150,7 +156,7 @@ class RecipeLawTest {
     private static void compare(String recipe, String mapping, double loss, double gradient)
             throws InterruptedException {
         FourfoldConfig reference = config(recipe, "W1");
-        Batch batch = TinyModels.batch(reference, 4, 5);
+        Batch batch = TinyModels.batch(reference, 4, BATCH_SEED);
         StepResult expected = RankGroup.step(reference, batch);
         StepResult actual = RankGroup.step(config(recipe, mapping), batch);
         assertThat(actual.loss()).isCloseTo(expected.loss(), Offset.offset(loss * expected.loss()));

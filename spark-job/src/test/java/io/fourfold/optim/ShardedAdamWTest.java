@@ -8,6 +8,7 @@ import io.fourfold.config.TrainConfig.OptimizerConfig;
 import io.fourfold.kernels.comm.Communicator;
 import io.fourfold.kernels.comm.InProcessWorld;
 import io.fourfold.kernels.cpu.CpuBackend;
+import io.fourfold.kernels.numeric.SplitFloat;
 import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.model.Parameter;
 import io.fourfold.model.ParameterStore;
@@ -17,6 +18,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /**
  * A dense matrix [5, 3] and norm [3] that all ranks replicate, and two experts [2, 4], one on each rank when there are two
@@ -117,6 +120,51 @@ class ShardedAdamWTest {
                 return 0;
             }
         });
+    }
+
+    /** Masters of each rank, put together, and the BF16 weights that every rank must have whole. */
+    @ParameterizedTest
+    @ValueSource(ints = {1, 2, 4})
+    void splitMastersHaveTheBitsOfWholeOnes(int ranks) {
+        float[] whole = masters(ranks, false);
+        assertThat(masters(ranks, true)).containsExactly(whole);
+    }
+
+    private static float[] masters(int ranks, boolean split) {
+        int padded = (int) ParameterStore.padded(MATRIX + NORM, ranks);
+        float[] masters = new float[padded];
+        List<float[]> weights = Ranks.run(ranks, world -> {
+            List<Integer> all = IntStream.range(0, ranks).boxed().toList();
+            Communicator group = world.group("all", all);
+            Map<Parameter.Kind, Communicator> replicas =
+                    Map.of(Parameter.Kind.DENSE, group, Parameter.Kind.REPLICATED, group, Parameter.Kind.EXPERT, group);
+            ParameterStore.Builder builder = new ParameterStore.Builder()
+                    .declare("w", Parameter.Kind.DENSE, Shape.of(5, 3), true, List.of(Piece.whole("w", 0, 5, 3)))
+                    .declare("norm", Parameter.Kind.DENSE, Shape.of(3), false, List.of(Piece.whole("norm", 0, 3)));
+            try (CpuBackend backend = new CpuBackend(1);
+                    ParameterStore store = (split ? builder.splitMasters() : builder)
+                            .build(backend, Map.of(Parameter.Kind.DENSE, padded), replicas);
+                    ShardedAdamW optimizer = new ShardedAdamW(backend, store, CONFIG, replicas, group)) {
+                store.setWeights(backend, store.get("w"), 0, values(MATRIX, i -> Math.sin(i)));
+                store.setWeights(backend, store.get("norm"), 0, values(NORM, i -> Math.cos(i)));
+                for (int step = 1; step <= 3; step++) {
+                    fill(backend, store, world, ranks, List.of());
+                    optimizer.reduceGradients();
+                    optimizer.step(step, LEARNING_RATE, optimizer.gradientNorm());
+                }
+                float[] own = optimizer.weights(Parameter.Kind.DENSE).download(backend);
+                synchronized (masters) {
+                    System.arraycopy(own, 0, masters, (int) optimizer.shardStart(Parameter.Kind.DENSE), own.length);
+                }
+                return backend.download(store.flatWeights(Parameter.Kind.DENSE));
+            }
+        });
+        for (float[] seen : weights) {
+            for (int i = 0; i < padded; i++) {
+                assertThat(seen[i]).isEqualTo(split ? SplitFloat.head(masters[i]) : masters[i]);
+            }
+        }
+        return masters;
     }
 
     private static Result run(int ranks, int expertParallel, OptimizerConfig config) {

@@ -17,6 +17,7 @@ import java.util.stream.IntStream;
  * A random way to place global tensors on the ranks of a world: stages hold some tensors each (some tensors on two stages);
  * within a stage each kind is cut into parts that several ranks hold alike; a tensor is cut over the parts along one or two
  * dimensions, unevenly too, or whole on each; pieces of equal shape may be fused, one after the other or row by row.
+ * Masters may be split into BF16 weights and remainders.
  */
 final class RandomLayout {
     /** A tensor of the model. */
@@ -30,6 +31,7 @@ final class RandomLayout {
     private final Map<Parameter.Kind, Integer> replicas = new EnumMap<>(Parameter.Kind.class);
     private final List<Cut> cuts = new ArrayList<>();
     private final boolean fused;
+    private final boolean split;
 
     RandomLayout(Random random, int world, List<Global> tensors) {
         this.world = world;
@@ -46,6 +48,7 @@ final class RandomLayout {
             }
         }
         fused = random.nextBoolean();
+        split = random.nextBoolean();
     }
 
     private Cut cut(Random random, Global tensor, int stage) {
@@ -90,6 +93,7 @@ final class RandomLayout {
 
     ParameterStore.Builder declare(int rank) {
         ParameterStore.Builder builder = new ParameterStore.Builder();
+        builder = split ? builder.splitMasters() : builder;
         int stageSize = world / stages;
         Map<Parameter.Kind, List<Piece>> pieces = new EnumMap<>(Parameter.Kind.class);
         for (Cut cut : cuts) {
@@ -106,7 +110,9 @@ final class RandomLayout {
                 pieces.computeIfAbsent(tensor.kind(), kind -> new ArrayList<>()).add(piece);
             }
         }
-        pieces.forEach((kind, all) -> declare(builder, kind, all));
+        for (Map.Entry<Parameter.Kind, List<Piece>> entry : pieces.entrySet()) {
+            declare(builder, entry.getKey(), entry.getValue());
+        }
         return builder;
     }
 
@@ -159,8 +165,8 @@ final class RandomLayout {
 
     @Override
     public String toString() {
-        StringBuilder text =
-                new StringBuilder(world + " ranks, " + stages + " stages, replicas " + replicas + ", fused " + fused);
+        StringBuilder text = new StringBuilder(world + " ranks, " + stages + " stages, replicas " + replicas
+                + ", fused " + fused + ", split masters " + split);
         cuts.forEach(cut -> text.append("\n  ")
                 .append(cut.tensor().name())
                 .append(Arrays.toString(cut.tensor().shape()))

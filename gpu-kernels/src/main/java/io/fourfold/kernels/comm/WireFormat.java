@@ -134,6 +134,7 @@ final class WireFormat {
             case FP32 -> out.asFloatBuffer().put(tensor.floats(), at, n);
             case INT32 -> out.asIntBuffer().put(tensor.ints(), at, n);
             case BF16 -> putHalves(out.asShortBuffer(), tensor.floats(), at, n);
+            case INT16 -> throw unsent(tensor);
         }
         out.position(out.position() + n * tensor.dtype().bytes());
         return n;
@@ -147,9 +148,14 @@ final class WireFormat {
             case FP32 -> in.asFloatBuffer().get(tensor.floats(), at, n);
             case INT32 -> in.asIntBuffer().get(tensor.ints(), at, n);
             case BF16 -> takeHalves(in.asShortBuffer(), tensor.floats(), at, n);
+            case INT16 -> throw unsent(tensor);
         }
         in.position(in.position() + n * tensor.dtype().bytes());
         return n;
+    }
+
+    private static IllegalArgumentException unsent(CpuTensor tensor) {
+        return new IllegalArgumentException("remainders stay with the rank that owns them: " + tensor);
     }
 
     private void putHalves(ShortBuffer out, float[] values, int from, int length) {

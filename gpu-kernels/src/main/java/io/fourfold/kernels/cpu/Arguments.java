@@ -10,7 +10,7 @@ final class Arguments {
     /** A float tensor (FP32 or BF16) of {@code elements} elements. */
     static CpuTensor floats(Tensor tensor, String name, long elements) {
         CpuTensor cpu = CpuTensor.of(tensor);
-        if (cpu.dtype() == DType.INT32) {
+        if (!cpu.dtype().isFloat()) {
             throw new IllegalArgumentException(name + " must be FP32 or BF16, got " + cpu);
         }
         return sized(cpu, name, elements);
@@ -22,6 +22,16 @@ final class Arguments {
 
     static CpuTensor int32(Tensor tensor, String name, long elements) {
         return typed(tensor, name, DType.INT32, elements);
+    }
+
+    /** The BF16 weights of split FP32 numbers. */
+    static CpuTensor bf16(Tensor tensor, String name, long elements) {
+        return typed(tensor, name, DType.BF16, elements);
+    }
+
+    /** The remainders of split FP32 numbers. */
+    static CpuTensor int16(Tensor tensor, String name, long elements) {
+        return typed(tensor, name, DType.INT16, elements);
     }
 
     private static CpuTensor typed(Tensor tensor, String name, DType dtype, long elements) {

@@ -1,9 +1,8 @@
 package io.fourfold.kernels.cpu;
 
-import io.fourfold.kernels.numeric.BFloat16;
+import io.fourfold.kernels.numeric.SplitFloat;
 import io.fourfold.kernels.op.AdamWStep;
 import io.fourfold.kernels.op.OptimizerOps;
-import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -16,39 +15,37 @@ import org.jspecify.annotations.Nullable;
  * </pre>
  */
 final class CpuAdamW implements OptimizerOps {
+    /** Split weights are joined, updated and split again so many at a time. */
+    private static final int CHUNK = 1024;
+
+    private final float[] joined = new float[CHUNK];
+
     @Override
     public void adamW(
-            Tensor weight, Tensor grad, Tensor moment1, Tensor moment2, @Nullable Tensor rounded, AdamWStep step) {
-        CpuTensor weights = Arguments.fp32(weight, "weight", weight.elements());
-        CpuTensor gradients = Arguments.fp32(grad, "grad", weights.elements());
-        CpuTensor firsts = Arguments.fp32(moment1, "moment1", weights.elements());
-        CpuTensor seconds = Arguments.fp32(moment2, "moment2", weights.elements());
+            Tensor weight, @Nullable Tensor remainder, Tensor grad, Tensor moment1, Tensor moment2, AdamWStep step) {
+        long n = weight.elements();
+        CpuTensor gradients = Arguments.fp32(grad, "grad", n);
+        CpuTensor firsts = Arguments.fp32(moment1, "moment1", n);
+        CpuTensor seconds = Arguments.fp32(moment2, "moment2", n);
         Arguments.require(step.step() >= 1, "AdamW counts steps from 1, got " + step.step());
-        float[] g = gradients.floats();
-        int n = weights.size();
-        updateMoments(g, gradients.offset(), firsts, seconds, step, n);
-        float correction1 = (float) (1 - Math.pow(step.beta1(), step.step()));
-        float correction2 = (float) (1 - Math.pow(step.beta2(), step.step()));
-        float lr = step.learningRate();
-        float eps = step.epsilon();
-        float decay = step.weightDecay();
-        float[] w = weights.floats();
-        float[] m = firsts.floats();
-        float[] v = seconds.floats();
-        int wo = weights.offset();
-        int mo = firsts.offset();
-        int vo = seconds.offset();
-        for (int i = 0; i < n; i++) {
-            float denominator = (float) Math.sqrt(v[vo + i] / correction2) + eps;
-            w[wo + i] -= lr * ((m[mo + i] / correction1) / denominator + decay * w[wo + i]);
+        int size = gradients.size();
+        updateMoments(gradients.floats(), gradients.offset(), firsts, seconds, step, size);
+        if (remainder == null) {
+            CpuTensor weights = Arguments.fp32(weight, "weight", n);
+            updateWeights(weights.floats(), weights.offset(), firsts, seconds, 0, step, size);
+            return;
         }
-        if (rounded != null) {
-            CpuTensor copy = CpuTensor.of(rounded);
-            Arguments.require(
-                    copy.dtype() == DType.BF16 && copy.size() == n, "rounded must be BF16 of " + n + ", got " + copy);
-            for (int i = 0; i < n; i++) {
-                copy.floats()[copy.offset() + i] = BFloat16.round(w[wo + i]);
-            }
+        CpuTensor heads = Arguments.bf16(weight, "weight", n);
+        CpuTensor rests = Arguments.int16(remainder, "remainder", n);
+        float[] h = heads.floats();
+        int[] r = rests.ints();
+        for (int done = 0; done < size; done += CHUNK) {
+            int count = Math.min(CHUNK, size - done);
+            int ho = heads.offset() + done;
+            int ro = rests.offset() + done;
+            SplitFloat.join(h, ho, r, ro, joined, 0, count);
+            updateWeights(joined, 0, firsts, seconds, done, step, count);
+            SplitFloat.split(joined, 0, h, ho, r, ro, count);
         }
     }
 
@@ -69,27 +66,58 @@ final class CpuAdamW implements OptimizerOps {
         }
     }
 
+    /** Of {@code n} weights, whose moments start at element {@code from}. */
+    private static void updateWeights(
+            float[] w, int wo, CpuTensor first, CpuTensor second, int from, AdamWStep step, int n) {
+        float[] m = first.floats();
+        float[] v = second.floats();
+        int mo = first.offset() + from;
+        int vo = second.offset() + from;
+        float correction1 = (float) (1 - Math.pow(step.beta1(), step.step()));
+        float correction2 = (float) (1 - Math.pow(step.beta2(), step.step()));
+        float lr = step.learningRate();
+        float eps = step.epsilon();
+        float decay = step.weightDecay();
+        for (int i = 0; i < n; i++) {
+            float denominator = (float) Math.sqrt(v[vo + i] / correction2) + eps;
+            w[wo + i] -= lr * ((m[mo + i] / correction1) / denominator + decay * w[wo + i]);
+        }
+    }
+
+    @Override
+    public void split(Tensor values, Tensor weight, @Nullable Tensor remainder) {
+        long n = values.elements();
+        CpuTensor from = Arguments.fp32(values, "values", n);
+        CpuTensor heads = Arguments.bf16(weight, "weight", n);
+        CpuTensor rests = remainder == null ? null : Arguments.int16(remainder, "remainder", n);
+        int[] unkept = new int[rests == null ? CHUNK : 0];
+        for (int done = 0; done < from.size(); done += CHUNK) {
+            int count = Math.min(CHUNK, from.size() - done);
+            SplitFloat.split(
+                    from.floats(),
+                    from.offset() + done,
+                    heads.floats(),
+                    heads.offset() + done,
+                    rests == null ? unkept : rests.ints(),
+                    rests == null ? 0 : rests.offset() + done,
+                    count);
+        }
+    }
+
+    @Override
+    public void join(Tensor weight, Tensor remainder, Tensor values) {
+        long n = values.elements();
+        CpuTensor heads = Arguments.bf16(weight, "weight", n);
+        CpuTensor rests = Arguments.int16(remainder, "remainder", n);
+        CpuTensor to = Arguments.fp32(values, "values", n);
+        SplitFloat.join(
+                heads.floats(), heads.offset(), rests.ints(), rests.offset(), to.floats(), to.offset(), to.size());
+    }
+
     @Override
     public void addSquaredNorm(Tensor values, Tensor out) {
         CpuTensor from = CpuTensor.of(values);
         CpuTensor to = Arguments.fp32(out, "out", 1);
-        float[] x = from.floats();
-        int start = from.offset();
-        int end = start + from.size();
-        double s0 = 0;
-        double s1 = 0;
-        double s2 = 0;
-        double s3 = 0;
-        int i = start;
-        for (; i + 4 <= end; i += 4) {
-            s0 += (double) x[i] * x[i];
-            s1 += (double) x[i + 1] * x[i + 1];
-            s2 += (double) x[i + 2] * x[i + 2];
-            s3 += (double) x[i + 3] * x[i + 3];
-        }
-        for (; i < end; i++) {
-            s0 += (double) x[i] * x[i];
-        }
-        to.floats()[to.offset()] += (float) ((s0 + s1) + (s2 + s3));
+        to.floats()[to.offset()] += (float) SquaredNorm.of(from.floats(), from.offset(), from.size());
     }
 }

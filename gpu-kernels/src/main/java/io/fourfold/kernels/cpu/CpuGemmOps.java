@@ -8,6 +8,7 @@ import io.fourfold.kernels.op.GroupedOperand.Layout;
 import io.fourfold.kernels.tensor.Tensor;
 import java.util.Arrays;
 import org.bytedeco.openblas.global.openblas_nolapack;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Products through OpenBLAS sgemm: FP32 multiplication and accumulation, one factor (the product of both tensor scales)
@@ -60,7 +61,8 @@ public final class CpuGemmOps implements GemmOps, AutoCloseable {
     }
 
     @Override
-    public void multiplyGroupedDepth(GroupedOperand a, GroupedOperand b, Tensor c, boolean accumulate) {
+    public void multiplyGroupedDepth(
+            GroupedOperand a, GroupedOperand b, Tensor c, boolean accumulate, @Nullable Tensor squares) {
         CpuGroupedOperand left = CpuGroupedOperand.of(a, Layout.RAGGED_DEPTH, "A");
         CpuGroupedOperand right = CpuGroupedOperand.of(b, Layout.RAGGED_DEPTH, "B");
         CpuTensor out = CpuTensor.of(c);
@@ -72,6 +74,13 @@ public final class CpuGemmOps implements GemmOps, AutoCloseable {
                 "[" + left.groups() + ", " + left.width() + ", " + right.width() + "]");
         for (int g = 0; g < left.groups(); g++) {
             product(left.members()[g], right.members()[g], out, g * size, accumulate);
+        }
+        if (squares != null) {
+            Arguments.require(!accumulate, "squared norms of a sum that may go on");
+            CpuTensor sums = Arguments.fp32(squares, "squares", left.groups());
+            for (int g = 0; g < left.groups(); g++) {
+                sums.floats()[sums.offset() + g] = (float) SquaredNorm.of(out.floats(), out.offset() + g * size, size);
+            }
         }
     }
 

@@ -7,7 +7,7 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * A view of a Java array. FP32 and BF16 share {@code float[]} storage; a BF16 tensor only ever holds values that BF16 can
- * represent, so operations round when they write. Heap arrays rather than native memory because the JIT vectorizes loops
+ * represent, so operations round when they write. INT32 and INT16 share {@code int[]} storage likewise. Heap arrays rather than native memory because the JIT vectorizes loops
  * over them; copying GEMM operands into native memory was measured to cost 4 to 8 percent of an OpenBLAS call.
  *
  * @param offset index of element 0 in the array
@@ -20,7 +20,11 @@ public record CpuTensor(DType dtype, Shape shape, float @Nullable [] floatArray,
     }
 
     public static CpuTensor ofInts(int[] values, Shape shape) {
-        return new CpuTensor(DType.INT32, shape, null, values, 0);
+        return ofInts(DType.INT32, values, shape);
+    }
+
+    static CpuTensor ofInts(DType dtype, int[] values, Shape shape) {
+        return new CpuTensor(dtype, shape, null, values, 0);
     }
 
     /** The tensor as this backend's own type. */
@@ -39,10 +43,10 @@ public record CpuTensor(DType dtype, Shape shape, float @Nullable [] floatArray,
         return floatArray;
     }
 
-    /** The backing array of an INT32 tensor. */
+    /** The backing array of an INT32 or INT16 tensor. */
     public int[] ints() {
         if (intArray == null) {
-            throw new IllegalArgumentException("expected an INT32 tensor, got " + dtype + " " + shape);
+            throw new IllegalArgumentException("expected an integer tensor, got " + dtype + " " + shape);
         }
         return intArray;
     }

@@ -40,7 +40,7 @@ public final class CpuTensorScope implements TensorScope {
     @Override
     public CpuTensor zeros(DType dtype, Shape shape) {
         CpuTensor tensor = take(dtype, shape);
-        if (dtype == DType.INT32) {
+        if (!dtype.isFloat()) {
             Arrays.fill(tensor.ints(), 0, tensor.size(), 0);
         } else {
             Arrays.fill(tensor.floats(), 0, tensor.size(), 0f);
@@ -77,8 +77,8 @@ public final class CpuTensorScope implements TensorScope {
         }
         bytes += elements * dtype.bytes();
         int n = (int) elements;
-        if (dtype == DType.INT32) {
-            return CpuTensor.ofInts(takeInts(n), shape);
+        if (!dtype.isFloat()) {
+            return CpuTensor.ofInts(dtype, takeInts(n), shape);
         }
         return CpuTensor.ofFloats(dtype, takeFloats(n), shape);
     }

@@ -11,7 +11,7 @@ final class CudaArguments {
     /** A float tensor (FP32 or BF16) of {@code elements} elements. */
     static CudaTensor floats(Tensor tensor, String name, long elements) {
         CudaTensor cuda = CudaTensor.of(tensor);
-        require(cuda.dtype() != DType.INT32, name + " must be FP32 or BF16, got " + cuda);
+        require(cuda.dtype().isFloat(), name + " must be FP32 or BF16, got " + cuda);
         return sized(cuda, name, elements);
     }
 
@@ -21,6 +21,16 @@ final class CudaArguments {
 
     static CudaTensor int32(Tensor tensor, String name, long elements) {
         return typed(tensor, name, DType.INT32, elements);
+    }
+
+    /** The BF16 weights of split FP32 numbers. */
+    static CudaTensor bf16(Tensor tensor, String name, long elements) {
+        return typed(tensor, name, DType.BF16, elements);
+    }
+
+    /** The remainders of split FP32 numbers. */
+    static CudaTensor int16(Tensor tensor, String name, long elements) {
+        return typed(tensor, name, DType.INT16, elements);
     }
 
     /** A tensor that may be missing, as a kernel argument. */
@@ -38,7 +48,7 @@ final class CudaArguments {
     static String kernel(String name, CudaTensor... tensors) {
         StringBuilder text = new StringBuilder(name);
         for (CudaTensor tensor : tensors) {
-            require(tensor.dtype() != DType.INT32, name + " takes FP32 or BF16, got " + tensor);
+            require(tensor.dtype().isFloat(), name + " takes FP32 or BF16, got " + tensor);
             text.append(tensor.dtype() == DType.BF16 ? "_bf16" : "_fp32");
         }
         return text.toString();

@@ -48,7 +48,9 @@ final class CudaElementwiseOps implements ElementwiseOps, AutoCloseable {
             cuda.function(FILE, "fill_halves").launchLine(blocks(n, PER_BLOCK), BLOCK, to, n, bits);
             return;
         }
-        require(to.dtype() == DType.FP32 || (int) value == value, "filling INT32 with " + value);
+        require(
+                to.dtype() == DType.FP32 || (to.dtype() == DType.INT32 && (int) value == value),
+                "filling " + to + " with " + value);
         int bits = to.dtype() == DType.FP32 ? Float.floatToRawIntBits(value) : (int) value;
         cuda.function(FILE, "fill_words").launchLine(blocks(n, BLOCK * 4), BLOCK, to, n, bits);
     }

@@ -8,6 +8,7 @@ import io.fourfold.kernels.op.GroupedOperand.Layout;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import java.util.Objects;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Products on the GPU: dense ones by cuBLASLt, grouped ones by the project's kernels. FP32 accumulation; BF16 operands on
@@ -22,6 +23,7 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
     private final Fp8GroupedGemm groupedFp8;
     private final Fp8DenseGemm denseFp8;
     private final Fp8Decoder fp8;
+    private final SegmentNorms squaredNorms;
 
     CudaGemmOps(CudaRuntime cuda) {
         this.cuda = cuda;
@@ -31,6 +33,7 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
         this.groupedFp8 = new Fp8GroupedGemm(cuda);
         this.denseFp8 = new Fp8DenseGemm(cuda, dense, groupedFp8);
         this.fp8 = new Fp8Decoder(cuda);
+        this.squaredNorms = new SegmentNorms(cuda);
     }
 
     @Override
@@ -114,16 +117,25 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
     }
 
     @Override
-    public void multiplyGroupedDepth(GroupedOperand a, GroupedOperand b, Tensor c, boolean accumulate) {
+    public void multiplyGroupedDepth(
+            GroupedOperand a, GroupedOperand b, Tensor c, boolean accumulate, @Nullable Tensor squares) {
         CudaTensor out = CudaTensor.of(c);
+        CudaArguments.require(squares == null || !accumulate, "squared norms of a sum that may go on");
+        CudaTensor sums = squares == null ? null : CudaArguments.fp32(squares, "squares", a.groups());
+        boolean summed = false;
         if (!groupedFp8.depth(a, b, out, accumulate)) {
             try (CudaTensorScope work = cuda.workspace()) {
-                multiplyDepth(fp8.decoded(a, work), fp8.decoded(b, work), out, accumulate);
+                summed = multiplyDepth(fp8.decoded(a, work), fp8.decoded(b, work), out, accumulate, sums);
             }
+        }
+        if (sums != null && !summed) {
+            squaredNorms.ofGroups(out, sums);
         }
     }
 
-    private void multiplyDepth(GroupedOperand a, GroupedOperand b, CudaTensor out, boolean accumulate) {
+    /** True when the squared norms have been written. */
+    private boolean multiplyDepth(
+            GroupedOperand a, GroupedOperand b, CudaTensor out, boolean accumulate, @Nullable CudaTensor squares) {
         CudaGroupedOperand left = CudaGroupedOperand.of(a, Layout.RAGGED_DEPTH, "A");
         CudaGroupedOperand right = CudaGroupedOperand.of(b, Layout.RAGGED_DEPTH, "B");
         requireSameGroups(left, right);
@@ -137,7 +149,7 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
                 out,
                 (long) left.groups() * left.width() * right.width(),
                 "[" + left.groups() + ", " + left.width() + ", " + right.width() + "]");
-        grouped.depth(left, right, out, Objects.requireNonNull(left.offsets()), accumulate);
+        return grouped.depth(left, right, out, Objects.requireNonNull(left.offsets()), accumulate, squares);
     }
 
     @Override
@@ -146,6 +158,7 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
         dense.close();
         grouped.close();
         groupedFp8.close();
+        squaredNorms.close();
     }
 
     private CudaTensor asFp32(CudaTensor values, CudaTensorScope work) {

@@ -103,15 +103,22 @@ public final class CudaMemory implements AutoCloseable {
 
     void upload(int[] source, CudaTensor to) {
         requireLength(source.length, to);
-        if (source.length > 0 && to.bytes() <= UploadRing.LARGEST) {
+        boolean half = to.dtype() == DType.INT16;
+        if (source.length > 0 && !half && to.bytes() <= UploadRing.LARGEST) {
             ring.take(source.length * 4).asIntBuffer().put(source);
             ring.send(arena.pointer(to.address()), source.length * 4);
             return;
         }
-        int chunk = STAGING_BYTES / 4;
+        int chunk = STAGING_BYTES / to.dtype().bytes();
         for (int start = 0; start < source.length; start += chunk) {
             int n = Math.min(chunk, source.length - start);
-            buffer.asIntBuffer().put(source, start, n);
+            if (half) {
+                for (int i = 0; i < n; i++) {
+                    buffer.putShort(i * 2, (short) source[start + i]);
+                }
+            } else {
+                buffer.asIntBuffer().put(source, start, n);
+            }
             send(to, start, n);
         }
     }
@@ -142,11 +149,17 @@ public final class CudaMemory implements AutoCloseable {
 
     int[] downloadInts(CudaTensor from) {
         int[] values = new int[Math.toIntExact(from.elements())];
-        int chunk = STAGING_BYTES / 4;
+        int chunk = STAGING_BYTES / from.dtype().bytes();
         for (int start = 0; start < values.length; start += chunk) {
             int n = Math.min(chunk, values.length - start);
             receive(from, start, n);
-            buffer.asIntBuffer().get(values, start, n);
+            if (from.dtype() == DType.INT16) {
+                for (int i = 0; i < n; i++) {
+                    values[start + i] = buffer.getShort(i * 2);
+                }
+            } else {
+                buffer.asIntBuffer().get(values, start, n);
+            }
         }
         return values;
     }

@@ -1,8 +1,9 @@
 package io.fourfold.kernels.cuda;
 
+import static io.fourfold.kernels.cuda.CudaArguments.bf16;
 import static io.fourfold.kernels.cuda.CudaArguments.blocks;
-import static io.fourfold.kernels.cuda.CudaArguments.floats;
 import static io.fourfold.kernels.cuda.CudaArguments.fp32;
+import static io.fourfold.kernels.cuda.CudaArguments.int16;
 import static io.fourfold.kernels.cuda.CudaArguments.kernel;
 import static io.fourfold.kernels.cuda.CudaArguments.require;
 
@@ -10,11 +11,16 @@ import io.fourfold.kernels.op.AdamWStep;
 import io.fourfold.kernels.op.OptimizerOps;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
+import java.util.ArrayList;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
-/** AdamW and norms: optimizer.cu. The update is bit-equal to the CPU's. */
+/** AdamW and norms: optimizer.cu; splitting and joining of weights: split.cu. All but the norms is bit-equal to the CPU's. */
 final class CudaOptimizerOps implements OptimizerOps, AutoCloseable {
     private static final String FILE = "optimizer";
+    private static final String SPLIT_FILE = "split";
+    private static final int UPDATE_THREADS = 1024;
+    private static final int BLOCK = 256;
     private static final int NORM_THREADS = 512;
 
     private final CudaRuntime cuda;
@@ -27,29 +33,56 @@ final class CudaOptimizerOps implements OptimizerOps, AutoCloseable {
 
     @Override
     public void adamW(
-            Tensor weight, Tensor grad, Tensor moment1, Tensor moment2, @Nullable Tensor rounded, AdamWStep step) {
+            Tensor weight, @Nullable Tensor remainder, Tensor grad, Tensor moment1, Tensor moment2, AdamWStep step) {
         long n = weight.elements();
         require(step.step() >= 1, "AdamW counts steps from 1, got " + step.step());
-        CudaTensor copy = rounded == null ? null : floats(rounded, "rounded", n);
-        require(copy == null || copy.dtype() == DType.BF16, "rounded must be BF16, got " + copy);
-        cuda.function(FILE, "adamw")
+        List<Object> arguments = new ArrayList<>();
+        if (remainder == null) {
+            arguments.add(fp32(weight, "weight", n));
+        } else {
+            arguments.add(bf16(weight, "weight", n));
+            arguments.add(int16(remainder, "remainder", n));
+        }
+        arguments.add(fp32(grad, "grad", n));
+        arguments.add(fp32(moment1, "moment1", n));
+        arguments.add(fp32(moment2, "moment2", n));
+        arguments.add(n);
+        arguments.add(step.gradScale());
+        arguments.add(step.beta1());
+        arguments.add(step.beta2());
+        arguments.add((float) (1 - Math.pow(step.beta1(), step.step())));
+        arguments.add((float) (1 - Math.pow(step.beta2(), step.step())));
+        arguments.add(step.epsilon());
+        arguments.add(step.learningRate());
+        arguments.add(step.weightDecay());
+        cuda.function(FILE, remainder == null ? "adamw" : "adamw_split")
+                .launchLine(blocks(n, 4 * UPDATE_THREADS), UPDATE_THREADS, arguments.toArray());
+    }
+
+    @Override
+    public void split(Tensor values, Tensor weight, @Nullable Tensor remainder) {
+        long n = values.elements();
+        cuda.function(SPLIT_FILE, "split_fp32")
                 .launchLine(
-                        blocks(n, 1024),
-                        256,
-                        fp32(weight, "weight", n),
-                        fp32(grad, "grad", n),
-                        fp32(moment1, "moment1", n),
-                        fp32(moment2, "moment2", n),
-                        CudaFunction.orNull(copy),
-                        n,
-                        step.gradScale(),
-                        step.beta1(),
-                        step.beta2(),
-                        (float) (1 - Math.pow(step.beta1(), step.step())),
-                        (float) (1 - Math.pow(step.beta2(), step.step())),
-                        step.epsilon(),
-                        step.learningRate(),
-                        step.weightDecay());
+                        blocks(n, 4 * BLOCK),
+                        BLOCK,
+                        fp32(values, "values", n),
+                        bf16(weight, "weight", n),
+                        CudaFunction.orNull(remainder == null ? null : int16(remainder, "remainder", n)),
+                        n);
+    }
+
+    @Override
+    public void join(Tensor weight, Tensor remainder, Tensor values) {
+        long n = values.elements();
+        cuda.function(SPLIT_FILE, "join_fp32")
+                .launchLine(
+                        blocks(n, 4 * BLOCK),
+                        BLOCK,
+                        bf16(weight, "weight", n),
+                        int16(remainder, "remainder", n),
+                        fp32(values, "values", n),
+                        n);
     }
 
     @Override

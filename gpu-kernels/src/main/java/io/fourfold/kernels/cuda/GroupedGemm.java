@@ -1,6 +1,7 @@
 package io.fourfold.kernels.cuda;
 
 import io.fourfold.kernels.tensor.DType;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Launches of the grouped products: the Hopper tensor-core kernels for BF16 operands whose rows the copy engine can take,
@@ -13,6 +14,12 @@ final class GroupedGemm implements AutoCloseable {
     private static final int BOX = 64;
     private static final int BOX_ROWS_B = 128;
     private static final int BOX_COLS_C = 32;
+    private static final int TILE_ROWS = 128;
+    private static final int TILE_COLS = 256;
+    /** One sum for each half of a tile's columns and each warp. */
+    private static final int SQUARES_PER_TILE = 16;
+
+    private static final int SUM_THREADS = 512;
     private static final int PLAIN_TILE = 64;
     private static final int PLAIN_THREADS = 256;
 
@@ -72,14 +79,25 @@ final class GroupedGemm implements AutoCloseable {
                 c);
     }
 
-    /** C_g[m, n] (+)= sum over the group's rows r of A[r, m] * B[r, n]. */
-    void depth(CudaGroupedOperand a, CudaGroupedOperand b, CudaTensor c, CudaTensor offsets, boolean accumulate) {
+    /**
+     * C_g[m, n] (+)= sum over the group's rows r of A[r, m] * B[r, n].
+     *
+     * @param squares [G] squared norms of C_g, written by the kernels that can, when not accumulating
+     * @return true when the squared norms have been written
+     */
+    boolean depth(
+            CudaGroupedOperand a,
+            CudaGroupedOperand b,
+            CudaTensor c,
+            CudaTensor offsets,
+            boolean accumulate,
+            @Nullable CudaTensor squares) {
         int groups = a.groups();
         int m = a.width();
         int n = b.width();
         int rows = a.values().shape().rows();
         if (groups == 0 || m == 0 || n == 0) {
-            return;
+            return false;
         }
         boolean tensorCores = hopper
                 && fits(a.values(), m)
@@ -90,7 +108,7 @@ final class GroupedGemm implements AutoCloseable {
                 && rows > 0;
         if (!tensorCores) {
             plainDepth(a, b, c, offsets, accumulate);
-            return;
+            return false;
         }
         CudaFunction function = cuda.function(
                 TENSOR_CORES,
@@ -98,21 +116,31 @@ final class GroupedGemm implements AutoCloseable {
         if (depthSharedBytes == 0) {
             depthSharedBytes = function.constant("grouped_gemm_depth_shared_bytes");
         }
-        function.launch(
-                blocks,
-                1,
-                1,
-                THREADS,
-                depthSharedBytes,
-                maps.bf16(a.values().address(), rows, m, BOX, BOX),
-                maps.bf16(b.values().address(), rows, n, BOX, BOX),
-                maps.fp32(c.address(), groups, m, n, BOX, BOX_COLS_C),
-                offsets,
-                groups,
-                m,
-                n,
-                CudaFunction.orNull(a.scale()),
-                CudaFunction.orNull(b.scale()));
+        try (CudaTensorScope work = cuda.workspace()) {
+            boolean summing = squares != null && !accumulate;
+            int parts = SQUARES_PER_TILE * CudaArguments.blocks(m, TILE_ROWS) * CudaArguments.blocks(n, TILE_COLS);
+            CudaTensor partial = summing ? work.allocate(DType.FP32, groups, parts) : null;
+            function.launch(
+                    blocks,
+                    1,
+                    1,
+                    THREADS,
+                    depthSharedBytes,
+                    maps.bf16(a.values().address(), rows, m, BOX, BOX),
+                    maps.bf16(b.values().address(), rows, n, BOX, BOX),
+                    maps.fp32(c.address(), groups, m, n, BOX, BOX_COLS_C),
+                    offsets,
+                    groups,
+                    m,
+                    n,
+                    CudaFunction.orNull(a.scale()),
+                    CudaFunction.orNull(b.scale()),
+                    CudaFunction.orNull(partial));
+            if (partial != null && squares != null) {
+                cuda.function("optimizer", "sum_parts").launchLine(groups, SUM_THREADS, partial, parts, squares);
+            }
+            return summing;
+        }
     }
 
     @Override

@@ -56,8 +56,7 @@ final class Nccl {
     static void send(ncclComm communicator, CudaStream stream, CudaTensor from, long at, long count, int peer) {
         if (count > 0) {
             check(
-                    nccl.ncclSend(
-                            pointer(from, at), count, type(from.dtype()), peer, communicator, stream.javacpp()),
+                    nccl.ncclSend(pointer(from, at), count, type(from.dtype()), peer, communicator, stream.javacpp()),
                     "ncclSend to " + peer);
         }
     }
@@ -81,6 +80,7 @@ final class Nccl {
             case FP32 -> nccl.ncclFloat32;
             case BF16 -> nccl.ncclBfloat16;
             case INT32 -> nccl.ncclInt32;
+            case INT16 -> throw new IllegalArgumentException("remainders stay with the rank that owns them");
         };
     }
 

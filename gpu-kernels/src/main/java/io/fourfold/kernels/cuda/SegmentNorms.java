@@ -2,8 +2,10 @@ package io.fourfold.kernels.cuda;
 
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Region;
+import java.util.HashMap;
 import java.util.IdentityHashMap;
 import java.util.Map;
+import java.util.stream.LongStream;
 
 /**
  * Squared norms of the segments of one flat buffer in two launches, however many there are: blocks of 512 threads take
@@ -22,9 +24,16 @@ final class SegmentNorms implements AutoCloseable {
      */
     private record Table(int pieces, CudaTensor bounds, CudaTensor firstPieces) {}
 
+    private record EqualParts(int count, long elements) {
+        long[] starts() {
+            return LongStream.rangeClosed(0, count).map(i -> i * elements).toArray();
+        }
+    }
+
     private final CudaRuntime cuda;
     private final CudaTensorScope scope;
     private final Map<long[], Table> tables = new IdentityHashMap<>();
+    private final Map<EqualParts, long[]> equalParts = new HashMap<>();
 
     SegmentNorms(CudaRuntime cuda) {
         this.cuda = cuda;
@@ -42,6 +51,18 @@ final class SegmentNorms implements AutoCloseable {
             cuda.function("optimizer", CudaArguments.kernel("squared_norm_pieces", values))
                     .launchLine(table.pieces, THREADS, values, table.bounds, partial);
             cuda.function("optimizer", "add_piece_sums").launchLine(segments, THREADS, partial, table.firstPieces, out);
+        }
+    }
+
+    /** Writes the squared norm of each of {@code out}'s elements' equal parts of the values. */
+    void ofGroups(CudaTensor values, CudaTensor out) {
+        int groups = Math.toIntExact(out.elements());
+        cuda.memory().zero(out);
+        if (groups > 0) {
+            add(
+                    values,
+                    equalParts.computeIfAbsent(new EqualParts(groups, values.elements() / groups), EqualParts::starts),
+                    out);
         }
     }
 

@@ -1,6 +1,7 @@
 package io.fourfold.kernels.op;
 
 import io.fourfold.kernels.tensor.Tensor;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Matrix products of prepared operands. Every product has the form C = A * B^T with FP32 accumulation; C is FP32 or BF16.
@@ -31,5 +32,16 @@ public interface GemmOps {
      * @param b {@link GroupedOperand.Layout#RAGGED_DEPTH}
      * @param c [G, M, N]
      */
-    void multiplyGroupedDepth(GroupedOperand a, GroupedOperand b, Tensor c, boolean accumulate);
+    default void multiplyGroupedDepth(GroupedOperand a, GroupedOperand b, Tensor c, boolean accumulate) {
+        multiplyGroupedDepth(a, b, c, accumulate, null);
+    }
+
+    /**
+     * The same, with the squared norm of each group's result, as {@link OptimizerOps#addSquaredNorm} finds it, while the
+     * result is at hand.
+     *
+     * @param squares FP32 [G], written; null = not wanted. Only without accumulating
+     */
+    void multiplyGroupedDepth(
+            GroupedOperand a, GroupedOperand b, Tensor c, boolean accumulate, @Nullable Tensor squares);
 }

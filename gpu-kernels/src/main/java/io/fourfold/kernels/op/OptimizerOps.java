@@ -4,20 +4,35 @@ import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
-/** The optimizer over flat FP32 buffers. */
+/**
+ * The optimizer over flat buffers. Master weights are FP32 numbers: a tensor of that type, or split into BF16 weights, which
+ * matrix products read, and INT16 remainders ({@link io.fourfold.kernels.numeric.SplitFloat}).
+ */
 public interface OptimizerOps {
     /**
      * For each element, in FP32: g = grad*gradScale; m = b1*m + (1-b1)*g; v = b2*v + (1-b2)*g*g;
      * w -= lr * ( (m/(1-b1^t)) / (sqrt(v/(1-b2^t)) + eps) + wd*w ).
      *
-     * @param rounded BF16, receives the new weights rounded to nearest even; or null
+     * @param weight BF16 with a remainder, FP32 without
+     * @param remainder INT16 or null
      */
-    void adamW(Tensor weight, Tensor grad, Tensor moment1, Tensor moment2, @Nullable Tensor rounded, AdamWStep step);
+    void adamW(Tensor weight, @Nullable Tensor remainder, Tensor grad, Tensor moment1, Tensor moment2, AdamWStep step);
 
-    /** Without a rounded copy. */
+    /** Of weights that are not split. */
     default void adamW(Tensor weight, Tensor grad, Tensor moment1, Tensor moment2, AdamWStep step) {
-        adamW(weight, grad, moment1, moment2, null, step);
+        adamW(weight, null, grad, moment1, moment2, step);
     }
+
+    /**
+     * Splits FP32 values.
+     *
+     * @param weight BF16, written
+     * @param remainder INT16, written; null where another rank keeps it
+     */
+    void split(Tensor values, Tensor weight, @Nullable Tensor remainder);
+
+    /** Writes the FP32 values of BF16 weights and INT16 remainders. */
+    void join(Tensor weight, Tensor remainder, Tensor values);
 
     /** out[0] += sum of squares, accumulated in FP64 within the call. Non-finite values carry through. */
     void addSquaredNorm(Tensor values, Tensor out);

@@ -348,6 +348,7 @@ abstract class CollectivesContract {
                     case FP32 -> value;
                     case BF16 -> BFloat16.round(value);
                     case INT32 -> (int) value;
+                    case INT16 -> throw new IllegalArgumentException("never sent");
                 };
             }
         }

@@ -21,7 +21,7 @@ final class TcpCollectivesTest extends CollectivesContract {
     /** More than the buffers hold, so that every connection has to wait for the others now and then. */
     @Test
     void largeTensorsHaveTheBitsOfRanksInOneProcess() throws Exception {
-        for (DType dtype : DType.values()) {
+        for (DType dtype : List.of(DType.FP32, DType.BF16, DType.INT32)) {
             assertThat(sums(create(3), dtype)).isEqualTo(sums(InProcessWorld.create(3), dtype));
         }
     }

@@ -5,6 +5,7 @@ import static io.fourfold.kernels.cpu.OperationFixture.doubles;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
+import io.fourfold.kernels.numeric.SplitFloat;
 import io.fourfold.kernels.op.AdamWStep;
 import io.fourfold.kernels.op.OptimizerOps;
 import io.fourfold.kernels.tensor.DType;
@@ -46,6 +47,47 @@ final class CpuAdamWTest {
         }
         assertClose(m, first, 1e-5);
         assertClose(v, second, 1e-5);
+    }
+
+    /** More than one chunk of weights, in views. */
+    @Test
+    void splitWeightsAreUpdatedLikeWholeOnes() {
+        int n = 2501;
+        CpuTensor weight = fixture.gaussian(DType.FP32, 1, n);
+        CpuTensor head = fixture.empty(DType.BF16, n);
+        CpuTensor remainder = fixture.empty(DType.INT16, n);
+        ops.split(weight, head, remainder);
+        CpuTensor m = fixture.zeros(DType.FP32, n);
+        CpuTensor v = fixture.zeros(DType.FP32, n);
+        CpuTensor m2 = fixture.zeros(DType.FP32, n);
+        CpuTensor v2 = fixture.zeros(DType.FP32, n);
+        CpuTensor joined = fixture.empty(DType.FP32, n);
+        for (int t = 1; t <= 4; t++) {
+            CpuTensor grad = fixture.gaussian(DType.FP32, 1, n);
+            AdamWStep step = new AdamWStep(t, 0.01f, 0.9f, 0.95f, 1e-8f, 0.1f, 0.5f);
+            ops.adamW(weight, grad, m, v, step);
+            ops.adamW(head, remainder, grad, m2, v2, step);
+            ops.join(head, remainder, joined);
+            float[] expected = fixture.readFloats(weight);
+            assertThat(fixture.readFloats(joined)).isEqualTo(expected);
+            float[] heads = fixture.readFloats(head);
+            for (int i = 0; i < n; i++) {
+                assertThat(heads[i]).isEqualTo(SplitFloat.head(expected[i]));
+            }
+        }
+        assertThat(fixture.readFloats(m2)).isEqualTo(fixture.readFloats(m));
+        assertThat(fixture.readFloats(v2)).isEqualTo(fixture.readFloats(v));
+    }
+
+    @Test
+    void headsAloneAreSplitOff() {
+        CpuTensor values = fixture.gaussian(DType.FP32, 1, 1500);
+        CpuTensor head = fixture.empty(DType.BF16, 1500);
+        CpuTensor again = fixture.empty(DType.BF16, 1500);
+        CpuTensor remainder = fixture.empty(DType.INT16, 1500);
+        ops.split(values, head, null);
+        ops.split(values, again, remainder);
+        assertThat(fixture.readFloats(head)).isEqualTo(fixture.readFloats(again));
     }
 
     @Test

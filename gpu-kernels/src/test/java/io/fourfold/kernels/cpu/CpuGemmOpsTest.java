@@ -117,10 +117,16 @@ class CpuGemmOpsTest {
         CpuTensor dw = normal(DType.FP32, 3, 3, 4);
         CpuTensor offsets = CpuTensor.ofInts(new int[] {0, 5, 5, 8}, Shape.of(4));
 
-        gemm.multiplyGroupedDepth(ragged(dy, offsets, true), ragged(x, offsets, true), dw, false);
+        CpuTensor squares = normal(DType.FP32, 3);
+        gemm.multiplyGroupedDepth(ragged(dy, offsets, true), ragged(x, offsets, true), dw, false, squares);
 
         int[] bounds = offsets.ints();
         for (int g = 0; g < 3; g++) {
+            double norm = 0;
+            for (int i = 0; i < 12; i++) {
+                norm += Math.pow(dw.floats()[g * 12 + i], 2);
+            }
+            assertThat(squares.floats()[g]).isEqualTo((float) norm);
             for (int m = 0; m < 3; m++) {
                 for (int n = 0; n < 4; n++) {
                     double sum = 0;

@@ -180,6 +180,7 @@ class CudaGemmParityTest {
         Twin x = pair.gaussian(type, 1, rows, n);
         Twin offsets = pair.ints(bound);
         Twin c = accumulate ? pair.gaussian(DType.FP32, 1, groups, m, n) : pair.poison(DType.FP32, groups, m, n);
+        Twin squares = pair.poison(DType.FP32, groups);
         for (boolean gpu : new boolean[] {false, true}) {
             Backend backend = gpu ? pair.cuda : pair.cpu;
             TensorScope scope = gpu ? pair.cudaScope : pair.cpuScope;
@@ -187,7 +188,12 @@ class CudaGemmParityTest {
                     backend.quantize().ragged(side(dy, gpu), side(offsets, gpu), true, wgrad, 0, null, null, scope);
             GroupedOperand right =
                     backend.quantize().ragged(side(x, gpu), side(offsets, gpu), true, wgrad, 0, null, null, scope);
-            backend.gemm().multiplyGroupedDepth(left, right, side(c, gpu), accumulate);
+            backend.gemm()
+                    .multiplyGroupedDepth(
+                            left, right, side(c, gpu), accumulate, accumulate ? null : side(squares, gpu));
+        }
+        if (!accumulate) {
+            pair.assertClose("squared norms of " + name, squares.cpu(), squares.cuda(), FP32_TOLERANCE);
         }
         pair.assertClose("grouped " + name + " m " + m + " n " + n, c.cpu(), c.cuda(), FP32_TOLERANCE);
     }
