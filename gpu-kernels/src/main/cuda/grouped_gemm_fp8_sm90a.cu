@@ -213,7 +213,8 @@ __device__ __forceinline__ void groupedGemmFp8(
     int depth,      // kRows: K
     const float* scaleA,
     const float* scaleB,
-    int scaleRows,  // kRows, kBlocks: R
+    int scaleRows,   // kRows, kBlocks: R
+    float* squares,  // kFp32: [G][row tiles][column tiles][warps 8] sums of squares; may be null
     __nv_bfloat16* c) {
     constexpr bool kColumnScales = kFactors == Factors::kBlocks && kSplit == Split::kDepth;
     constexpr bool kRowScales = kFactors == Factors::kBlocks && kSplit == Split::kRows;
@@ -239,6 +240,16 @@ __device__ __forceinline__ void groupedGemmFp8(
     if (kSplit == Split::kDepth && groups <= kMaxOrdered) {
         order = reinterpret_cast<uint16_t*>(base + L::order);
         orderByLength(offsets, groups, order);
+        __syncthreads();
+    }
+    if constexpr (kColumnScales) {
+        // What a tile's last rows and columns read beyond the factors that exist must not be NaN: zeros are multiplied with it.
+        for (int i = threadIdx.x; i < L::stages * (L::stageStride - L::stageBytes) / 16; i += kThreads) {
+            int perStage = (L::stageStride - L::stageBytes) / 16;
+            *reinterpret_cast<uint4*>(base + i / perStage * L::stageStride + L::stageBytes + i % perStage * 16) =
+                make_uint4(0, 0, 0, 0);
+        }
+        fenceAsyncProxy();
         __syncthreads();
     }
     clusterBarrier();
@@ -352,6 +363,12 @@ __device__ __forceinline__ void groupedGemmFp8(
             if constexpr (kOutput == Output::kBf16) {
                 storeBf16(d, c + long(row) * cols + tile.col, cols, tile.end - row, cols - tile.col, thread);
             } else if (kOutput == Output::kFp32 || span > 0) {
+                if (kOutput == Output::kFp32 && squares != nullptr && tile.col < cols) {
+                    long rowTiles = (fixedRows + kTileRows - 1) / kTileRows;
+                    long colTiles = (cols + kTileCols - 1) / kTileCols;
+                    long at = (tile.group * rowTiles + tile.row / kTileRows) * colTiles + tile.col / kTileCols;
+                    storeSquares(d, squares + at * 8 + consumer * 4, thread, 1.f);
+                }
                 char* staging = base + L::staging + consumer * kStagingBuffers * kStagingBytes;
                 storeFp32<kOutput == Output::kFp32Accumulate>(d, mapC, staging, tile.col, row, tile.group, thread,
                                                               2 + consumer);
@@ -381,7 +398,7 @@ extern "C" __constant__ int grouped_gemm_fp8_depth_blocks_shared_bytes = fourfol
              const float* __restrict__ scaleB, int scaleRows, __nv_bfloat16* c) {                                       \
         fourfold::groupedGemmFp8<fourfold::RowsLayout, fourfold::Split::kRows, fourfold::Output::kBf16, promote,        \
                                  fourfold::Factors::factors>(                                                           \
-            &mapA, &mapB, nullptr, offsets, nullptr, groups, 0, cols, depth, scaleA, scaleB, scaleRows, c);             \
+            &mapA, &mapB, nullptr, offsets, nullptr, groups, 0, cols, depth, scaleA, scaleB, scaleRows, nullptr, c);    \
     }
 
 #define FOURFOLD_GROUPED_GEMM_FP8_DEPTH(name, layout, output, promote, factors)                                         \
@@ -389,10 +406,10 @@ extern "C" __constant__ int grouped_gemm_fp8_depth_blocks_shared_bytes = fourfol
         name(const __grid_constant__ CUtensorMap mapA, const __grid_constant__ CUtensorMap mapB,                        \
              const __grid_constant__ CUtensorMap mapC, const int* __restrict__ offsets,                                 \
              const int* __restrict__ starts, int groups, int rows, int cols, const float* __restrict__ scaleA,          \
-             const float* __restrict__ scaleB) {                                                                        \
+             const float* __restrict__ scaleB, float* squares) {                                                        \
         fourfold::groupedGemmFp8<fourfold::layout, fourfold::Split::kDepth, fourfold::Output::output, promote,          \
                                  fourfold::Factors::factors>(                                                           \
-            &mapA, &mapB, &mapC, offsets, starts, groups, rows, cols, 0, scaleA, scaleB, rows, nullptr);                \
+            &mapA, &mapB, &mapC, offsets, starts, groups, rows, cols, 0, scaleA, scaleB, 0, squares, nullptr);          \
     }
 
 FOURFOLD_GROUPED_GEMM_FP8_ROWS(grouped_gemm_fp8_rows_sm90a, true, kGroups)

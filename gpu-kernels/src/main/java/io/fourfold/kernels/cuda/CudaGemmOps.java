@@ -122,8 +122,8 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
         CudaTensor out = CudaTensor.of(c);
         CudaArguments.require(squares == null || !accumulate, "squared norms of a sum that may go on");
         CudaTensor sums = squares == null ? null : CudaArguments.fp32(squares, "squares", a.groups());
-        boolean summed = false;
-        if (!groupedFp8.depth(a, b, out, accumulate)) {
+        boolean summed = groupedFp8.depth(a, b, out, accumulate, sums);
+        if (!summed) {
             try (CudaTensorScope work = cuda.workspace()) {
                 summed = multiplyDepth(fp8.decoded(a, work), fp8.decoded(b, work), out, accumulate, sums);
             }

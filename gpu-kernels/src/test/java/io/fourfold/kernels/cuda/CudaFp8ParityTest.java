@@ -171,14 +171,21 @@ class CudaFp8ParityTest {
         Twin x = pair.gaussian(DType.BF16, 1, rows, n);
         Twin offsets = pair.ints(bound);
         Twin c = accumulate ? pair.gaussian(DType.FP32, 1, groups, m, n) : pair.poison(DType.FP32, groups, m, n);
+        Twin squares = pair.poison(DType.FP32, groups);
         for (boolean gpu : new boolean[] {false, true}) {
             Backend backend = gpu ? pair.cuda : pair.cpu;
             TensorScope scope = gpu ? pair.cudaScope : pair.cpuScope;
             GroupedOperand left = tokens(backend, side(dy, gpu), side(offsets, gpu), blocks, scope);
             GroupedOperand right = tokens(backend, side(x, gpu), side(offsets, gpu), blocks, scope);
-            backend.gemm().multiplyGroupedDepth(left, right, side(c, gpu), accumulate);
+            backend.gemm()
+                    .multiplyGroupedDepth(
+                            left, right, side(c, gpu), accumulate, accumulate ? null : side(squares, gpu));
         }
-        pair.assertClose("FP8 " + name + " m " + m + " n " + n, c.cpu(), c.cuda(), tolerance);
+        String what = "FP8 " + name + " m " + m + " n " + n;
+        pair.assertClose(what, c.cpu(), c.cuda(), tolerance);
+        if (!accumulate) {
+            pair.assertClose(what + " squares", squares.cpu(), squares.cuda(), 1e-3);
+        }
     }
 
     /** SwiGLU straight into operands gives the bits of SwiGLU into memory and operands of that. */
