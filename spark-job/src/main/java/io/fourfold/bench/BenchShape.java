@@ -85,8 +85,7 @@ public enum BenchShape {
      *
      * @param settings {@code key=value}, the mapping among them
      */
-    public FourfoldConfig config(
-            RecipeConfig.Kind recipe, int microBatches, boolean cuda, List<String> settings) {
+    public FourfoldConfig config(RecipeConfig.Kind recipe, int microBatches, boolean cuda, List<String> settings) {
         // Any batch that every mapping divides will do to read the mapping.
         ParallelConfig mapping = ConfigLoader.load(List.of(), sets(recipe, 1, ANY_BATCH, cuda, settings))
                 .config()
@@ -100,8 +99,7 @@ public enum BenchShape {
                 .config();
     }
 
-    private List<String> sets(
-            RecipeConfig.Kind recipe, int micro, int global, boolean cuda, List<String> settings) {
+    private List<String> sets(RecipeConfig.Kind recipe, int micro, int global, boolean cuda, List<String> settings) {
         List<String> sets = new ArrayList<>();
         sets.add("model.name=" + model);
         for (String setting : this.settings) {

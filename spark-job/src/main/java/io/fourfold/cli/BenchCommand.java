@@ -213,8 +213,7 @@ final class BenchCommand implements Callable<Integer> {
         common.say("%s", RankBenchmark.header());
         for (BenchShape shape : chosen) {
             for (RecipeConfig.Kind recipe : recipes) {
-                StepBenchmark.Job job =
-                        new StepBenchmark.Job(shape, recipe, microBatches, warmUps, runs, trace);
+                StepBenchmark.Job job = new StepBenchmark.Job(shape, recipe, microBatches, warmUps, runs, trace);
                 for (String mapping : mappings) {
                     RankBenchmark.Result result = benchmark.run(ranks, mapping, settings, job);
                     results.add(result);
@@ -234,8 +233,7 @@ final class BenchCommand implements Callable<Integer> {
                 common.say("%s", device.description());
                 common.say("%s", BenchText.stepHeader());
             }
-            StepResult result =
-                    StepBenchmark.run(
+            StepResult result = StepBenchmark.run(
                     device, new StepBenchmark.Job(shape, recipe, microBatches, warmUps, runs, trace), settings);
             common.say("%s", BenchText.step(result));
             if (trace) {

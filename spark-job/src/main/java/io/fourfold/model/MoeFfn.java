@@ -141,8 +141,7 @@ final class MoeFfn implements Sublayer {
         layers.down().backward(pass, rows, saved.activatedByColumns(), dexpertY, dactivated, work);
         Tensor dprobability = work.allocate(DType.FP32, rows.count());
         OperandPair<GroupedOperand> fused = layers.up()
-                .activationGradient(
-                        pass, rows, config.activation(), dactivated, saved.inner(), dprobability, work);
+                .activationGradient(pass, rows, config.activation(), dactivated, saved.inner(), dprobability, work);
         Tensor dexpertX;
         if (fused != null) {
             dexpertX = work.allocate(pass.type(), dexpertY.shape());

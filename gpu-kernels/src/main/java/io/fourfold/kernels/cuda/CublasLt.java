@@ -174,8 +174,7 @@ final class CublasLt implements AutoCloseable {
         cublasLtMatrixLayoutOpaque_t left = stored(key.input, key.n, key.k, key.depthMajorB);
         cublasLtMatrixLayoutOpaque_t right = stored(key.input, key.m, key.k, key.depthMajorA);
         cublasLtMatrixLayoutOpaque_t out = stored(key.output, key.m, key.n, false);
-        return new Plan(
-                product, left, right, out, algorithm(key.toString(), key.alignment, product, left, right, out));
+        return new Plan(product, left, right, out, algorithm(key.toString(), key.alignment, product, left, right, out));
     }
 
     /** What the library's heuristic names first. */

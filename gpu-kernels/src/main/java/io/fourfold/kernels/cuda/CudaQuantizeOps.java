@@ -237,7 +237,8 @@ public final class CudaQuantizeOps implements QuantizeOps {
         }
         check(rows.spec(), null);
         check(columns.spec(), null);
-        return fp8.ragged(floats(x), groups(x, offsets), rows, columns, exchange).pair();
+        return fp8.ragged(floats(x), groups(x, offsets), rows, columns, exchange)
+                .pair();
     }
 
     @Override

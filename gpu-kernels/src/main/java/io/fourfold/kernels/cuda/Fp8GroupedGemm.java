@@ -77,11 +77,7 @@ final class Fp8GroupedGemm implements AutoCloseable {
      * @param squares FP32 [G], squared norms of C_g, written when not accumulating; null = not wanted
      */
     boolean depth(
-            GroupedOperand left,
-            GroupedOperand right,
-            CudaTensor c,
-            boolean accumulate,
-            @Nullable CudaTensor squares) {
+            GroupedOperand left, GroupedOperand right, CudaTensor c, boolean accumulate, @Nullable CudaTensor squares) {
         if (!(left instanceof CudaFp8GroupedOperand a)
                 || !(right instanceof CudaFp8GroupedOperand b)
                 || !fits(a, Layout.RAGGED_DEPTH, b, Layout.RAGGED_DEPTH)
