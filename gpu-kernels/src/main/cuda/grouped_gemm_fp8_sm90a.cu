@@ -102,15 +102,14 @@ __device__ __forceinline__ void loadScales(
     }
 }
 
-// Half a stage: part = A[64 x 128] * B[128 x 128]^T.
-__device__ __forceinline__ void multiplyHalf(float (&part)[64], uint32_t a, uint32_t b) {
+// Half a stage: part = A[64 x 128] * B[128 x 128]^T, there after the next wait.
+__device__ __forceinline__ void startHalf(float (&part)[64], uint32_t a, uint32_t b) {
     wgmmaFence();
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
         wgmma64x128x32(part, operandDescriptor<false, 64>(a + i * 32), operandDescriptor<false, 64>(b + i * 32), i > 0);
     }
     wgmmaCommit();
-    wgmmaWait<0>();
 }
 
 // One stage: d += A[64 x 128] * B[256 x 128]^T.
@@ -120,7 +119,8 @@ __device__ __forceinline__ void multiplyStage(float (&d)[128], uint32_t a, uint3
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
             float part[64];
-            multiplyHalf(part, a, b + half * 128 * kBoxRowBytes);
+            startHalf(part, a, b + half * 128 * kBoxRowBytes);
+            wgmmaWait<0>();
 #pragma unroll
             for (int i = 0; i < 64; ++i) {
                 d[half * 64 + i] += part[i];
@@ -142,7 +142,8 @@ __device__ __forceinline__ void multiplyStageScaled(
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
         float part[64];
-        multiplyHalf(part, a, b + half * 128 * kBoxRowBytes);
+        startHalf(part, a, b + half * 128 * kBoxRowBytes);
+        wgmmaWait<0>();
         float scale[2] = {rowScale[0] * colScale[half], rowScale[1] * colScale[half]};
 #pragma unroll
         for (int i = 0; i < 64; ++i) {
@@ -156,6 +157,16 @@ __device__ __forceinline__ float loadEarly(const float* from) {
     float v;
     asm volatile("ld.global.nc.f32 %0, [%1];" : "=f"(v) : "l"(from) : "memory");
     return v;
+}
+
+// Of two rows and of two halves of columns.
+__device__ __forceinline__ void loadFactors(
+    float (&rowScale)[2], float (&colScale)[2], const float* rows, const float* cols, int pieces) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+        rowScale[i] = loadEarly(rows + i * 8);
+        colScale[i] = loadEarly(cols + i * pieces);
+    }
 }
 
 template <int kOffset>
@@ -172,18 +183,22 @@ __device__ __forceinline__ float2 loadShared2(uint32_t from) {
     return v;
 }
 
-// sums += part * factors, a block of 8 columns after the other, of which a thread has two in two rows.
+// sums += part * factors, a block of 8 columns after the other, of which a thread has two in two rows. Factors of columns are
+// read four blocks ahead: one at a time, each would be waited for.
 template <int kBlock>
 __device__ __forceinline__ void addScaledColumns(
-    float* sums, const float (&part)[64], float upper, float lower, uint32_t colScales) {
+    float* sums, const float (&part)[64], float2 (&ahead)[4], float upper, float lower, uint32_t colScales) {
     if constexpr (kBlock < 16) {
-        float2 scale = loadShared2<kBlock * 32>(colScales);
+        float2 scale = ahead[kBlock % 4];
+        if constexpr (kBlock + 4 < 16) {
+            ahead[kBlock % 4] = loadShared2<(kBlock + 4) * 32>(colScales);
+        }
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
             float product = part[kBlock * 4 + i] * (i < 2 ? upper : lower);
             sums[kBlock * 4 + i] = fmaf(product, i % 2 ? scale.y : scale.x, sums[kBlock * 4 + i]);
         }
-        addScaledColumns<kBlock + 1>(sums, part, upper, lower, colScales);
+        addScaledColumns<kBlock + 1>(sums, part, ahead, upper, lower, colScales);
     }
 }
 
@@ -193,10 +208,13 @@ __device__ __forceinline__ void multiplyStageScaled(
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
         float part[64];
-        multiplyHalf(part, a, b + half * 128 * kBoxRowBytes);
+        startHalf(part, a, b + half * 128 * kBoxRowBytes);
+        uint32_t cols = colScales + half * 512;
         float upper = loadShared<0>(rowScales);
         float lower = loadShared<32>(rowScales);
-        addScaledColumns<0>(d + half * 64, part, upper, lower, colScales + half * 512);
+        float2 ahead[4] = {loadShared2<0>(cols), loadShared2<32>(cols), loadShared2<64>(cols), loadShared2<96>(cols)};
+        wgmmaWait<0>();
+        addScaledColumns<0>(d + half * 64, part, ahead, upper, lower, cols);
     }
 }
 
@@ -297,21 +315,22 @@ __device__ __forceinline__ void groupedGemmFp8(
             // Factors of this thread's first row and of the tile's first columns.
             int rowAt = 0;
             int colAt = 0;
+            float nextRowScale[2], nextColScale[2];  // a stage ahead
             if constexpr (kRowScales) {
                 int across = (cols + 127) / 128;
                 rowAt = tile.row + consumer * 64 + thread / 32 * 16 + thread % 32 / 4;
                 colAt = (tile.group * across + min(tile.col / 128, across - 1)) * ((depth + 127) / 128);
+                loadFactors(nextRowScale, nextColScale, scaleA + rowAt, scaleB + colAt, (depth + 127) / 128);
             }
             for (int k = 0; k < span; k += L::depth) {
-                float rowScale[2], colScale[2];
+                float rowScale[2] = {nextRowScale[0], nextRowScale[1]};
+                float colScale[2] = {nextColScale[0], nextColScale[1]};
                 if constexpr (kRowScales) {
-#pragma unroll
-                    for (int i = 0; i < 2; ++i) {  // read before the products are there
-                        rowScale[i] = loadEarly(scaleA + rowAt + i * 8);
-                        colScale[i] = loadEarly(scaleB + colAt + i * ((depth + 127) / 128));
+                    if (k + L::depth < span) {
+                        rowAt += scaleRows;
+                        ++colAt;
+                        loadFactors(nextRowScale, nextColScale, scaleA + rowAt, scaleB + colAt, (depth + 127) / 128);
                     }
-                    rowAt += scaleRows;
-                    ++colAt;
                 }
                 barrierWait(full + stage * 8, parity);
                 uint32_t a = baseAddr + stage * L::stageStride + consumer * 64 * kBoxRowBytes;
