@@ -50,7 +50,8 @@ final class CublasLt implements AutoCloseable {
             cublasLtMatrixLayoutOpaque_t left,
             cublasLtMatrixLayoutOpaque_t right,
             cublasLtMatrixLayoutOpaque_t out,
-            cublasLtMatmulHeuristicResult_t algorithm) {}
+            cublasLtMatmulHeuristicResult_t algorithm,
+            String label) {}
 
     private final CudaRuntime cuda;
     private final cublasLtContext handle = new cublasLtContext();
@@ -135,7 +136,7 @@ final class CublasLt implements AutoCloseable {
                 WORKSPACE_BYTES,
                 cuda.device().stream().javacpp());
         if (begun != null) {
-            cuda.device().trace().end(begun, key.label());
+            cuda.device().trace().end(begun, plan.label);
         }
         if (status != 0) {
             check(status, "cublasLtMatmul " + key);
@@ -174,7 +175,13 @@ final class CublasLt implements AutoCloseable {
         cublasLtMatrixLayoutOpaque_t left = stored(key.input, key.n, key.k, key.depthMajorB);
         cublasLtMatrixLayoutOpaque_t right = stored(key.input, key.m, key.k, key.depthMajorA);
         cublasLtMatrixLayoutOpaque_t out = stored(key.output, key.m, key.n, false);
-        return new Plan(product, left, right, out, algorithm(key.toString(), key.alignment, product, left, right, out));
+        return new Plan(
+                product,
+                left,
+                right,
+                out,
+                algorithm(key.toString(), key.alignment, product, left, right, out),
+                key.label());
     }
 
     /** What the library's heuristic names first. */

@@ -16,7 +16,7 @@ import org.jspecify.annotations.Nullable;
 /**
  * One kernel. Arguments are given in the order of its parameters: a {@link CudaTensor} or a {@link Long} for a pointer,
  * {@link #NULL} for a null pointer, Integer, Long, Float or Double for a scalar of that C type ({@code int}, 64 bits,
- * {@code float}, {@code double}; unsigned alike), {@link TensorMap} for a {@code __grid_constant__ CUtensorMap}. Nothing
+ * {@code float}, {@code double}; unsigned alike), {@code int[]} for a struct of ints, {@link TensorMap} for a {@code __grid_constant__ CUtensorMap}. Nothing
  * checks them against the kernel's signature. Launches return at once.
  */
 public final class CudaFunction {

@@ -12,7 +12,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Products on the GPU: dense ones by cuBLASLt, grouped ones by the project's kernels. FP32 accumulation; BF16 operands on
- * tensor cores, FP32 operands as FP32, FP8 bytes on FP8 tensor cores. Operands are never transposed in memory, except FP8
+ * tensor cores, FP32 operands as FP32, FP8 bytes on FP8 tensor cores, NVFP4 codes on FP4 tensor cores where the GPU has
+ * them. Operands are never transposed in memory, except FP8
  * bytes, which are stored as they are multiplied.
  */
 public final class CudaGemmOps implements GemmOps, AutoCloseable {
@@ -23,6 +24,9 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
     private final Fp8GroupedGemm groupedFp8;
     private final Fp8DenseGemm denseFp8;
     private final Fp8Decoder fp8;
+    /** Null where the GPU has no FP4 tensor cores. */
+    private final @Nullable Fp4Gemm fp4;
+
     private final SegmentNorms squaredNorms;
 
     CudaGemmOps(CudaRuntime cuda) {
@@ -33,18 +37,29 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
         this.groupedFp8 = new Fp8GroupedGemm(cuda);
         this.denseFp8 = new Fp8DenseGemm(cuda, dense, groupedFp8);
         this.fp8 = new Fp8Decoder(cuda);
+        this.fp4 = Nvfp4Encoder.isFor(cuda.device()) ? new Fp4Gemm(cuda) : null;
         this.squaredNorms = new SegmentNorms(cuda);
     }
 
     @Override
     public void multiply(GemmOperand a, GemmOperand b, Tensor c, boolean accumulate) {
         CudaTensor out = CudaTensor.of(c);
-        if (denseFp8.multiply(a, b, out, accumulate)) {
+        if ((fp4 != null && fp4.multiply(a, b, out, accumulate)) || denseFp8.multiply(a, b, out, accumulate)) {
             return;
         }
         try (CudaTensorScope work = cuda.workspace()) {
-            multiply(fp8.decoded(a, work), fp8.decoded(b, work), out, accumulate);
+            multiply(decoded(a, work), decoded(b, work), out, accumulate);
         }
+    }
+
+    private CudaOperand decoded(GemmOperand operand, CudaTensorScope work) {
+        return operand instanceof CudaPackedOperand packed ? packed.decoded(cuda, work) : fp8.decoded(operand, work);
+    }
+
+    private GroupedOperand decoded(GroupedOperand operand, CudaTensorScope work) {
+        return operand instanceof CudaPackedGroupedOperand packed
+                ? packed.decoded(cuda, work)
+                : fp8.decoded(operand, work);
     }
 
     private void multiply(CudaOperand left, CudaOperand right, CudaTensor out, boolean accumulate) {
@@ -93,7 +108,7 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
     @Override
     public void multiplyGrouped(GroupedOperand a, GroupedOperand b, Tensor c) {
         CudaTensor out = CudaTensor.of(c);
-        if (!groupedFp8.rows(a, b, out)) {
+        if (!(fp4 != null && fp4.multiplyGrouped(a, b, out, false)) && !groupedFp8.rows(a, b, out)) {
             try (CudaTensorScope work = cuda.workspace()) {
                 multiplyRows(fp8.decoded(a, work), fp8.decoded(b, work), out);
             }
@@ -122,10 +137,11 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
         CudaTensor out = CudaTensor.of(c);
         CudaArguments.require(squares == null || !accumulate, "squared norms of a sum that may go on");
         CudaTensor sums = squares == null ? null : CudaArguments.fp32(squares, "squares", a.groups());
-        boolean summed = groupedFp8.depth(a, b, out, accumulate, sums);
-        if (!summed) {
+        boolean fourBits = fp4 != null && fp4.multiplyGrouped(a, b, out, accumulate);
+        boolean summed = !fourBits && groupedFp8.depth(a, b, out, accumulate, sums);
+        if (!fourBits && !summed) {
             try (CudaTensorScope work = cuda.workspace()) {
-                summed = multiplyDepth(fp8.decoded(a, work), fp8.decoded(b, work), out, accumulate, sums);
+                summed = multiplyDepth(decoded(a, work), decoded(b, work), out, accumulate, sums);
             }
         }
         if (sums != null && !summed) {
@@ -158,6 +174,9 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
         dense.close();
         grouped.close();
         groupedFp8.close();
+        if (fp4 != null) {
+            fp4.close();
+        }
         squaredNorms.close();
     }
 

@@ -22,12 +22,18 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Operands of the CUDA backend. Plain ones share memory with their source or are cast to BF16. NVFP4 is emulated in BF16,
- * exactly: see {@link Nvfp4Emulation}; MXFP4 likewise: {@link Mxfp4Emulation}. FP8: see {@link Fp8Quantizer}. Offsets are
+ * exactly: see {@link Nvfp4Emulation}, {@link Nvfp4Pair} and {@link Nvfp4Weights}; where the GPU has FP4 tensor cores they get
+ * codes, see {@link Nvfp4Encoder}. MXFP4 likewise: {@link Mxfp4Emulation}. FP8: see {@link Fp8Quantizer}. Offsets are
  * read on the device; nothing waits for them.
  */
 public final class CudaQuantizeOps implements QuantizeOps {
     private final CudaRuntime cuda;
     private final Nvfp4Emulation nvfp4;
+    private final Nvfp4Pair pair;
+    private final Nvfp4Weights weightTiles;
+    /** Null where the GPU has no FP4 tensor cores and NVFP4 is emulated. */
+    private final @Nullable Nvfp4Encoder fp4;
+
     private final Fp8Quantizer fp8;
     private final Mxfp4Emulation mxfp4;
     private final Fp8Activation fp8Activation;
@@ -36,6 +42,9 @@ public final class CudaQuantizeOps implements QuantizeOps {
     CudaQuantizeOps(CudaRuntime cuda) {
         this.cuda = cuda;
         this.nvfp4 = new Nvfp4Emulation(cuda);
+        this.pair = new Nvfp4Pair(cuda, nvfp4);
+        this.weightTiles = new Nvfp4Weights(cuda, nvfp4, pair.state());
+        this.fp4 = Nvfp4Encoder.isFor(cuda.device()) ? new Nvfp4Encoder(cuda, nvfp4) : null;
         this.fp8 = new Fp8Quantizer(cuda);
         this.mxfp4 = new Mxfp4Emulation(cuda);
         this.fp8Activation = new Fp8Activation(cuda);
@@ -72,9 +81,13 @@ public final class CudaQuantizeOps implements QuantizeOps {
         if (isMxfp4(spec)) {
             return mxfp4.operand(source, byColumns, spec, random, probe, scope);
         }
+        if (fp4 != null) {
+            return fp4.operand(source, byColumns, spec, random, probe, exchange, scope);
+        }
         int id = random == null ? 0 : random.tensorId();
-        Nvfp4Emulation.Result result = nvfp4.quantize(
-                source, cols, RowGroups.equal(1, rows), byColumns, spec, random, id, probe, exchange, scope);
+        RowGroups whole = RowGroups.equal(1, rows);
+        Nvfp4Emulation.Result result =
+                weightTiles.quantize(source, cols, whole, byColumns, spec, random, id, probe, exchange, scope);
         int storedRows = result.values().dim(0);
         return new CudaOperand(
                 spec,
@@ -115,8 +128,12 @@ public final class CudaQuantizeOps implements QuantizeOps {
         }
         if (spec.quantized()) {
             check(spec, null);
-            Nvfp4Emulation.Result result = nvfp4.quantize(
-                    source, cols, RowGroups.equal(groups, rows), byColumns, spec, null, 0, probe, exchange, scope);
+            if (fp4 != null) {
+                return fp4.stacked(source, byColumns, spec, probe, exchange, scope);
+            }
+            RowGroups split = RowGroups.equal(groups, rows);
+            Nvfp4Emulation.Result result =
+                    weightTiles.quantize(source, cols, split, byColumns, spec, null, 0, probe, exchange, scope);
             values = result.values();
             scale = result.scale();
             storedRows = spec.hadamard() ? (rows + 15) / 16 * 16 : rows;
@@ -169,6 +186,9 @@ public final class CudaQuantizeOps implements QuantizeOps {
         if (spec.quantized()) {
             check(spec, random);
             int id = random == null ? 0 : random.tensorId() + firstGroup;
+            if (fp4 != null) {
+                return fp4.ragged(source, starts, byColumns, spec, firstGroup, random, probe, exchange, scope);
+            }
             boolean needsBlocks = byColumns || spec.blocks() == Blocks.B16X16;
             RowGroups split = RowGroups.ragged(cuda, starts, groups, x.shape().rows(), needsBlocks, scope);
             Nvfp4Emulation.Result result =
@@ -197,12 +217,17 @@ public final class CudaQuantizeOps implements QuantizeOps {
     @Override
     public OperandPair<GemmOperand> operandPair(
             Tensor x, OperandCopy rows, OperandCopy columns, @Nullable AmaxExchange exchange) {
+        CudaTensor source = floats(x);
+        if (fp4 == null && Nvfp4Pair.supports(source, 1, rows, columns)) {
+            check(rows.spec(), rows.random());
+            return pair.whole(source, rows, columns, exchange);
+        }
         if (!isFp8(rows.spec()) || !isFp8(columns.spec())) {
             return QuantizeOps.super.operandPair(x, rows, columns, exchange);
         }
         check(rows.spec(), null);
         check(columns.spec(), null);
-        return fp8.dense(floats(x), rows, columns, exchange).pair();
+        return fp8.dense(source, rows, columns, exchange).pair();
     }
 
     @Override
@@ -232,13 +257,18 @@ public final class CudaQuantizeOps implements QuantizeOps {
             OperandCopy rows,
             OperandCopy columns,
             @Nullable AmaxExchange exchange) {
+        CudaTensor source = floats(x);
+        RowGroups groups = groups(x, offsets);
+        if (fp4 == null && Nvfp4Pair.supports(source, groups.count(), rows, columns)) {
+            check(rows.spec(), rows.random());
+            return pair.ragged(source, groups, firstGroup, rows, columns, exchange);
+        }
         if (!isFp8(rows.spec()) || !isFp8(columns.spec())) {
             return QuantizeOps.super.raggedPair(x, offsets, firstGroup, rows, columns, exchange);
         }
         check(rows.spec(), null);
         check(columns.spec(), null);
-        return fp8.ragged(floats(x), groups(x, offsets), rows, columns, exchange)
-                .pair();
+        return fp8.ragged(source, groups, rows, columns, exchange).pair();
     }
 
     @Override
@@ -302,7 +332,7 @@ public final class CudaQuantizeOps implements QuantizeOps {
             return operand(x, true, spec, null, probe, exchange, scope);
         }
         if (!(byRows instanceof CudaOperand rows)) {
-            return operand(x, true, spec, null, null, exchange, scope); // FP8 bytes are transposed
+            return operand(x, true, spec, null, null, exchange, scope); // stored as they are multiplied
         }
         return new CudaOperand(spec, rows.depth(), rows.rows(), rows.values(), true, rows.scale());
     }
@@ -319,7 +349,7 @@ public final class CudaQuantizeOps implements QuantizeOps {
         if (!sameValues(rowSpec, spec, probe)) {
             return stacked(weights, true, spec, probe, exchange, scope);
         }
-        if (byRows instanceof CudaFp8GroupedOperand) {
+        if (byRows instanceof CudaFp8GroupedOperand || byRows instanceof CudaFp4GroupedOperand) {
             return stacked(weights, true, spec, null, exchange, scope);
         }
         CudaGroupedOperand rows = CudaGroupedOperand.of(byRows, Layout.STACKED, "by rows");
@@ -355,8 +385,15 @@ public final class CudaQuantizeOps implements QuantizeOps {
 
     @Override
     public void dequantize(GemmOperand operand, Tensor out) {
+        if (fp4 != null && operand instanceof CudaFp4Operand codes) {
+            fp4.dequantize(codes, CudaTensor.of(out));
+            return;
+        }
         try (CudaTensorScope work = cuda.workspace()) {
-            dequantize(decoder.decoded(operand, work), out);
+            CudaOperand values = operand instanceof CudaPackedOperand packed
+                    ? packed.decoded(cuda, work)
+                    : decoder.decoded(operand, work);
+            dequantize(values, out);
         }
     }
 

@@ -30,8 +30,8 @@ final class HopperHead implements AutoCloseable {
     private static final int BOX = 64;
     private static final int BOX_ROWS_W = 128;
     private static final int TILE_COLS = 256;
-    /** The product runs ahead on three stages of this depth. */
-    private static final int SMALLEST_WIDTH = 3 * BOX;
+    /** Below this the products are so short that logits cost little, and those keep one rounding of the weight gradient less. */
+    private static final int SMALLEST_WIDTH = 128;
 
     private final CudaRuntime cuda;
     private final GemmOps gemm;
@@ -137,6 +137,7 @@ final class HopperHead implements AutoCloseable {
         if (sharedBytes == 0) {
             sharedBytes = function.constant("head_exponentials_shared_bytes");
         }
+        CudaTensor e = chunk.exponentials;
         function.launch(
                 cuda.device().multiprocessors() / 2 * 2,
                 1,
@@ -145,11 +146,12 @@ final class HopperHead implements AutoCloseable {
                 sharedBytes,
                 maps.bf16(h.address(), rows, width, BOX, BOX),
                 maps.bf16(w.address(), vocabulary, width, BOX_ROWS_W, BOX),
+                maps.bf16(e == null ? h.address() : e.address(), rows, e == null ? width : vocabulary, BOX, BOX),
+                e == null ? 0 : 1,
                 rows,
                 vocabulary,
                 width,
                 chunk.base,
-                CudaFunction.orNull(chunk.exponentials),
                 chunk.sums);
     }
 

@@ -1,5 +1,6 @@
 package io.fourfold.kernels.op;
 
+import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.TensorScope;
 import org.jspecify.annotations.Nullable;
 
@@ -14,4 +15,10 @@ public record OperandCopy(
         OperandSpec spec,
         @Nullable RandomStream random,
         @Nullable QuantProbe probe,
-        TensorScope scope) {}
+        TensorScope scope) {
+
+    /** Whether the operand waits for backward, so that its size matters more than the time to decode it. */
+    public boolean kept() {
+        return scope.region() == Region.ACTIVATIONS;
+    }
+}

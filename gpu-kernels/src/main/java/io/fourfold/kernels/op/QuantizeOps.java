@@ -120,7 +120,8 @@ public interface QuantizeOps {
     }
 
     /**
-     * Both {@link #operand operands} of a matrix, from one read of it where the backend can.
+     * Both {@link #operand operands} of a matrix, from one read of it where the backend can. It may store what is
+     * {@linkplain OperandCopy#kept() kept} in fewer bytes.
      *
      * @param exchange as above, called for each operand that has a scale for the whole tensor, or once for both
      */
