@@ -386,7 +386,7 @@ __device__ __forceinline__ void groupedGemmFp8(
                     long rowTiles = (fixedRows + kTileRows - 1) / kTileRows;
                     long colTiles = (cols + kTileCols - 1) / kTileCols;
                     long at = (tile.group * rowTiles + tile.row / kTileRows) * colTiles + tile.col / kTileCols;
-                    storeSquares(d, squares + at * 8 + consumer * 4, thread, 1.f);
+                    storeSquares(d, squares + at * 8 + consumer * 4, thread);
                 }
                 char* staging = base + L::staging + consumer * kStagingBuffers * kStagingBytes;
                 storeFp32<kOutput == Output::kFp32Accumulate>(d, mapC, staging, tile.col, row, tile.group, thread,
