@@ -40,6 +40,14 @@ struct DepthLayout : Layout<128, 4, true, 1> {
     static constexpr int stageStride = stageBytes;
 };
 
+constexpr int kAsideBytes = 96;  // a warp's room for what it does not need while it multiplies
+
+struct RowsBlocksLayout : RowsLayout {
+    static constexpr int aside = order + kMaxOrdered * 2;
+    static constexpr int total = aside + 8 * kAsideBytes + 1024 /* alignment */;
+    static_assert(total <= 227 * 1024 && sizeof(TileWalk<Split::kRows>) <= kAsideBytes);
+};
+
 // Each stage is followed by the factors of its rows and columns.
 struct DepthBlocksLayout {
     static constexpr int depth = DepthLayout::depth;
@@ -51,7 +59,8 @@ struct DepthBlocksLayout {
     static constexpr int staging = stages * stageStride;
     static constexpr int barriers = staging + 2 * kStagingBuffers * kStagingBytes;
     static constexpr int order = barriers + 2 * stages * 8;
-    static constexpr int total = order + kMaxOrdered * 2 + 1024 /* alignment */;
+    static constexpr int aside = order + kMaxOrdered * 2;
+    static constexpr int total = aside + 8 * kAsideBytes + 1024 /* alignment */;
     static_assert(total <= 227 * 1024 && colScales + kTileCols * 4 <= stageStride && stageStride % 1024 == 0);
 };
 
@@ -85,6 +94,29 @@ __device__ __forceinline__ void loadB(
             copyBoxMulticast(to + i * 128 * kBoxRowBytes, map, bar, x, y, 3);
         }
     }
+}
+
+// Registers are scarce while a warp multiplies: what it does not need then waits in shared memory. Every lane holds the same.
+template <class T>
+__device__ __forceinline__ void putAside(uint32_t slot, const T& value) {
+    uint32_t words[sizeof(T) / 4];
+    memcpy(words, &value, sizeof(T));
+#pragma unroll
+    for (int i = 0; i < sizeof(T) / 4; ++i) {
+        asm volatile("st.shared.b32 [%0], %1;" ::"r"(slot + i * 4), "r"(words[i]) : "memory");
+    }
+}
+
+template <class T>
+__device__ __forceinline__ void takeBack(uint32_t slot, T& value) {
+    uint32_t words[sizeof(T) / 4];
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < sizeof(T) / 4; ++i) {
+        asm volatile("ld.shared.b32 %0, [%1];" : "=r"(words[i]) : "r"(slot + i * 4) : "memory");
+    }
+    memcpy(&value, words, sizeof(T));
+    __syncwarp();
 }
 
 // Announces a stage's bytes and copies the factors of its rows and columns, as far as they exist.
@@ -305,6 +337,9 @@ __device__ __forceinline__ void groupedGemmFp8(
         int consumer = warpgroup - 1;
         int thread = threadIdx.x % 128;
         while (walk.next(tile)) {
+            if constexpr (kFactors == Factors::kBlocks) {
+                putAside(baseAddr + L::aside + (threadIdx.x / 32 - 4) * kAsideBytes, walk);
+            }
             float d[128];
 #pragma unroll
             for (int i = 0; i < 128; ++i) {
@@ -392,6 +427,9 @@ __device__ __forceinline__ void groupedGemmFp8(
                 storeFp32<kOutput == Output::kFp32Accumulate>(d, mapC, staging, tile.col, row, tile.group, thread,
                                                               2 + consumer);
             }
+            if constexpr (kFactors == Factors::kBlocks) {
+                takeBack(baseAddr + L::aside + (threadIdx.x / 32 - 4) * kAsideBytes, walk);
+            }
         }
         if (kOutput != Output::kBf16 && thread == 0) {
             bulkWait<0>();
@@ -407,15 +445,16 @@ __device__ __forceinline__ void groupedGemmFp8(
 // Tensor maps of bytes, 128-byte swizzle: A [64 rows x 128], B [128 rows x 128]; C FP32 3-D [group][64][32].
 
 extern "C" __constant__ int grouped_gemm_fp8_rows_shared_bytes = fourfold::RowsLayout::total;
+extern "C" __constant__ int grouped_gemm_fp8_rows_blocks_shared_bytes = fourfold::RowsBlocksLayout::total;
 extern "C" __constant__ int grouped_gemm_fp8_depth_shared_bytes = fourfold::DepthLayout::total;
 extern "C" __constant__ int grouped_gemm_fp8_depth_blocks_shared_bytes = fourfold::DepthBlocksLayout::total;
 
-#define FOURFOLD_GROUPED_GEMM_FP8_ROWS(name, promote, factors)                                                          \
+#define FOURFOLD_GROUPED_GEMM_FP8_ROWS(name, layout, promote, factors)                                                       \
     extern "C" __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(fourfold::kThreads, 1)                       \
         name(const __grid_constant__ CUtensorMap mapA, const __grid_constant__ CUtensorMap mapB,                        \
              const int* __restrict__ offsets, int groups, int cols, int depth, const float* __restrict__ scaleA,         \
              const float* __restrict__ scaleB, int scaleRows, __nv_bfloat16* c) {                                       \
-        fourfold::groupedGemmFp8<fourfold::RowsLayout, fourfold::Split::kRows, fourfold::Output::kBf16, promote,        \
+        fourfold::groupedGemmFp8<fourfold::layout, fourfold::Split::kRows, fourfold::Output::kBf16, promote,            \
                                  fourfold::Factors::factors>(                                                           \
             &mapA, &mapB, nullptr, offsets, nullptr, groups, 0, cols, depth, scaleA, scaleB, scaleRows, nullptr, c);    \
     }
@@ -431,10 +470,10 @@ extern "C" __constant__ int grouped_gemm_fp8_depth_blocks_shared_bytes = fourfol
             &mapA, &mapB, &mapC, offsets, starts, groups, rows, cols, 0, scaleA, scaleB, 0, squares, nullptr);          \
     }
 
-FOURFOLD_GROUPED_GEMM_FP8_ROWS(grouped_gemm_fp8_rows_sm90a, true, kGroups)
-FOURFOLD_GROUPED_GEMM_FP8_ROWS(grouped_gemm_fp8_rows_blocks_sm90a, true, kBlocks)
+FOURFOLD_GROUPED_GEMM_FP8_ROWS(grouped_gemm_fp8_rows_sm90a, RowsLayout, true, kGroups)
+FOURFOLD_GROUPED_GEMM_FP8_ROWS(grouped_gemm_fp8_rows_blocks_sm90a, RowsBlocksLayout, true, kBlocks)
 #ifdef FOURFOLD_VARIANTS
-FOURFOLD_GROUPED_GEMM_FP8_ROWS(grouped_gemm_fp8_rows_fast_sm90a, false, kGroups)
+FOURFOLD_GROUPED_GEMM_FP8_ROWS(grouped_gemm_fp8_rows_fast_sm90a, RowsLayout, false, kGroups)
 FOURFOLD_GROUPED_GEMM_FP8_DEPTH(grouped_gemm_fp8_wgrad_fast_sm90a, DepthLayout, kFp32, false, kGroups)
 #endif
 FOURFOLD_GROUPED_GEMM_FP8_DEPTH(grouped_gemm_fp8_wgrad_sm90a, DepthLayout, kFp32, true, kGroups)

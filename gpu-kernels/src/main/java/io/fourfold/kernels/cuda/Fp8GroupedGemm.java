@@ -23,6 +23,7 @@ final class Fp8GroupedGemm implements AutoCloseable {
     private final TensorMaps maps = new TensorMaps();
     private final int grid;
     private int rowsSharedBytes;
+    private int rowsBlocksSharedBytes;
     private int depthSharedBytes;
     private int depthBlocksSharedBytes;
 
@@ -50,6 +51,7 @@ final class Fp8GroupedGemm implements AutoCloseable {
                 cuda.function(FILE, blocks ? "grouped_gemm_fp8_rows_blocks_sm90a" : "grouped_gemm_fp8_rows_sm90a");
         if (rowsSharedBytes == 0) {
             rowsSharedBytes = function.constant("grouped_gemm_fp8_rows_shared_bytes");
+            rowsBlocksSharedBytes = function.constant("grouped_gemm_fp8_rows_blocks_shared_bytes");
         }
         int weightRows = Math.multiplyExact(w.groups(), w.width());
         function.launch(
@@ -57,7 +59,7 @@ final class Fp8GroupedGemm implements AutoCloseable {
                 1,
                 1,
                 THREADS,
-                rowsSharedBytes,
+                blocks ? rowsBlocksSharedBytes : rowsSharedBytes,
                 maps.bytes(a.codes().address(), a.rows(), a.stride(), BOX_ROWS_A, BOX_BYTES),
                 maps.bytes(w.codes().address(), weightRows, w.stride(), BOX_ROWS_B, BOX_BYTES),
                 CudaFunction.orNull(a.offsets()),
