@@ -234,8 +234,7 @@ final class BenchCommand implements Callable<Integer> {
                 common.say("%s", device.description());
                 common.say("%s", BenchText.stepHeader());
             }
-            StepResult result =
-                    StepBenchmark.run(
+            StepResult result = StepBenchmark.run(
                     device, new StepBenchmark.Job(shape, recipe, microBatches, warmUps, runs, trace), settings);
             common.say("%s", BenchText.step(result));
             if (trace) {

@@ -142,8 +142,7 @@ final class MoeFfn implements Sublayer {
         layers.down().backward(pass, rows, saved.activatedByColumns(), dexpertY, dactivated, work);
         Tensor dprobability = work.allocate(DType.FP32, rows.count());
         OperandPair<GroupedOperand> fused = layers.up()
-                .activationGradient(
-                        pass, rows, config.activation(), dactivated, saved.inner(), dprobability, work);
+                .activationGradient(pass, rows, config.activation(), dactivated, saved.inner(), dprobability, work);
         Tensor dexpertX = work.allocate(pass.type(), dexpertY.shape());
         Arrival[] back = new Arrival[1]; // rows travel back while the weight gradients are computed
         Runnable written = () -> back[0] = saved.dispatch().startBack(dexpertX, work);
