@@ -6,15 +6,13 @@
 // (arXiv:2002.05202, arXiv:2109.08668.) probability null = 1, dprobability null = not wanted. FP32 arithmetic, one
 // rounding per store; 16-byte accesses where W is a multiple of 8. din may alias in.
 
+#include "ops/gate.cuh"
 #include "ops/vector.cuh"
 
 namespace fourfold {
 
 constexpr int kWarps = 8;
 constexpr int kStep = kWarp * kVector;
-
-// The sigmoid within two units in the last place: an exact division would take a slow path of many registers.
-__device__ __forceinline__ float gateOf(float x) { return __fdividef(1.f, 1.f + expf(-x)); }
 
 template <bool kSwiglu, class I, class O>
 __device__ __forceinline__ void activate(const I* in, const float* probability, O* out, int rows, int width) {
@@ -36,7 +34,7 @@ __device__ __forceinline__ void activate(const I* in, const float* probability, 
 #pragma unroll
         for (int i = 0; i < kVector; ++i) {
             if (kSwiglu) {
-                g[i] = g[i] * gateOf(g[i]) * u[i] * p;
+                g[i] = swiglu(g[i], u[i], p);
             } else {
                 float x = fmaxf(g[i], 0.f);
                 g[i] = (isnan(g[i]) ? g[i] : x * x) * p;
@@ -69,12 +67,8 @@ __device__ __forceinline__ void differentiate(
 #pragma unroll
         for (int i = 0; i < kVector; ++i) {
             if (kSwiglu) {
-                float s = gateOf(g[i]);
-                float dp = d[i] * p;
-                float gate = g[i];
-                dot += d[i] * (gate * s * u[i]);
-                g[i] = dp * u[i] * s * (1.f + gate * (1.f - s));
-                u[i] = dp * gate * s;
+                swigluBackward(d[i], g[i], u[i], p);
+                dot += d[i];
             } else {
                 float x = isnan(g[i]) ? g[i] : fmaxf(g[i], 0.f);
                 dot += d[i] * (x * x);

@@ -4,6 +4,10 @@
 //   attention_any           one warp per (query, head), keys one after the other, online softmax
 //   attention_any_backward  kinds by blockIdx.z: 0 = one warp per (query, head) for dQ, 1 = one warp per (key, kvHead) for
 //                           dK and dV, over all queries of the group that see the key
+//   .._part                 of some of the keys: forward merges into FP32 out, backward adds to FP32 gradients
+//
+// Queries and keys are chunks of the sequences (context parallelism) or all of them. keyWidth: columns of a row of keys and
+// values, which begin at keyColumn; so keys may lie beside the queries, or in a tensor of their own.
 //
 // The head's values are spread over the lanes: value d = lane + 32 j.
 
@@ -43,24 +47,27 @@ __device__ __forceinline__ float dot(const float (&a)[kPerLane], const float (&b
     return groupSum(sum);
 }
 
-template <int kPerLane, class T, class O>
+template <bool kPart, int kPerLane, class T, class O>
 __device__ __forceinline__ void forward(
-    const Attention& shape, int tokens, int dim, const T* qkv, const int* documentStart, O* out, float* logSumExp) {
-    int item = blockIdx.x * kWarps + threadIdx.x / kWarp;
-    if (item >= tokens * shape.heads) {
+    const Attention& shape, const TokenChunks& queries, const TokenChunks& keys, int batches, int dim, const T* qkv,
+    const KeyValues<const T>& from, const int* documentStart, O* out, float* logSumExp) {
+    long item = long(blockIdx.x) * kWarps + threadIdx.x / kWarp;
+    int rows = queries.rows(), keyRows = keys.rows();
+    if (item >= long(batches) * rows * shape.heads) {
         return;
     }
-    long token = item / shape.heads;
+    long query = item / shape.heads;
     int head = item % shape.heads, kvHead = head / shape.group();
-    int row = item / shape.heads % shape.sequence;
-    long token0 = token - row, width = shape.width(dim);
+    int batch = query / rows, row = query % rows, position = queries.position(row);
     float q[kPerLane], o[kPerLane] = {};
-    loadHead(qkv + token * width + long(head) * dim, dim, q);
+    loadHead(qkv + query * shape.width(dim) + long(head) * dim, dim, q);
     float largest = -INFINITY, sum = 0.f;
-    for (int key = documentStart[token]; key <= row; ++key) {
+    int end = keys.rowsBefore(position + 1);
+    for (int key = keys.rowsBefore(documentStart[long(batch) * shape.sequence + position]); key < end; ++key) {
         float k[kPerLane], v[kPerLane];
-        loadHead(qkv + (token0 + key) * width + shape.keyColumn(kvHead, dim), dim, k);
-        loadHead(qkv + (token0 + key) * width + shape.valueColumn(kvHead, dim), dim, v);
+        const T* at = from.at(long(batch) * keyRows + key, kvHead, dim);
+        loadHead(at, dim, k);
+        loadHead(at + from.valuesOn(dim), dim, v);
         float s = dot(q, k) * shape.scale;
         float top = fmaxf(largest, s);
         float shrink = expf(largest - top), p = expf(s - top);
@@ -71,64 +78,106 @@ __device__ __forceinline__ void forward(
             o[j] = o[j] * shrink + p * v[j];
         }
     }
-    storeHead(out + long(item) * dim, dim, o, 1.f / sum);
+    float* kept = logSumExp + (long(batch) * shape.heads + head) * rows + row;
+    float own = largest + logf(sum), factor = 1.f / sum;
+    if constexpr (kPart) {
+        if (sum == 0.f) {
+            return;  // sees none of these keys
+        }
+        float before = *kept, top = fmaxf(before, own);
+        float both = top + logf(expf(before - top) + expf(own - top));
+        float weight = expf(before - both);
+        factor *= expf(own - both);
+        own = both;
+        float x[kPerLane];
+        loadHead(out + item * dim, dim, x);
+#pragma unroll
+        for (int j = 0; j < kPerLane; ++j) {
+            o[j] = o[j] * factor + weight * x[j];
+        }
+        factor = 1.f;
+        __syncwarp();  // all lanes have read what one writes
+    }
+    storeHead(out + item * dim, dim, o, factor);
     if (threadIdx.x % kWarp == 0) {
-        logSumExp[(token / shape.sequence * shape.heads + head) * shape.sequence + row] = largest + logf(sum);
+        *kept = own;
     }
 }
 
-template <int kPerLane, class D, class T, class G>
+// Stores a gradient, or adds it.
+template <bool kPart, int kPerLane, class T>
+__device__ __forceinline__ void storeGradient(T* to, int dim, float (&v)[kPerLane]) {
+    if constexpr (kPart) {
+        float x[kPerLane];
+        loadHead(to, dim, x);
+#pragma unroll
+        for (int j = 0; j < kPerLane; ++j) {
+            v[j] += x[j];
+        }
+    }
+    storeHead(to, dim, v, 1.f);
+}
+
+template <bool kPart, int kPerLane, class T, class G>
 __device__ __forceinline__ void backward(
-    const Attention& shape, int tokens, int dim, const D* dout, const T* qkv, const int* documentStart, const D* out,
-    const float* logSumExp, G* dqkv) {
-    int item = blockIdx.x * kWarps + threadIdx.x / kWarp;
+    const Attention& shape, const TokenChunks& queries, const TokenChunks& keys, int batches, int dim, const T* dout, const T* qkv,
+    const KeyValues<const T>& from, const int* documentStart, const T* out, const float* logSumExp, G* dqkv, const KeyValues<G>& to) {
+    long item = long(blockIdx.x) * kWarps + threadIdx.x / kWarp;
     bool forQueries = blockIdx.z == 0;
     int perToken = forQueries ? shape.heads : shape.kvHeads;
-    if (item >= tokens * perToken) {
+    int queryRows = queries.rows(), keyRows = keys.rows(), rows = forQueries ? queryRows : keyRows;
+    if (item >= long(batches) * rows * perToken) {
         return;
     }
-    long token = item / perToken;
-    int which = item % perToken;
-    int position = item / perToken % shape.sequence;
-    long token0 = token - position, width = shape.width(dim);
+    long own = item / perToken;  // row of all sequences
+    int which = item % perToken, batch = own / rows, row = own % rows;
+    int position = forQueries ? queries.position(row) : keys.position(row);
     int kvHead = forQueries ? which / shape.group() : which;
+    long width = shape.width(dim), firstQuery = long(batch) * queryRows;
+    const int* starts = documentStart + long(batch) * shape.sequence;
     // This item's pair of vectors: (q, dO) or (k, v); the loop meets the other pair.
     float a[kPerLane], b[kPerLane], first[kPerLane] = {}, second[kPerLane] = {};
-    loadHead(qkv + token * width + (forQueries ? long(which) * dim : shape.keyColumn(kvHead, dim)), dim, a);
     if (forQueries) {
-        loadHead(dout + (token * shape.heads + which) * dim, dim, b);
+        loadHead(qkv + own * width + long(which) * dim, dim, a);
+        loadHead(dout + (own * shape.heads + which) * dim, dim, b);
     } else {
-        loadHead(qkv + token * width + shape.valueColumn(kvHead, dim), dim, b);
+        loadHead(from.at(own, kvHead, dim), dim, a);
+        loadHead(from.at(own, kvHead, dim) + from.valuesOn(dim), dim, b);
     }
+    int begin = forQueries ? keys.rowsBefore(starts[position]) : queries.rowsBefore(position);
+    int end = forQueries ? keys.rowsBefore(position + 1) : queryRows;
     int heads = forQueries ? 1 : shape.group();
     for (int h = 0; h < heads; ++h) {
         int head = forQueries ? which : kvHead * shape.group() + h;
-        const float* lse = logSumExp + (token / shape.sequence * shape.heads + head) * shape.sequence;
-        float own = 0.f;
+        const float* lse = logSumExp + (long(batch) * shape.heads + head) * queryRows;
+        float ownDelta = 0.f;
         if (forQueries) {
             float x[kPerLane];
-            loadHead(out + (token * shape.heads + head) * dim, dim, x);
-            own = dot(x, b);
+            loadHead(out + (own * shape.heads + head) * dim, dim, x);
+            ownDelta = dot(x, b);
         }
-        int from = forQueries ? documentStart[token] : position;
-        int to = forQueries ? position + 1 : shape.sequence;
-        for (int other = from; other < to; ++other) {
-            long otherToken = token0 + other;
+        for (int other = begin; other < end; ++other) {
             float x[kPerLane], y[kPerLane];
-            float delta = own;
+            float delta = ownDelta;
+            bool seen = true;
             if (forQueries) {
-                loadHead(qkv + otherToken * width + shape.keyColumn(kvHead, dim), dim, x);
-                loadHead(qkv + otherToken * width + shape.valueColumn(kvHead, dim), dim, y);
+                const T* at = from.at(long(batch) * keyRows + other, kvHead, dim);
+                loadHead(at, dim, x);
+                loadHead(at + from.valuesOn(dim), dim, y);
             } else {
+                seen = starts[queries.position(other)] <= position;
+                if (!seen) {
+                    break;  // later queries are of later documents
+                }
                 float z[kPerLane];
-                loadHead(qkv + otherToken * width + long(head) * dim, dim, x);
-                loadHead(dout + (otherToken * shape.heads + head) * dim, dim, y);
-                loadHead(out + (otherToken * shape.heads + head) * dim, dim, z);
+                long query = firstQuery + other;
+                loadHead(qkv + query * width + long(head) * dim, dim, x);
+                loadHead(dout + (query * shape.heads + head) * dim, dim, y);
+                loadHead(out + (query * shape.heads + head) * dim, dim, z);
                 delta = dot(y, z);
             }
-            bool seen = forQueries || documentStart[otherToken] <= position;
             float logit = dot(a, x) * shape.scale;
-            float p = seen ? expf(logit - lse[forQueries ? position : other]) : 0.f;
+            float p = expf(logit - lse[forQueries ? row : other]);
             float ds = p * (dot(b, y) - delta) * shape.scale;
 #pragma unroll
             for (int j = 0; j < kPerLane; ++j) {
@@ -138,10 +187,10 @@ __device__ __forceinline__ void backward(
         }
     }
     if (forQueries) {
-        storeHead(dqkv + token * width + long(which) * dim, dim, first, 1.f);
+        storeGradient<kPart>(dqkv + own * width + long(which) * dim, dim, first);
     } else {
-        storeHead(dqkv + token * width + shape.keyColumn(kvHead, dim), dim, first, 1.f);
-        storeHead(dqkv + token * width + shape.valueColumn(kvHead, dim), dim, second, 1.f);
+        storeGradient<kPart>(to.at(own, kvHead, dim), dim, first);
+        storeGradient<kPart>(to.at(own, kvHead, dim) + to.valuesOn(dim), dim, second);
     }
 }
 
@@ -149,20 +198,28 @@ __device__ __forceinline__ void backward(
 
 using namespace fourfold;
 
-// N: values per lane, for dim up to 32 N. S, T: type of qkv and dqkv, out and dout alike.
-#define ANY(N, S, T)                                                                                              \
-    extern "C" __global__ void __launch_bounds__(kWarps * kWarp)                                                  \
-        attention_any##N##_##S(const T* qkv, const int* documentStart, T* out, float* logSumExp, int tokens, int dim, \
-                               int sequence, int heads, int kvHeads, float scale) {                               \
-        forward<N>({sequence, heads, kvHeads, scale}, tokens, dim, qkv, documentStart, out, logSumExp);           \
-    }                                                                                                             \
-    extern "C" __global__ void __launch_bounds__(kWarps * kWarp)                                                  \
-        attention_any_backward##N##_##S(const T* dout, const T* qkv, const int* documentStart, const T* out,      \
-                                        const float* logSumExp, T* dqkv, int tokens, int dim, int sequence,       \
-                                        int heads, int kvHeads, float scale) {                                    \
-        backward<N>({sequence, heads, kvHeads, scale}, tokens, dim, dout, qkv, documentStart, out, logSumExp, dqkv); \
+// N: values per lane, for dim up to 32 N. S, T: name and type of qkv, keys and dout; PART, P, G: name, whether the keys are
+// some of all, and type of the results.
+#define ANY(N, S, T, PART, P, G)                                                                                         \
+    extern "C" __global__ void __launch_bounds__(kWarps * kWarp) attention_any##PART##N##_##S(                           \
+        const T* qkv, const T* keyValues, const int* documentStart, G* out, float* logSumExp,                            \
+        const __grid_constant__ TokenChunks queries, const __grid_constant__ TokenChunks keys, int keyWidth,             \
+        int keyColumn, int batch, int dim, int sequence, int heads, int kvHeads, float scale) {                          \
+        forward<P, N>({sequence, heads, kvHeads, scale}, queries, keys, batch, dim, qkv,                                 \
+                      KeyValues<const T>{keyValues, keyWidth, keyColumn, kvHeads}, documentStart, out, logSumExp);       \
+    }                                                                                                                    \
+    extern "C" __global__ void __launch_bounds__(kWarps * kWarp, 4) attention_any_backward##PART##N##_##S(                  \
+        const T* dout, const T* qkv, const T* keyValues, const int* documentStart, const T* out, const float* logSumExp, \
+        G* dqkv, G* dkeyValues, const __grid_constant__ TokenChunks queries, const __grid_constant__ TokenChunks keys,   \
+        int keyWidth, int keyColumn, int batch, int dim, int sequence, int heads, int kvHeads, float scale) {            \
+        backward<P, N>({sequence, heads, kvHeads, scale}, queries, keys, batch, dim, dout, qkv,                          \
+                       KeyValues<const T>{keyValues, keyWidth, keyColumn, kvHeads}, documentStart, out, logSumExp, dqkv, \
+                       KeyValues<G>{dkeyValues, keyWidth, keyColumn, kvHeads});                                          \
     }
-ANY(4, fp32, float)
-ANY(4, bf16, bf16)
-ANY(8, fp32, float)
-ANY(8, bf16, bf16)
+#define ANY_DIM(N)                     \
+    ANY(N, fp32, float, , false, float) \
+    ANY(N, bf16, bf16, , false, bf16)   \
+    ANY(N, fp32, float, _part, true, float) \
+    ANY(N, bf16, bf16, _part, true, float)
+ANY_DIM(4)
+ANY_DIM(8)

@@ -5,6 +5,9 @@
 //
 // qkv [B*S, (heads + 2 kvHeads) * d], 16-byte aligned; out [B*S, heads*d]; logSumExp FP32 [B, heads, S], natural log.
 // Grid: batch * heads by query tiles, longest first.
+//
+// Queries and keys may be chunks of the sequences (context parallelism), keys and values then in a tensor of their own; "part"
+// is of some of all keys and merges into FP32 out (section 3.1.1). Tiles do not cross chunks.
 
 #include "ops/attention_tile.cuh"
 
@@ -15,8 +18,10 @@ constexpr int kParts = 2;  // 16-row parts per warp
 constexpr int kQueries = kThreads / kWarp * 16 * kParts;
 
 // kKeys: keys per step.
-template <int kDim, int kKeys>
-__device__ __forceinline__ void forward(const Attention& shape, const bf16* qkv, const int* documentStart, bf16* out, float* logSumExp) {
+template <int kDim, int kKeys, class O>
+__device__ __forceinline__ void forward(
+    const Attention& shape, const ChunkRows& queryRows, const ChunkRows& keyRows, const bf16* qkv, const KeyValues<const bf16>& from,
+    const int* documentStart, O* out, float* logSumExp) {
     extern __shared__ __align__(16) bf16 shared[];
     using T = Tile<kDim>;
     constexpr int kTiles = kKeys / 8;
@@ -24,17 +29,22 @@ __device__ __forceinline__ void forward(const Attention& shape, const bf16* qkv,
     T keys = {queries.base + T::bytes(kQueries)};
     T values = {keys.base + T::bytes(kKeys)};
     int head = blockIdx.x % shape.heads, batch = blockIdx.x / shape.heads, kvHead = head / shape.group();
-    int first = (gridDim.y - 1 - blockIdx.y) * kQueries;
+    TilePlace tile = queryRows.template place<kQueries>(gridDim.y - 1 - blockIdx.y);
+    int first = tile.position, count = min(kQueries, queryRows.length - tile.row), last = first + count - 1;
     long width = shape.width(kDim);
-    const bf16* rows = qkv + long(batch) * shape.sequence * width;
-    const bf16* keyRows = rows + shape.keyColumn(kvHead, kDim);
-    const bf16* valueRows = rows + shape.valueColumn(kvHead, kDim);
+    int firstRow = rowOf(queryRows, batch, tile);
     const int* starts = documentStart + long(batch) * shape.sequence;
 
-    queries.template copyRows<kQueries, kThreads>(rows + first * width + long(head) * kDim, width, shape.sequence - first);
-    int own = starts[min(first + int(threadIdx.x), shape.sequence - 1)];
+    queries.template copyRows<kQueries, kThreads>(qkv + firstRow * width + long(head) * kDim, width, count);
+    int own = starts[min(first + int(threadIdx.x), last)];
     int2 range = blockRange(own, own);
-    int last = min(first + kQueries, shape.sequence) - 1;
+    int n = keyRows.template tileFrom<kKeys>(range.x), lastTile = keyRows.template tileUntil<kKeys>(last);
+    if (n > lastTile) {
+        awaitCopies<0>();
+        return;  // only parts: none of the keys is seen
+    }
+    TilePlace at = keyRows.template place<kKeys>(n);
+    auto keyRow = [&] { return from.at(rowOf(keyRows, batch, at), kvHead, kDim); };
     int warpRow = threadIdx.x / kWarp * 16 * kParts;
     int lane = threadIdx.x % kWarp, g = lane / 4, c = lane % 4 * 2;
     float largest[kParts][2], sum[kParts][2];
@@ -48,14 +58,14 @@ __device__ __forceinline__ void forward(const Attention& shape, const bf16* qkv,
         }
     }
     float factor = shape.scale * kLog2E;
-    int key = range.x / kKeys * kKeys;
-    keys.template copyRows<kKeys, kThreads>(keyRows + key * width, width, shape.sequence - key);
+    keys.template copyRows<kKeys, kThreads>(keyRow(), from.width, keyRows.length - at.row);
     commitCopies();
-    for (; key <= last; key += kKeys) {
+    for (; n <= lastTile; ++n) {
         awaitCopies<0>();
         __syncthreads();
-        values.template copyRows<kKeys, kThreads>(valueRows + key * width, width, shape.sequence - key);
+        values.template copyRows<kKeys, kThreads>(keyRow() + from.valuesOn(kDim), from.width, keyRows.length - at.row);
         commitCopies();
+        int key = at.position, lastKey = keyRows.template lastToken<kKeys>(at);
         float s[kParts][kTiles][4] = {};
 #pragma unroll
         for (int k = 0; k < kDim; k += 16) {
@@ -77,17 +87,18 @@ __device__ __forceinline__ void forward(const Attention& shape, const bf16* qkv,
         }
         awaitCopies<0>();
         __syncthreads();
-        if (key + kKeys <= last) {
-            keys.template copyRows<kKeys, kThreads>(keyRows + (key + kKeys) * width, width, shape.sequence - key - kKeys);
+        if (n < lastTile) {
+            at = keyRows.template place<kKeys>(n + 1);
+            keys.template copyRows<kKeys, kThreads>(keyRow(), from.width, keyRows.length - at.row);
             commitCopies();
         }
-        bool masked = key < range.y || key + kKeys - 1 > first + warpRow;
+        bool masked = key < range.y || key + kKeys - 1 > min(lastKey, first + warpRow);
 #pragma unroll
         for (int m = 0; m < kParts; ++m) {
 #pragma unroll
             for (int h = 0; h < 2; ++h) {
                 int row = first + warpRow + m * 16 + g + h * 8;
-                int start = masked ? starts[min(row, shape.sequence - 1)] : 0;
+                int start = masked ? starts[min(row, last)] : 0, end = min(row, lastKey);
                 float top = largest[m][h];
 #pragma unroll
                 for (int n = 0; n < kTiles; ++n) {
@@ -95,7 +106,7 @@ __device__ __forceinline__ void forward(const Attention& shape, const bf16* qkv,
                     for (int i = 0; i < 2; ++i) {
                         float& x = s[m][n][h * 2 + i];
                         int j = key + n * 8 + c + i;
-                        if (masked && (j > row || j < start)) {
+                        if (masked && (j > end || j < start)) {
                             x = -INFINITY;
                         }
                         top = fmaxf(top, x);
@@ -146,9 +157,16 @@ __device__ __forceinline__ void forward(const Attention& shape, const bf16* qkv,
             }
         }
     }
-    long outWidth = long(shape.heads) * kDim;
+    // Once more what was known at the beginning, rather than kept in registers since.
+    tile = queryRows.template place<kQueries>(gridDim.y - 1 - fresh(blockIdx.y));
+    firstRow = rowOf(queryRows, batch, tile);
+    count = min(kQueries, queryRows.length - tile.row);
+    long outWidth = long(shape.heads) * kDim, perHead = long(queryRows.count()) * queryRows.length;
+    float* sums = logSumExp + (long(batch) * shape.heads + head) * perHead + long(tile.chunk) * queryRows.length + tile.row;
 #pragma unroll
     for (int m = 0; m < kParts; ++m) {
+        int row = warpRow + m * 16;
+        O* to = out + (firstRow + row) * outWidth + long(head) * kDim;
         float inverse[2];
 #pragma unroll
         for (int h = 0; h < 2; ++h) {
@@ -156,16 +174,35 @@ __device__ __forceinline__ void forward(const Attention& shape, const bf16* qkv,
             total += __shfl_xor_sync(kAllLanes, total, 1);
             total += __shfl_xor_sync(kAllLanes, total, 2);
             inverse[h] = 1.f / total;
-            int row = first + warpRow + m * 16 + g + h * 8;
-            if (lane % 4 == 0 && row < shape.sequence) {
-                logSumExp[(long(batch) * shape.heads + head) * shape.sequence + row] = largest[m][h] * shape.scale + logf(total);
+            int at = row + g + h * 8;
+            float own = largest[m][h] * shape.scale + logf(total);
+            if constexpr (sizeof(O) == 4) {
+                bool seen = at < count && total > 0.f;
+                float before = seen ? sums[at] : 0.f;
+                __syncwarp();  // four lanes have read what one writes
+                if (seen) {
+                    float top = fmaxf(before, own);
+                    float both = top + logf(expf(before - top) + expf(own - top));
+                    float weight = expf(before - both), ownWeight = expf(own - both) * inverse[h];
+#pragma unroll
+                    for (int n = 0; n < kDim / 8; ++n) {
+                        float2* pair = reinterpret_cast<float2*>(to + (g + h * 8) * outWidth + n * 8 + c);
+                        float2 x = *pair;
+                        *pair = make_float2(weight * x.x + ownWeight * o[m][n][h * 2], weight * x.y + ownWeight * o[m][n][h * 2 + 1]);
+                    }
+                    own = both;
+                }
+                if (seen && lane % 4 == 0) {
+                    sums[at] = own;
+                }
+            } else if (lane % 4 == 0 && at < count) {
+                sums[at] = own;
             }
         }
-        int row = first + warpRow + m * 16;
-        // The warp alone reads its rows of the query tile, and is done with them.
-        storeRows<kDim>(o[m], make_float2(inverse[0], inverse[1]), shared + (warpRow + m * 16) * T::kStride,
-                        out + (long(batch) * shape.sequence + row) * outWidth + long(head) * kDim, outWidth,
-                        shape.sequence - row);
+        if constexpr (sizeof(O) == 2) {
+            // The warp alone reads its rows of the query tile, and is done with them.
+            storeRows<kDim>(o[m], make_float2(inverse[0], inverse[1]), shared + row * T::kStride, to, outWidth, count - row);
+        }
     }
 }
 
@@ -173,13 +210,18 @@ __device__ __forceinline__ void forward(const Attention& shape, const bf16* qkv,
 
 using namespace fourfold;
 
-#define FORWARD(D, K)                                                                                              \
-    extern "C" __global__ void __launch_bounds__(kThreads)                                                      \
-        attention_forward_##D(const bf16* qkv, const int* documentStart, bf16* out, float* logSumExp,           \
-                              int sequence, int heads, int kvHeads, float scale) {                              \
-        forward<D, K>({sequence, heads, kvHeads, scale}, qkv, documentStart, out, logSumExp);                      \
+#define FORWARD(D, K, PART, O)                                                                                           \
+    extern "C" __global__ void __launch_bounds__(kThreads) attention_forward_##PART##D(                                  \
+        const bf16* qkv, const bf16* keyValues, const int* documentStart, O* out, float* logSumExp,                      \
+        const __grid_constant__ TokenChunks queries, const __grid_constant__ TokenChunks keys, int keyWidth,             \
+        int keyColumn, int sequence, int heads, int kvHeads, float scale) {                                              \
+        forward<D, K>({sequence, heads, kvHeads, scale}, {queries, queries.length}, {keys, keys.length}, qkv,            \
+                      {keyValues, keyWidth, keyColumn, kvHeads}, documentStart, out, logSumExp);                         \
     }
-FORWARD(32, 64)
-FORWARD(64, 64)
-FORWARD(96, 32)
-FORWARD(128, 32)
+FORWARD(32, 64, , bf16)
+FORWARD(64, 64, , bf16)
+FORWARD(96, 32, , bf16)
+FORWARD(128, 32, , bf16)
+FORWARD(32, 64, part_, float)
+FORWARD(64, 64, part_, float)
+FORWARD(96, 32, part_, float)  // 128 would need more registers than there are

@@ -6,7 +6,14 @@
 //
 // rows serves fprop and dgrad (with transposed weights). depth is wgrad: group g's tokens lie at starts[g], a multiple of
 // 128, with zeros up to the next one, and L is a bound on all of them; offsets [G+1] say how many tokens there are.
-// scaleA and scaleB [G]: factors of each group's product.
+//
+// Factors belong to groups: scaleA, scaleB [G], of each finished product; or to blocks of 128 along K, which each piece is
+// multiplied with as it is added:
+//
+//   rows      scaleA [ceil(K / 128), R] (vectors), scaleB [G, ceil(N / 128), ceil(K / 128)] (squares)
+//   depth     scaleA [L / 128, M], scaleB [L / 128, N] (vectors)
+//
+// Factors are read beyond their end (of rows and columns that do not exist): by 128, or by ceil(K / 128) for squares.
 //
 // Each piece of 128 along K is summed by the tensor cores in 64 fresh registers and added to the FP32 accumulators by
 // ordinary instructions, half the columns at a time; while one warpgroup adds, the other one multiplies. Against FP64 sums
@@ -21,9 +28,41 @@
 
 namespace fourfold {
 
-using RowsLayout = Layout<128, 4, false, 1>;
-using DepthLayout = Layout<128, 4, true, 1>;
+enum class Factors { kGroups, kBlocks };
+
 constexpr int kBoxRowBytes = 128;
+
+struct RowsLayout : Layout<128, 4, false, 1> {
+    static constexpr int stageStride = stageBytes;
+};
+
+struct DepthLayout : Layout<128, 4, true, 1> {
+    static constexpr int stageStride = stageBytes;
+};
+
+constexpr int kAsideBytes = 96;  // a warp's room for what it does not need while it multiplies
+
+struct RowsBlocksLayout : RowsLayout {
+    static constexpr int aside = order + kMaxOrdered * 2;
+    static constexpr int total = aside + 8 * kAsideBytes + 1024 /* alignment */;
+    static_assert(total <= 227 * 1024 && sizeof(TileWalk<Split::kRows>) <= kAsideBytes);
+};
+
+// Each stage is followed by the factors of its rows and columns.
+struct DepthBlocksLayout {
+    static constexpr int depth = DepthLayout::depth;
+    static constexpr int stages = 3;
+    static constexpr int bytesA = DepthLayout::bytesA;
+    static constexpr int stageBytes = DepthLayout::stageBytes;
+    static constexpr int colScales = stageBytes + kTileRows * 4;
+    static constexpr int stageStride = stageBytes + 2048;
+    static constexpr int staging = stages * stageStride;
+    static constexpr int barriers = staging + 2 * kStagingBuffers * kStagingBytes;
+    static constexpr int order = barriers + 2 * stages * 8;
+    static constexpr int aside = order + kMaxOrdered * 2;
+    static constexpr int total = aside + 8 * kAsideBytes + 1024 /* alignment */;
+    static_assert(total <= 227 * 1024 && colScales + kTileCols * 4 <= stageStride && stageStride % 1024 == 0);
+};
 
 // 128 rows of A: two boxes of 64; when A is shared each block fetches one of them for both.
 template <Split kSplit>
@@ -57,6 +96,54 @@ __device__ __forceinline__ void loadB(
     }
 }
 
+// Registers are scarce while a warp multiplies: what it does not need then waits in shared memory. Every lane holds the same.
+template <class T>
+__device__ __forceinline__ void putAside(uint32_t slot, const T& value) {
+    uint32_t words[sizeof(T) / 4];
+    memcpy(words, &value, sizeof(T));
+#pragma unroll
+    for (int i = 0; i < sizeof(T) / 4; ++i) {
+        asm volatile("st.shared.b32 [%0], %1;" ::"r"(slot + i * 4), "r"(words[i]) : "memory");
+    }
+}
+
+template <class T>
+__device__ __forceinline__ void takeBack(uint32_t slot, T& value) {
+    uint32_t words[sizeof(T) / 4];
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < sizeof(T) / 4; ++i) {
+        asm volatile("ld.shared.b32 %0, [%1];" : "=r"(words[i]) : "r"(slot + i * 4) : "memory");
+    }
+    memcpy(&value, words, sizeof(T));
+    __syncwarp();
+}
+
+// Announces a stage's bytes and copies the factors of its rows and columns, as far as they exist.
+template <class L>
+__device__ __forceinline__ void loadScales(
+    uint32_t stage, uint32_t bar, const Tile& tile, int piece, int rows, int cols, const float* scaleA, const float* scaleB) {
+    uint32_t bytesA = max(0, min(kTileRows, rows - tile.row)) * 4;
+    uint32_t bytesB = max(0, min(kTileCols, cols - tile.col)) * 4;
+    barrierExpectBytes(bar, L::stageBytes + bytesA + bytesB);
+    if (bytesA > 0) {
+        copyBytes(stage + L::stageBytes, scaleA + long(piece) * rows + tile.row, bytesA, bar);
+    }
+    if (bytesB > 0) {
+        copyBytes(stage + L::colScales, scaleB + long(piece) * cols + tile.col, bytesB, bar);
+    }
+}
+
+// Half a stage: part = A[64 x 128] * B[128 x 128]^T, there after the next wait.
+__device__ __forceinline__ void startHalf(float (&part)[64], uint32_t a, uint32_t b) {
+    wgmmaFence();
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+        wgmma64x128x32(part, operandDescriptor<false, 64>(a + i * 32), operandDescriptor<false, 64>(b + i * 32), i > 0);
+    }
+    wgmmaCommit();
+}
+
 // One stage: d += A[64 x 128] * B[256 x 128]^T.
 template <bool kPromote>
 __device__ __forceinline__ void multiplyStage(float (&d)[128], uint32_t a, uint32_t b) {
@@ -64,13 +151,7 @@ __device__ __forceinline__ void multiplyStage(float (&d)[128], uint32_t a, uint3
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
             float part[64];
-            wgmmaFence();
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                wgmma64x128x32(part, operandDescriptor<false, 64>(a + i * 32),
-                               operandDescriptor<false, 64>(b + half * 128 * kBoxRowBytes + i * 32), i > 0);
-            }
-            wgmmaCommit();
+            startHalf(part, a, b + half * 128 * kBoxRowBytes);
             wgmmaWait<0>();
 #pragma unroll
             for (int i = 0; i < 64; ++i) {
@@ -87,7 +168,89 @@ __device__ __forceinline__ void multiplyStage(float (&d)[128], uint32_t a, uint3
     }
 }
 
-template <class L, Split kSplit, Output kOutput, bool kPromote>
+// The same with factors of this thread's two rows and of each half's columns.
+__device__ __forceinline__ void multiplyStageScaled(
+    float (&d)[128], uint32_t a, uint32_t b, const float (&rowScale)[2], const float (&colScale)[2]) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+        float part[64];
+        startHalf(part, a, b + half * 128 * kBoxRowBytes);
+        wgmmaWait<0>();
+        float scale[2] = {rowScale[0] * colScale[half], rowScale[1] * colScale[half]};
+#pragma unroll
+        for (int i = 0; i < 64; ++i) {
+            d[half * 64 + i] = fmaf(part[i], scale[i / 2 % 2], d[half * 64 + i]);
+        }
+    }
+}
+
+// Where it is written, not where the value is wanted.
+__device__ __forceinline__ float loadEarly(const float* from) {
+    float v;
+    asm volatile("ld.global.nc.f32 %0, [%1];" : "=f"(v) : "l"(from) : "memory");
+    return v;
+}
+
+// Of two rows and of two halves of columns.
+__device__ __forceinline__ void loadFactors(
+    float (&rowScale)[2], float (&colScale)[2], const float* rows, const float* cols, int pieces) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+        rowScale[i] = loadEarly(rows + i * 8);
+        colScale[i] = loadEarly(cols + i * pieces);
+    }
+}
+
+template <int kOffset>
+__device__ __forceinline__ float loadShared(uint32_t from) {
+    float v;
+    asm volatile("ld.shared.f32 %0, [%1 + %2];" : "=f"(v) : "r"(from), "n"(kOffset));
+    return v;
+}
+
+template <int kOffset>
+__device__ __forceinline__ float2 loadShared2(uint32_t from) {
+    float2 v;
+    asm volatile("ld.shared.v2.f32 {%0, %1}, [%2 + %3];" : "=f"(v.x), "=f"(v.y) : "r"(from), "n"(kOffset));
+    return v;
+}
+
+// sums += part * factors, a block of 8 columns after the other, of which a thread has two in two rows. Factors of columns are
+// read four blocks ahead: one at a time, each would be waited for.
+template <int kBlock>
+__device__ __forceinline__ void addScaledColumns(
+    float* sums, const float (&part)[64], float2 (&ahead)[4], float upper, float lower, uint32_t colScales) {
+    if constexpr (kBlock < 16) {
+        float2 scale = ahead[kBlock % 4];
+        if constexpr (kBlock + 4 < 16) {
+            ahead[kBlock % 4] = loadShared2<(kBlock + 4) * 32>(colScales);
+        }
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            float product = part[kBlock * 4 + i] * (i < 2 ? upper : lower);
+            sums[kBlock * 4 + i] = fmaf(product, i % 2 ? scale.y : scale.x, sums[kBlock * 4 + i]);
+        }
+        addScaledColumns<kBlock + 1>(sums, part, ahead, upper, lower, colScales);
+    }
+}
+
+// The same with factors of this thread's rows and columns in shared memory.
+__device__ __forceinline__ void multiplyStageScaled(
+    float (&d)[128], uint32_t a, uint32_t b, uint32_t rowScales, uint32_t colScales) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+        float part[64];
+        startHalf(part, a, b + half * 128 * kBoxRowBytes);
+        uint32_t cols = colScales + half * 512;
+        float upper = loadShared<0>(rowScales);
+        float lower = loadShared<32>(rowScales);
+        float2 ahead[4] = {loadShared2<0>(cols), loadShared2<32>(cols), loadShared2<64>(cols), loadShared2<96>(cols)};
+        wgmmaWait<0>();
+        addScaledColumns<0>(d + half * 64, part, ahead, upper, lower, cols);
+    }
+}
+
+template <class L, Split kSplit, Output kOutput, bool kPromote, Factors kFactors = Factors::kGroups>
 __device__ __forceinline__ void groupedGemmFp8(
     const CUtensorMap* mapA,
     const CUtensorMap* mapB,
@@ -100,7 +263,11 @@ __device__ __forceinline__ void groupedGemmFp8(
     int depth,      // kRows: K
     const float* scaleA,
     const float* scaleB,
+    int scaleRows,   // kRows, kBlocks: R
+    float* squares,  // kFp32: [G][row tiles][column tiles][warps 8] sums of squares; may be null
     __nv_bfloat16* c) {
+    constexpr bool kColumnScales = kFactors == Factors::kBlocks && kSplit == Split::kDepth;
+    constexpr bool kRowScales = kFactors == Factors::kBlocks && kSplit == Split::kRows;
     extern __shared__ char sharedRaw[];
     char* base = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(sharedRaw) + 1023) & ~uintptr_t(1023));
     uint32_t baseAddr = sharedAddress(base);
@@ -112,7 +279,8 @@ __device__ __forceinline__ void groupedGemmFp8(
     if (threadIdx.x == 0) {
         for (int s = 0; s < L::stages; ++s) {
             barrierInit(full + s * 8, 1);
-            barrierInit(empty + s * 8, 4);  // two warpgroups of two blocks
+            // Two warpgroups of two blocks; every warp of them where each reads factors in shared memory on its own.
+            barrierInit(empty + s * 8, kColumnScales ? 16 : 4);
         }
         barrierInitFence();
         prefetchTensorMap(mapA);
@@ -124,6 +292,16 @@ __device__ __forceinline__ void groupedGemmFp8(
         orderByLength(offsets, groups, order);
         __syncthreads();
     }
+    if constexpr (kColumnScales) {
+        // What a tile's last rows and columns read beyond the factors that exist must not be NaN: zeros are multiplied with it.
+        for (int i = threadIdx.x; i < L::stages * (L::stageStride - L::stageBytes) / 16; i += kThreads) {
+            int perStage = (L::stageStride - L::stageBytes) / 16;
+            *reinterpret_cast<uint4*>(base + i / perStage * L::stageStride + L::stageBytes + i % perStage * 16) =
+                make_uint4(0, 0, 0, 0);
+        }
+        fenceAsyncProxy();
+        __syncthreads();
+    }
     clusterBarrier();
 
     TileWalk<kSplit> walk(offsets, starts, order, groups, fixedRows, cols, rank);
@@ -132,15 +310,19 @@ __device__ __forceinline__ void groupedGemmFp8(
     uint32_t parity = 0;
 
     if (warpgroup == 0) {
-        registersDecrease<40>();
+        registersDecrease<kColumnScales ? 56 : 40>();
         if (threadIdx.x == 0) {
             while (walk.next(tile)) {
                 int span = kSplit == Split::kRows ? depth : tile.end - tile.begin;
                 for (int k = 0; k < span; k += L::depth) {
                     barrierWait(empty + stage * 8, parity ^ 1);
                     uint32_t bar = full + stage * 8;
-                    uint32_t a = baseAddr + stage * L::stageBytes;
-                    barrierExpectBytes(bar, L::stageBytes);
+                    uint32_t a = baseAddr + stage * L::stageStride;
+                    if constexpr (kColumnScales) {
+                        loadScales<L>(a, bar, tile, (tile.begin + k) / 128, fixedRows, cols, scaleA, scaleB);
+                    } else {
+                        barrierExpectBytes(bar, L::stageBytes);
+                    }
                     loadA<kSplit>(a, mapA, bar, tile, k, rank);
                     loadB<kSplit>(a + L::bytesA, mapB, bar, tile, k, rank, cols);
                     if (++stage == L::stages) {
@@ -151,10 +333,13 @@ __device__ __forceinline__ void groupedGemmFp8(
             }
         }
     } else {
-        registersIncrease<232>();
+        registersIncrease<kColumnScales ? 224 : 232>();
         int consumer = warpgroup - 1;
         int thread = threadIdx.x % 128;
         while (walk.next(tile)) {
+            if constexpr (kFactors == Factors::kBlocks) {
+                putAside(baseAddr + L::aside + (threadIdx.x / 32 - 4) * kAsideBytes, walk);
+            }
             float d[128];
 #pragma unroll
             for (int i = 0; i < 128; ++i) {
@@ -162,19 +347,54 @@ __device__ __forceinline__ void groupedGemmFp8(
             }
             int span = kSplit == Split::kRows ? depth : tile.end - tile.begin;
             int previous = -1;
+            // Factors of this thread's first row and of the tile's first columns.
+            int rowAt = 0;
+            int colAt = 0;
+            float nextRowScale[2], nextColScale[2];  // a stage ahead
+            if constexpr (kRowScales) {
+                int across = (cols + 127) / 128;
+                rowAt = tile.row + consumer * 64 + thread / 32 * 16 + thread % 32 / 4;
+                colAt = (tile.group * across + min(tile.col / 128, across - 1)) * ((depth + 127) / 128);
+                loadFactors(nextRowScale, nextColScale, scaleA + rowAt, scaleB + colAt, (depth + 127) / 128);
+            }
             for (int k = 0; k < span; k += L::depth) {
+                float rowScale[2] = {nextRowScale[0], nextRowScale[1]};
+                float colScale[2] = {nextColScale[0], nextColScale[1]};
+                if constexpr (kRowScales) {
+                    if (k + L::depth < span) {
+                        rowAt += scaleRows;
+                        ++colAt;
+                        loadFactors(nextRowScale, nextColScale, scaleA + rowAt, scaleB + colAt, (depth + 127) / 128);
+                    }
+                }
                 barrierWait(full + stage * 8, parity);
-                uint32_t a = baseAddr + stage * L::stageBytes + consumer * 64 * kBoxRowBytes;
-                uint32_t b = baseAddr + stage * L::stageBytes + L::bytesA;
-                multiplyStage<kPromote>(d, a, b);
+                uint32_t a = baseAddr + stage * L::stageStride + consumer * 64 * kBoxRowBytes;
+                uint32_t b = baseAddr + stage * L::stageStride + L::bytesA;
+                if constexpr (kFactors == Factors::kGroups) {
+                    multiplyStage<kPromote>(d, a, b);
+                } else if constexpr (kColumnScales) {
+                    uint32_t scales = b - L::bytesA;
+                    uint32_t row = consumer * 64 + thread / 32 * 16 + thread % 32 / 4;
+                    multiplyStageScaled(
+                        d, a, b, scales + L::stageBytes + row * 4, scales + L::colScales + thread % 4 * 8);
+                } else {
+                    multiplyStageScaled(d, a, b, rowScale, colScale);
+                }
                 if constexpr (!kPromote) {
                     wgmmaWait<1>();
                 }
                 int done = kPromote ? stage : previous;
-                if (done >= 0 && thread < 2) {
+                if constexpr (kColumnScales) {
+                    __syncwarp();
+                    if (thread % 32 < 2) {
+                        barrierArriveRemote(empty + done * 8, thread % 32);
+                    }
+                } else if ((kPromote || done >= 0) && thread < 2) {
                     barrierArriveRemote(empty + done * 8, thread);
                 }
-                previous = stage;
+                if constexpr (!kPromote) {
+                    previous = stage;
+                }
                 if (++stage == L::stages) {
                     stage = 0;
                     parity ^= 1;
@@ -186,18 +406,29 @@ __device__ __forceinline__ void groupedGemmFp8(
                     barrierArriveRemote(empty + previous * 8, thread);
                 }
             }
-            float alpha = __ldg(scaleA + tile.group) * __ldg(scaleB + tile.group);
+            if constexpr (kFactors == Factors::kGroups) {
+                float alpha = __ldg(scaleA + tile.group) * __ldg(scaleB + tile.group);
 #pragma unroll
-            for (int i = 0; i < 128; ++i) {
-                d[i] *= alpha;
+                for (int i = 0; i < 128; ++i) {
+                    d[i] *= alpha;
+                }
             }
             int row = tile.row + consumer * 64;
             if constexpr (kOutput == Output::kBf16) {
                 storeBf16(d, c + long(row) * cols + tile.col, cols, tile.end - row, cols - tile.col, thread);
-            } else if (kOutput == Output::kFp32 || previous >= 0) {
+            } else if (kOutput == Output::kFp32 || span > 0) {
+                if (kOutput == Output::kFp32 && squares != nullptr && tile.col < cols) {
+                    long rowTiles = (fixedRows + kTileRows - 1) / kTileRows;
+                    long colTiles = (cols + kTileCols - 1) / kTileCols;
+                    long at = (tile.group * rowTiles + tile.row / kTileRows) * colTiles + tile.col / kTileCols;
+                    storeSquares(d, squares + at * 8 + consumer * 4, thread);
+                }
                 char* staging = base + L::staging + consumer * kStagingBuffers * kStagingBytes;
                 storeFp32<kOutput == Output::kFp32Accumulate>(d, mapC, staging, tile.col, row, tile.group, thread,
                                                               2 + consumer);
+            }
+            if constexpr (kFactors == Factors::kBlocks) {
+                takeBack(baseAddr + L::aside + (threadIdx.x / 32 - 4) * kAsideBytes, walk);
             }
         }
         if (kOutput != Output::kBf16 && thread == 0) {
@@ -214,31 +445,39 @@ __device__ __forceinline__ void groupedGemmFp8(
 // Tensor maps of bytes, 128-byte swizzle: A [64 rows x 128], B [128 rows x 128]; C FP32 3-D [group][64][32].
 
 extern "C" __constant__ int grouped_gemm_fp8_rows_shared_bytes = fourfold::RowsLayout::total;
+extern "C" __constant__ int grouped_gemm_fp8_rows_blocks_shared_bytes = fourfold::RowsBlocksLayout::total;
 extern "C" __constant__ int grouped_gemm_fp8_depth_shared_bytes = fourfold::DepthLayout::total;
+extern "C" __constant__ int grouped_gemm_fp8_depth_blocks_shared_bytes = fourfold::DepthBlocksLayout::total;
 
-#define FOURFOLD_GROUPED_GEMM_FP8_ROWS(name, promote)                                                                   \
+#define FOURFOLD_GROUPED_GEMM_FP8_ROWS(name, layout, promote, factors)                                                       \
     extern "C" __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(fourfold::kThreads, 1)                       \
         name(const __grid_constant__ CUtensorMap mapA, const __grid_constant__ CUtensorMap mapB,                        \
              const int* __restrict__ offsets, int groups, int cols, int depth, const float* __restrict__ scaleA,         \
-             const float* __restrict__ scaleB, __nv_bfloat16* c) {                                                      \
-        fourfold::groupedGemmFp8<fourfold::RowsLayout, fourfold::Split::kRows, fourfold::Output::kBf16, promote>(       \
-            &mapA, &mapB, nullptr, offsets, nullptr, groups, 0, cols, depth, scaleA, scaleB, c);                        \
+             const float* __restrict__ scaleB, int scaleRows, __nv_bfloat16* c) {                                       \
+        fourfold::groupedGemmFp8<fourfold::layout, fourfold::Split::kRows, fourfold::Output::kBf16, promote,            \
+                                 fourfold::Factors::factors>(                                                           \
+            &mapA, &mapB, nullptr, offsets, nullptr, groups, 0, cols, depth, scaleA, scaleB, scaleRows, nullptr, c);    \
     }
 
-#define FOURFOLD_GROUPED_GEMM_FP8_DEPTH(name, output, promote)                                                          \
+#define FOURFOLD_GROUPED_GEMM_FP8_DEPTH(name, layout, output, promote, factors)                                         \
     extern "C" __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(fourfold::kThreads, 1)                       \
         name(const __grid_constant__ CUtensorMap mapA, const __grid_constant__ CUtensorMap mapB,                        \
              const __grid_constant__ CUtensorMap mapC, const int* __restrict__ offsets,                                 \
              const int* __restrict__ starts, int groups, int rows, int cols, const float* __restrict__ scaleA,          \
-             const float* __restrict__ scaleB) {                                                                        \
-        fourfold::groupedGemmFp8<fourfold::DepthLayout, fourfold::Split::kDepth, fourfold::Output::output, promote>(    \
-            &mapA, &mapB, &mapC, offsets, starts, groups, rows, cols, 0, scaleA, scaleB, nullptr);                      \
+             const float* __restrict__ scaleB, float* squares) {                                                        \
+        fourfold::groupedGemmFp8<fourfold::layout, fourfold::Split::kDepth, fourfold::Output::output, promote,          \
+                                 fourfold::Factors::factors>(                                                           \
+            &mapA, &mapB, &mapC, offsets, starts, groups, rows, cols, 0, scaleA, scaleB, 0, squares, nullptr);          \
     }
 
-FOURFOLD_GROUPED_GEMM_FP8_ROWS(grouped_gemm_fp8_rows_sm90a, true)
+FOURFOLD_GROUPED_GEMM_FP8_ROWS(grouped_gemm_fp8_rows_sm90a, RowsLayout, true, kGroups)
+FOURFOLD_GROUPED_GEMM_FP8_ROWS(grouped_gemm_fp8_rows_blocks_sm90a, RowsBlocksLayout, true, kBlocks)
 #ifdef FOURFOLD_VARIANTS
-FOURFOLD_GROUPED_GEMM_FP8_ROWS(grouped_gemm_fp8_rows_fast_sm90a, false)
-FOURFOLD_GROUPED_GEMM_FP8_DEPTH(grouped_gemm_fp8_wgrad_fast_sm90a, kFp32, false)
+FOURFOLD_GROUPED_GEMM_FP8_ROWS(grouped_gemm_fp8_rows_fast_sm90a, RowsLayout, false, kGroups)
+FOURFOLD_GROUPED_GEMM_FP8_DEPTH(grouped_gemm_fp8_wgrad_fast_sm90a, DepthLayout, kFp32, false, kGroups)
 #endif
-FOURFOLD_GROUPED_GEMM_FP8_DEPTH(grouped_gemm_fp8_wgrad_sm90a, kFp32, true)
-FOURFOLD_GROUPED_GEMM_FP8_DEPTH(grouped_gemm_fp8_wgrad_accumulate_sm90a, kFp32Accumulate, true)
+FOURFOLD_GROUPED_GEMM_FP8_DEPTH(grouped_gemm_fp8_wgrad_sm90a, DepthLayout, kFp32, true, kGroups)
+FOURFOLD_GROUPED_GEMM_FP8_DEPTH(grouped_gemm_fp8_wgrad_accumulate_sm90a, DepthLayout, kFp32Accumulate, true, kGroups)
+FOURFOLD_GROUPED_GEMM_FP8_DEPTH(grouped_gemm_fp8_wgrad_blocks_sm90a, DepthBlocksLayout, kFp32, true, kBlocks)
+FOURFOLD_GROUPED_GEMM_FP8_DEPTH(
+    grouped_gemm_fp8_wgrad_blocks_accumulate_sm90a, DepthBlocksLayout, kFp32Accumulate, true, kBlocks)

@@ -1,33 +1,25 @@
 // Exponentials of the output head's logits, for Hopper: with h [T, K] and w [V, K] BF16, FP32 accumulation and FP32 softmax,
 //
-//   e[t, v]       = exp(z[t, v] - base[t]),   z = h w^T                       stored as BF16 (null: not at all)
+//   e[t, v]       = exp(z[t, v] - base[t]),   z = h w^T                       stored as BF16 (or not at all)
 //   sums[c, t]    = sum of e[t, v] over the 256 columns of column tile c      FP32, before rounding
 //
 // so that logits never reach memory: what the loss needs are the sums, and the gradient of the logits is e times a factor per
-// token (see head_softmax.cu). base is one number per token near or above the row's maximum less 55; +infinity gives zeros.
+// token (see head_softmax.cu). base is one number per token, at least its largest logit less 55; +infinity gives zeros.
 //
 // Structure: as grouped_gemm_bf16_sm90a.cu, a persistent grid of clusters of two blocks, a tile of 128 x 256 each, one above
-// the other, sharing the columns of B. The exponentials of a tile take long, so the tensor cores must not wait for them: a
-// warpgroup finishes the first half of its columns, begins the next tile's first half on the stages that lie ready, and
-// finishes the second half beside those products.
+// the other, sharing the columns of B. Beginning the next tile's products beside the exponentials of the last one's second half
+// was no faster: at this rate the product is limited by the device's power, and waiting lets the clock rise.
 //
 // Alignment: base pointers 16 bytes; K and V multiples of 8.
 
 #include "sm90/grouped_output.cuh"
 #include "sm90/grouped_tiles.cuh"
 #include "sm90/wgmma.cuh"
-#include "sm90/wgmma_attention.cuh"
 
 namespace fourfold {
 
-using HeadLayout = Layout<64, 4, false>;
-constexpr uint32_t kHalfBytes = 128 * 64 * 2;  // from the first to the second 128 columns of a stage of w
+using HeadLayout = Layout<64, 4, true>;
 constexpr float kLog2e = 1.44269504088896340736f;
-
-#ifndef FOURFOLD_HEAD_LEAD
-#define FOURFOLD_HEAD_LEAD 3
-#endif
-constexpr int kLead = FOURFOLD_HEAD_LEAD;  // stages on which the next tile's first half runs ahead
 
 __device__ __forceinline__ float exp2Approximate(float x) {
     float y;
@@ -62,66 +54,61 @@ private:
     int pairs_, colTiles_, rank_, index_;
 };
 
-// One thread's part of a tile that is being finished: its two rows, eight apart.
-struct Finished {
-    int row, col;      // of the warpgroup's corner
-    float base[2];     // in powers of two
-    float sum[2];
-};
-
-template <int kHalf>
-__device__ __forceinline__ void finishHalf(
-    const float (&d)[64], Finished& tile, int rows, int cols, __nv_bfloat16* e, int thread) {
+// Exponentials of a warpgroup's 64 x 256 logits to memory, and their sums by row. row, col: the warpgroup's corner; base: of
+// this thread's two rows, in powers of two.
+__device__ __forceinline__ void finishTile(
+    const float (&d)[128], int row, int col, int rows, int cols, const float (&base)[2], const CUtensorMap* mapE, bool store,
+    char* staging, int barrier, float* sums, int thread) {
     int lane = thread & 31;
     int quad = lane & 3;
-    int row = tile.row + (thread >> 5) * 16 + (lane >> 2);
-    int colsLeft = cols - tile.col;
+    int mine = row + (thread >> 5) * 16 + (lane >> 2);
+    float sum[2] = {0.f, 0.f};
+    auto pair = [&](int i, int half) {
+        float x = exp2Approximate(fmaf(d[i * 4 + half * 2], kLog2e, -base[half]));
+        float y = exp2Approximate(fmaf(d[i * 4 + half * 2 + 1], kLog2e, -base[half]));
+        if (col + i * 8 < cols) {
+            sum[half] += x + y;
+        }
+        return packBf16(x, y);
+    };
+    if (store) {
+        storeBf16Boxes(mapE, staging, col, row, thread, barrier, pair);
+    } else {
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {  // 32 columns at a time
+        for (int i = 0; i < kTileCols / 8; ++i) {
+            pair(i, 0);
+            pair(i, 1);
+        }
+    }
 #pragma unroll
-        for (int half = 0; half < 2; ++half) {
-            uint32_t v[4];
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                float x = exp2Approximate(fmaf(d[j * 16 + i * 4 + half * 2], kLog2e, -tile.base[half]));
-                float y = exp2Approximate(fmaf(d[j * 16 + i * 4 + half * 2 + 1], kLog2e, -tile.base[half]));
-                if (kHalf * 128 + j * 32 + i * 8 < colsLeft) {
-                    tile.sum[half] += x + y;
-                }
-                v[i] = packBf16(x, y);
-            }
-            if (e != nullptr) {
-                transposeQuad(v, lane);
-                int r = row + half * 8;
-                int col = kHalf * 128 + j * 32 + quad * 8;
-                if (r < rows && col < colsLeft) {
-                    *reinterpret_cast<uint4*>(e + long(r) * cols + tile.col + col) = make_uint4(v[0], v[1], v[2], v[3]);
-                }
-            }
+    for (int half = 0; half < 2; ++half) {
+        float s = sum[half];
+        s += __shfl_xor_sync(0xffffffffu, s, 1);
+        s += __shfl_xor_sync(0xffffffffu, s, 2);
+        if (quad == 0 && mine + half * 8 < rows) {
+            sums[long(col / kTileCols) * rows + mine + half * 8] = s;
         }
     }
 }
 
-__device__ __forceinline__ void writeSums(const Finished& tile, int rows, float* sums, int thread) {
-    int lane = thread & 31;
-    int row = tile.row + (thread >> 5) * 16 + (lane >> 2);
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-        float s = tile.sum[half];
-        s += __shfl_xor_sync(0xffffffffu, s, 1);
-        s += __shfl_xor_sync(0xffffffffu, s, 2);
-        if ((lane & 3) == 0 && row + half * 8 < rows) {
-            sums[long(tile.col / kTileCols) * rows + row + half * 8] = s;
+// A place in the ring of stages.
+struct Place {
+    int stage = 0;
+    uint32_t parity = 0;
+    __device__ __forceinline__ void advance() {
+        if (++stage == HeadLayout::stages) {
+            stage = 0;
+            parity ^= 1;
         }
     }
-}
+};
 
 __device__ __forceinline__ void produce(
     const CUtensorMap* mapH, const CUtensorMap* mapW, uint32_t baseAddr, uint32_t full, uint32_t empty, int rows, int cols,
     int depth, uint32_t rank) {
     using L = HeadLayout;
     HeadTiles tiles(rows, cols, rank);
-    Place<L::stages> at;
+    Place at;
     int row, col;
     while (tiles.next(row, col)) {
         for (int k = 0; k < depth; k += L::depth) {
@@ -131,128 +118,74 @@ __device__ __forceinline__ void produce(
             barrierExpectBytes(bar, L::stageBytes);
             copyBox(a, mapH, bar, k, row);
             copyBox(a + kBoxBytes<L::depth>, mapH, bar, k, row + 64);
-            uint32_t half = rank * kHalfBytes;
+            uint32_t half = rank * 2 * kBoxBytes<L::depth>;
             copyBoxMulticast(a + L::bytesA + half, mapW, bar, k, col + int(rank) * 128, 3);
             at.advance();
         }
     }
 }
 
-// d (+)= one stage's products of 64 rows of h and 128 columns. fresh: the tile's first.
-__device__ __forceinline__ void multiplyStage(float (&d)[64], uint32_t a, uint32_t b, bool fresh) {
-#pragma unroll
-    for (int s = 0; s < HeadLayout::depth / 16; ++s) {
-        wgmmaShared<false, false>(d, rowsDescriptor(a + s * 32), rowsDescriptor(b + s * 32), !fresh || s > 0);
-    }
-}
-
-// The same of all 256 columns, the halves by turns so that both read a step of h while it is at hand.
-__device__ __forceinline__ void multiplyStage(float (&low)[64], float (&high)[64], uint32_t a, uint32_t b, bool fresh) {
-#pragma unroll
-    for (int s = 0; s < HeadLayout::depth / 16; ++s) {
-        uint64_t rows = rowsDescriptor(a + s * 32);
-        wgmmaShared<false, false>(low, rows, rowsDescriptor(b + s * 32), !fresh || s > 0);
-        wgmmaShared<false, false>(high, rows, rowsDescriptor(b + kHalfBytes + s * 32), !fresh || s > 0);
-    }
-}
-
 __device__ __forceinline__ void consume(
-    uint32_t baseAddr, uint32_t full, uint32_t empty, int rows, int cols, int depth, const float* base, __nv_bfloat16* e,
-    float* sums, uint32_t rank) {
+    const CUtensorMap* mapE, bool store, char* shared, uint32_t full, uint32_t empty, int rows, int cols, int depth,
+    const float* base, float* sums, uint32_t rank) {
     using L = HeadLayout;
+    uint32_t baseAddr = sharedAddress(shared);
     int consumer = threadIdx.x / 128 - 1;
     int thread = threadIdx.x % 128;
     HeadTiles tiles(rows, cols, rank);
-    Place<L::stages> at;
-    Finished tile;
-    float low[64], high[64];
-    auto release = [&](int stage) {
-        if (thread < 2) {
-            barrierArriveRemote(empty + stage * 8, thread);
-        }
-    };
-    auto stageA = [&](const Place<L::stages>& place) {
-        return baseAddr + place.stage * L::stageBytes + consumer * kBoxBytes<L::depth>;
-    };
-    auto stageB = [&](const Place<L::stages>& place) { return baseAddr + place.stage * L::stageBytes + L::bytesA; };
-    auto begin = [&](int row, int col) {
-        tile.row = row + consumer * 64;
-        tile.col = col;
-        int mine = tile.row + thread / 32 * 16 + (thread & 31) / 4;
-        tile.base[0] = mine < rows ? __ldg(base + mine) * kLog2e : 0.f;
-        tile.base[1] = mine + 8 < rows ? __ldg(base + mine + 8) * kLog2e : 0.f;
-        tile.sum[0] = tile.sum[1] = 0.f;
-    };
-    // Stages k0 and on of a tile, all columns at a time; the stage before them is still being read.
-    auto multiplyRest = [&](int k0, int previous) {
-        for (int k = k0; k < depth; k += L::depth) {
+    Place at;
+    int row, col;
+    float d[128];
+    while (tiles.next(row, col)) {
+        row += consumer * 64;
+        int mine = row + thread / 32 * 16 + (thread & 31) / 4;
+        float shift[2] = {
+            mine < rows ? __ldg(base + mine) * kLog2e : 0.f, mine + 8 < rows ? __ldg(base + mine + 8) * kLog2e : 0.f};
+        int previous = -1;
+        for (int k = 0; k < depth; k += L::depth) {
             barrierWait(full + at.stage * 8, at.parity);
+            uint32_t a = baseAddr + at.stage * L::stageBytes + consumer * kBoxBytes<L::depth>;
+            uint32_t b = baseAddr + at.stage * L::stageBytes + L::bytesA;
             wgmmaFence();
-            multiplyStage(low, high, stageA(at), stageB(at), k == 0);
+#pragma unroll
+            for (int i = 0; i < L::depth / 16; ++i) {
+                wgmma64x256x16<false, false>(
+                    d, operandDescriptor<false, L::depth>(a + i * kDepthStepBytes<false>),
+                    operandDescriptor<false, L::depth>(b + i * kDepthStepBytes<false>), k > 0 || i > 0);
+            }
             wgmmaCommit();
-            wgmmaWait<1>();
             if (previous >= 0) {
-                release(previous);
+                wgmmaWait<1>();
+                if (thread < 2) {
+                    barrierArriveRemote(empty + previous * 8, thread);
+                }
             }
             previous = at.stage;
             at.advance();
         }
         wgmmaWait<0>();
-        release(previous);
-        fenceRegisters(low);
-        fenceRegisters(high);
-    };
-    int row, col;
-    if (!tiles.next(row, col)) {
-        return;
-    }
-    begin(row, col);
-    multiplyRest(0, -1);
-    finishHalf<0>(low, tile, rows, cols, e, thread);
-    while (tiles.next(row, col)) {
-        Place<L::stages> ahead = at;
-#pragma unroll
-        for (int i = 0; i < kLead; ++i) {
-            barrierWait(full + ahead.stage * 8, ahead.parity);
-            wgmmaFence();
-            multiplyStage(low, stageA(ahead), stageB(ahead), i == 0);
-            wgmmaCommit();
-            ahead.advance();
+        if (thread < 2) {
+            barrierArriveRemote(empty + previous * 8, thread);
         }
-        finishHalf<1>(high, tile, rows, cols, e, thread);
-        writeSums(tile, rows, sums, thread);
-        begin(row, col);
-        int previous = -1;
-#pragma unroll
-        for (int i = 0; i < kLead; ++i) {
-            wgmmaFence();
-            multiplyStage(high, stageA(at), stageB(at) + kHalfBytes, i == 0);
-            wgmmaCommit();
-            if (i > 0) {
-                wgmmaWait<1>();
-                release(previous);
-            }
-            previous = at.stage;
-            at.advance();
-        }
-        multiplyRest(kLead * L::depth, previous);
-        finishHalf<0>(low, tile, rows, cols, e, thread);
+        char* staging = shared + L::staging + consumer * kStagingBuffers * kStagingBytes;
+        finishTile(d, row, col, rows, cols, shift, mapE, store, staging, 2 + consumer, sums, thread);
     }
-    finishHalf<1>(high, tile, rows, cols, e, thread);
-    writeSums(tile, rows, sums, thread);
+    if (thread == 0) {
+        bulkWait<0>();
+    }
 }
 
 }  // namespace fourfold
 
 // kernels -----------------------------------------------------------------------------------------------------------
 // Grid: any even number of blocks, best the number of multiprocessors; block 384. Tensor maps, 128-byte swizzle: h in boxes
-// of [64 rows x 64], w in boxes of [128 rows x 64].
+// of [64 rows x 64], w in boxes of [128 rows x 64], e in boxes of [64 rows x 64]; store 0: e is not written, mapE unused.
 
 extern "C" __constant__ int head_exponentials_shared_bytes = fourfold::HeadLayout::total;
 
 extern "C" __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(fourfold::kThreads, 1) head_exponentials_sm90a(
-    const __grid_constant__ CUtensorMap mapH, const __grid_constant__ CUtensorMap mapW, int rows, int cols, int depth,
-    const float* __restrict__ base, __nv_bfloat16* e, float* sums) {
+    const __grid_constant__ CUtensorMap mapH, const __grid_constant__ CUtensorMap mapW, const __grid_constant__ CUtensorMap mapE,
+    int store, int rows, int cols, int depth, const float* __restrict__ base, float* sums) {
     using namespace fourfold;
     using L = HeadLayout;
     extern __shared__ char sharedRaw[];
@@ -278,7 +211,7 @@ extern "C" __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(fourfold:
         }
     } else {
         registersIncrease<232>();
-        consume(baseAddr, full, empty, rows, cols, depth, base, e, sums, rank);
+        consume(&mapE, store != 0, shared, full, empty, rows, cols, depth, base, sums, rank);
     }
     clusterBarrier();  // a block must not leave while the other can still signal it
 }

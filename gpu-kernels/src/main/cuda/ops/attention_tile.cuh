@@ -6,6 +6,7 @@
 // so two neighbouring C tiles, packed to BF16, are an A fragment of the next product.
 #pragma once
 
+#include "token_chunks.cuh"
 #include "vector.cuh"
 
 namespace fourfold {
@@ -17,9 +18,25 @@ struct Attention {
     float scale;
     __device__ __forceinline__ int group() const { return heads / kvHeads; }
     __device__ __forceinline__ long width(int dim) const { return long(heads + 2 * kvHeads) * dim; }
-    __device__ __forceinline__ long keyColumn(int kvHead, int dim) const { return long(heads + kvHead) * dim; }
-    __device__ __forceinline__ long valueColumn(int kvHead, int dim) const { return long(heads + kvHeads + kvHead) * dim; }
 };
+
+// Where a call's keys and values, or their gradients, are: rows of width columns, keys from column on. They may lie beside the
+// queries or in a tensor of their own.
+template <class T>
+struct KeyValues {
+    T* rows;
+    int width, column, kvHeads;
+
+    // A key of a head.
+    __device__ __forceinline__ T* at(long row, int kvHead, int dim) const { return rows + row * long(width) + column + kvHead * dim; }
+    // From a key to its value.
+    __device__ __forceinline__ int valuesOn(int dim) const { return kvHeads * dim; }
+};
+
+// Row among those of all sequences of a tile's first row.
+__device__ __forceinline__ int rowOf(const ChunkRows& rows, int batch, const TilePlace& tile) {
+    return (batch * rows.count() + tile.chunk) * rows.length + tile.row;
+}
 
 __device__ __forceinline__ uint32_t sharedAddress(const void* p) { return static_cast<uint32_t>(__cvta_generic_to_shared(p)); }
 
@@ -150,6 +167,24 @@ __device__ __forceinline__ void storeRows(
         }
     }
     __syncwarp();
+}
+
+// Adds 16 accumulator rows, times factor, to FP32 rows.
+template <int kDim>
+__device__ __forceinline__ void addRows(const float (&c)[kDim / 8][4], float factor, float* to, long stride, int limit) {
+    int lane = threadIdx.x % kWarp, g = lane / 4;
+    to += g * stride + lane % 4 * 2;
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+        if (g + h * 8 < limit) {
+#pragma unroll
+            for (int n = 0; n < kDim / 8; ++n) {
+                float2* pair = reinterpret_cast<float2*>(to + h * 8 * stride + n * 8);
+                float2 x = *pair;
+                *pair = make_float2(x.x + c[n][h * 2] * factor, x.y + c[n][h * 2 + 1] * factor);
+            }
+        }
+    }
 }
 
 // Minimum and maximum over the block; call with all threads.

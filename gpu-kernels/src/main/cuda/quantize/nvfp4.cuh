@@ -53,39 +53,38 @@ struct E2m1 {
     float value;
 };
 
-// Exponent bits of the binade, [0, 2) counting as one.
-__device__ __forceinline__ uint32_t binade(float magnitude) {
-    return max(__float_as_uint(magnitude) & kExponentMask, kOneBits);
+// The power of two at the start of the binade; 1 for [0, 2).
+__device__ __forceinline__ float binade(float magnitude) {
+    return __uint_as_float(max(__float_as_uint(magnitude) & kExponentMask, kOneBits));
 }
 
-__device__ __forceinline__ E2m1 fromRounded(float sum, float rounder, uint32_t exponent) {
+constexpr float kRounder = 0x1p22f;  // times the binade, its last place is the step of the grid
+
+// sum: the magnitude plus the binade times kRounder, which leaves a multiple of the step.
+__device__ __forceinline__ E2m1 fromRounded(float sum, float start) {
     E2m1 result;
-    result.code = (__float_as_uint(sum) & 7u) + ((exponent - kOneBits) >> 22);
-    result.value = __fsub_rn(sum, rounder);
+    result.code = (__float_as_uint(sum) & 7u) + ((__float_as_uint(start) - kOneBits) >> 22);
+    result.value = __fmaf_rn(start, -kRounder, sum);
     return result;
 }
 
-// To nearest even.
+// To nearest even. The product is a power of two, so the fused additions round like plain ones.
 __device__ __forceinline__ E2m1 roundE2m1(float magnitude) {
     float a = fminf(magnitude, 6.0f);
-    uint32_t exponent = binade(a);
-    float rounder = __uint_as_float(exponent + (22u << 23));
-    return fromRounded(__fadd_rn(a, rounder), rounder, exponent);
+    float start = binade(a);
+    return fromRounded(__fmaf_rn(start, kRounder, a), start);
 }
 
-// Byte `index` of a word as a float, 0..255: its bits below those of 2^23.
-__device__ __forceinline__ float byteAsFloat(uint32_t word, uint32_t index) {
-    return __fsub_rn(__uint_as_float(__byte_perm(word, 0x4B000000u, 0x7440u | index)), 8388608.0f);
+// Byte `index` of a word as byte / 512: its bits below those of 2^14.
+__device__ __forceinline__ float byteAsFraction(uint32_t word, uint32_t index) {
+    return __fsub_rn(__uint_as_float(__byte_perm(word, 0x46800000u, 0x7640u | index)), 16384.0f);
 }
 
-// Stochastic rounding with one random byte, given as a float: t = fma(byte/256, step, |y|), then down to the grid of t.
-__device__ __forceinline__ E2m1 roundE2m1Stochastic(float magnitude, float byte) {
-    float a = fminf(magnitude, 6.0f);
-    float unit = __uint_as_float(binade(a) - (9u << 23));  // step / 256
-    float t = fminf(__fmaf_rn(byte, unit, a), 6.0f);
-    uint32_t exponent = binade(t);
-    float rounder = __uint_as_float(exponent + (22u << 23));
-    return fromRounded(__fadd_rz(t, rounder), rounder, exponent);  // on a positive sum toward zero is the floor
+// Stochastic rounding with one random byte, given as byte / 512: t = fma(byte/256, step, |y|), then down to the grid of t.
+__device__ __forceinline__ E2m1 roundE2m1Stochastic(float magnitude, float fraction) {
+    float t = fminf(__fmaf_rn(fraction, binade(magnitude), magnitude), 6.0f);  // also clamps a magnitude above 6
+    float start = binade(t);
+    return fromRounded(__fmaf_rz(start, kRounder, t), start);  // on a positive sum toward zero is the floor
 }
 
 // Philox4x32-10: 16 random bytes for one group of 16 elements. See io.fourfold.kernels.op.RandomStream.

@@ -21,7 +21,7 @@ struct BackwardLayout {
     static constexpr int keyBytes = boxes * keyBoxBytes;
     static constexpr int dsBytes = keys * queries * 2;
     static constexpr int dqBytes = queries * kHeadDim * 4;
-    static constexpr int rowFloats = 3 * queries;  // of each query: log-sum-exp, delta, document start
+    static constexpr int rowFloats = 3 * queries + 4;  // of each query: log-sum-exp, delta, document start; place of the first
     static constexpr int rowBytes = rowFloats * 4;
     static_assert(dqBytes == 2 * 128 * 32 * 4);
     static constexpr int k = 0;
@@ -30,10 +30,16 @@ struct BackwardLayout {
     static constexpr int dout = q + stages * queryBytes;
     static constexpr int ds = dout + doutStages * queryBytes;
     static constexpr int dq = ds + 2 * dsBytes;
-    static constexpr int rows = dq + dqBytes;
+    static constexpr int sumStages = kHeadDim == 128 ? 3 : 2;  // of pieces of finished sums of dQ: 8 columns of 64 rows
+    static constexpr int sumBytes = 64 * 8 * 4;
+    static constexpr int finished = dq + dqBytes;  // a box of 64 columns of 64 rows, BF16
+    static constexpr int sums = finished + 64 * 128;
+    static constexpr int rows = sums + sumStages * sumBytes;
     static constexpr int barriers = rows + stages * rowBytes;
-    static constexpr int info = barriers + (5 + 2 * stages + 2 * doutStages) * 8;
-    static constexpr int total = info + 2 * 32 + 1024 /* alignment */;
+    static constexpr int info = barriers + (5 + 2 * stages + 2 * doutStages + sumStages) * 8;
+    static constexpr int workBytes = 48;
+    static constexpr int added = info + 2 * workBytes;  // of each adder: how many steps it has added
+    static constexpr int total = added + 2 * 4 + 1024 /* alignment */;
     static_assert(total <= 227 * 1024);
 };
 
@@ -48,6 +54,7 @@ struct BackwardBarriers {
     __device__ uint32_t queryEmpty(int stage) const { return base + 40 + (L::stages + stage) * 8; }
     __device__ uint32_t doutFull(int stage) const { return base + 40 + (2 * L::stages + stage) * 8; }
     __device__ uint32_t doutEmpty(int stage) const { return base + 40 + (2 * L::stages + L::doutStages + stage) * 8; }
+    __device__ uint32_t sumsFull(int stage) const { return base + 40 + (2 * L::stages + 2 * L::doutStages + stage) * 8; }
 };
 
 // d[64 keys, queries] = rows of K or V times the rows of Q or dO, transposed.
@@ -113,8 +120,18 @@ __device__ __forceinline__ float2 loadPair(uint32_t from) {
     return x;
 }
 
+__device__ __forceinline__ float4 loadFour(uint32_t from) {
+    float4 x;
+    asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w) : "r"(from) : "memory");
+    return x;
+}
+
 __device__ __forceinline__ void storeFour(uint32_t to, float a, float b, float c, float d) {
     asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to), "f"(a), "f"(b), "f"(c), "f"(d) : "memory");
+}
+
+__device__ __forceinline__ void storeInt(uint32_t to, uint32_t x) {
+    asm volatile("st.shared.b32 [%0], %1;" ::"r"(to), "r"(x) : "memory");
 }
 
 __device__ __forceinline__ int loadInt(uint32_t from) {
@@ -123,18 +140,21 @@ __device__ __forceinline__ int loadInt(uint32_t from) {
     return x;
 }
 
-// Scores to probabilities. row: the queries' log-sum-exp and so on in shared memory. query, tileKey: first query and key of the tile.
+// Scores to probabilities. row: the queries' log-sum-exp and so on in shared memory. tileKey, lastKey: places in the sequence of
+// the first and last key of the tile.
 template <class L>
 __device__ __forceinline__ void probabilities(
-    float (&s)[L::queries / 2], uint32_t row, float factor, int query, int tileKey, int consumer) {
+    float (&s)[L::queries / 2], uint32_t row, float factor, int tileKey, int lastKey, int consumer) {
     int key = tileKey + consumer * 64 + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4;
     int column = threadIdx.x % 4 * 2;
-    if (query < tileKey + L::keys - 1 || loadInt(row + L::rowBytes - 4) > tileKey) {
+    int query = loadInt(row + L::queries * 12);
+    bool part = lastKey < tileKey + L::keys - 1;
+    if (query < tileKey + L::keys - 1 || part || loadInt(row + L::queries * 12 - 4) > tileKey) {
 #pragma unroll
         for (int i = 0; i < L::queries / 2; ++i) {
             int local = column + i / 4 * 8 + i % 2;
             int at = key + i / 2 % 2 * 8;
-            if (at > query + local || at < loadInt(row + (2 * L::queries + local) * 4)) {
+            if (at > min(query + local, lastKey) || at < loadInt(row + (2 * L::queries + local) * 4)) {
                 s[i] = -INFINITY;
             }
         }
@@ -191,6 +211,25 @@ __device__ __forceinline__ void storeKeyGradient(
             storeBox3d(map, to + box * L::keyBoxBytes + consumer * 64 * 128, column + box * 64, key + consumer * 64, batch);
         }
         bulkCommit();
+    }
+}
+
+// Adds a thread's rows of the gradient of keys or values to FP32 memory, of which no other block knows. to: the tile's first
+// row and column; rows: how many there are.
+template <class L>
+__device__ __forceinline__ void addKeyGradient(const float (&d)[L::dim / 2], float factor, float* to, long width, int rows, int consumer) {
+    int row = consumer * 64 + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4;
+    to += row * width + threadIdx.x % 4 * 2;
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+        if (row + 8 * h < rows) {
+#pragma unroll
+            for (int j = 0; j < L::dim / 8; ++j) {
+                float2* pair = reinterpret_cast<float2*>(to + 8 * h * width + j * 8);
+                float2 x = *pair;
+                *pair = make_float2(x.x + d[j * 4 + 2 * h] * factor, x.y + d[j * 4 + 2 * h + 1] * factor);
+            }
+        }
     }
 }
 

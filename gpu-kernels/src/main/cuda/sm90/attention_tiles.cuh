@@ -1,6 +1,7 @@
 // What the Hopper attention kernels share: the order in which blocks take tiles, rings of stages, small arithmetic.
 #pragma once
 
+#include "ops/token_chunks.cuh"
 #include "ops/vector.cuh"
 #include "ptx.cuh"
 
@@ -33,51 +34,46 @@ struct Ring {
     }
 };
 
-// The same value, but unknown to the compiler: what is computed from it cannot move out of a loop and hold registers there.
-template <class T>
-__device__ __forceinline__ T fresh(T value) {
-    asm volatile("" : "+r"(value));
-    return value;
-}
-
 struct QueryTile {
-    int batch, head, query;
+    int batch, head;
+    TilePlace at;
 };
 
 struct KeyTile {
-    int batch, kvHead, key;
+    int batch, kvHead, number;
 };
 
+template <class Rows>
 struct AttentionTiles {
     int batch, sequence, heads, kvHeads;
     int sectionHeads;  // (batch, head) or (batch, key head) pairs that walk the sequence together, for the sake of the L2
     float scale;
+    Rows queries, keys;
 
     __device__ __forceinline__ int group() const { return fresh(heads) / kvHeads; }
+
+    // Column of a head's keys in their tensor; the values are kvHeads further.
+    __device__ __forceinline__ int keyColumn(int kvHead, int dim) const { return ((Rows::packed ? heads : 0) + kvHead) * dim; }
 
     // The tile of queries this block takes in a round; false when there is none. Longest first in the last section, shortest
     // first in the one before, and so on: lengths change smoothly, and blocks take turns at being first, so shares are equal.
     template <int kQueries>
     __device__ __forceinline__ bool queryTile(int round, QueryTile& tile) const {
-        int levels = (sequence + kQueries - 1) / kQueries;
+        int levels = queries.template tiles<kQueries>();
         int level, sectionsLeft;
         int index = round * gridDim.x + (round % 2 == 0 ? blockIdx.x : gridDim.x - 1 - blockIdx.x);
         if (!place(index, levels, batch * heads, heads, tile.batch, tile.head, level, sectionsLeft)) {
             return false;
         }
-        tile.query = (sectionsLeft % 2 == 0 ? levels - 1 - level : level) * kQueries;
+        tile.at = queries.template place<kQueries>(sectionsLeft % 2 == 0 ? levels - 1 - level : level);
         return true;
     }
 
     // Tile number index of keys, longest first in every section; false beyond the last.
     template <int kKeys>
     __device__ __forceinline__ bool keyTile(int index, KeyTile& tile) const {
-        int level, sectionsLeft;
-        if (!place(index, (sequence + kKeys - 1) / kKeys, batch * kvHeads, kvHeads, tile.batch, tile.kvHead, level, sectionsLeft)) {
-            return false;
-        }
-        tile.key = level * kKeys;
-        return true;
+        int sectionsLeft;
+        return place(index, keys.template tiles<kKeys>(), batch * kvHeads, kvHeads, tile.batch, tile.kvHead, tile.number, sectionsLeft);
     }
 
 private:

@@ -1,4 +1,5 @@
-// From a warpgroup's accumulators, 64 rows of 256 or 128 columns, to memory: BF16 by wide stores, FP32 through the copy engine.
+// From a warpgroup's 64 x 256 accumulators to memory: through the copy engine, or BF16 by wide stores where a box of 64 rows
+// would reach into rows of another group.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -42,22 +43,20 @@ __device__ __forceinline__ void transposeQuad(uint32_t (&v)[4], int lane) {
     }
 }
 
-// Writes alpha times this warpgroup's accumulators as BF16. rowsLeft and colsLeft count from the warpgroup's corner.
-template <int kCount>
+// Writes this warpgroup's 64 x 256 accumulators as BF16. rowsLeft and colsLeft count from the warpgroup's corner.
 __device__ __forceinline__ void storeBf16(
-    const float (&d)[kCount], __nv_bfloat16* corner, long stride, int rowsLeft, int colsLeft, int thread,
-    float alpha = 1.f) {
+    const float (&d)[128], __nv_bfloat16* corner, long stride, int rowsLeft, int colsLeft, int thread) {
     int lane = thread & 31;
     int row = (thread >> 5) * 16 + (lane >> 2);
     int quad = lane & 3;
 #pragma unroll
-    for (int j = 0; j < kCount / 16; ++j) {  // 32 columns at a time
+    for (int j = 0; j < 8; ++j) {  // 32 columns at a time
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
             uint32_t v[4];
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
-                v[i] = packBf16(alpha * d[j * 16 + i * 4 + half * 2], alpha * d[j * 16 + i * 4 + half * 2 + 1]);
+                v[i] = packBf16(d[j * 16 + i * 4 + half * 2], d[j * 16 + i * 4 + half * 2 + 1]);
             }
             transposeQuad(v, lane);
             int r = row + half * 8;
@@ -66,19 +65,48 @@ __device__ __forceinline__ void storeBf16(
                 *reinterpret_cast<uint4*>(corner + r * stride + col) = make_uint4(v[0], v[1], v[2], v[3]);
             }
         }
-        asm volatile("" ::: "memory");
     }
 }
 
-// Writes the sum of squares of alpha times each warp's part of the accumulators, always added up in the same order, to
-// sums[warp].
+// Hands a warpgroup's 64 x 256 BF16 results to the copy engine in boxes of 64 x 64, which stores them while the next tile is
+// computed. pair(i, half): columns 8 i + 2 (lane % 4) and the next, of row lane / 4 + 8 half of the warp's 16.
+template <class Pair>
+__device__ __forceinline__ void storeBf16Boxes(
+    const CUtensorMap* mapC, char* staging, int col, int row, int thread, int barrier, Pair pair) {
+    static_assert(kStagingBytes == 64 * 64 * 2);
+    int lane = thread & 31;
+    int rowIn = (thread >> 5) * 16 + (lane & 15);  // the row whose address this lane gives
+    uint32_t line = sharedAddress(staging) + rowIn * 128;
+#pragma unroll
+    for (int j = 0; j < kTileCols / 64; ++j) {
+        uint32_t buffer = j % kStagingBuffers * kStagingBytes;
+        if (thread == 0) {
+            bulkWaitRead<kStagingBuffers - 1>();
+        }
+        namedBarrier(barrier, 128);
+#pragma unroll
+        for (int i = 0; i < 8; i += 2) {
+            int chunk = (i + lane / 16) ^ (rowIn & 7);  // the 128-byte swizzle of the tensor map
+            storeFragments(
+                line + buffer + chunk * 16, pair(j * 8 + i, 0), pair(j * 8 + i, 1), pair(j * 8 + i + 1, 0),
+                pair(j * 8 + i + 1, 1));
+        }
+        fenceAsyncProxy();
+        namedBarrier(barrier, 128);
+        if (thread == 0) {
+            storeBox(mapC, sharedAddress(staging) + buffer, col + j * 64, row);
+            bulkCommit();
+        }
+    }
+}
+
+// Writes the sum of squares of each warp's part of the accumulators, always added up in the same order, to sums[warp].
 template <int kCount>
-__device__ __forceinline__ void storeSquares(const float (&d)[kCount], float* sums, int thread, float alpha) {
+__device__ __forceinline__ void storeSquares(const float (&d)[kCount], float* sums, int thread) {
     float part[4] = {};
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
-        float value = alpha * d[i];
-        part[i % 4] = fmaf(value, value, part[i % 4]);
+        part[i % 4] = fmaf(d[i], d[i], part[i % 4]);
     }
     float sum = (part[0] + part[1]) + (part[2] + part[3]);
 #pragma unroll
@@ -90,17 +118,16 @@ __device__ __forceinline__ void storeSquares(const float (&d)[kCount], float* su
     }
 }
 
-// Hands alpha times this warpgroup's accumulators to the copy engine in boxes of 64 x 32 FP32, which stores or adds them while the next
+// Hands this warpgroup's accumulators to the copy engine in boxes of 64 x 32 FP32, which stores or adds them while the next
 // tile is computed. One writer per element and launch, so an accumulating result does not depend on any order.
-template <bool kAccumulate, int kCount>
+template <bool kAccumulate>
 __device__ __forceinline__ void storeFp32(
-    const float (&d)[kCount], const CUtensorMap* mapC, char* staging, int col, int row, int group, int thread, int barrier,
-    float alpha = 1.f) {
+    const float (&d)[128], const CUtensorMap* mapC, char* staging, int col, int row, int group, int thread, int barrier) {
     int lane = thread & 31;
     int rowIn = (thread >> 5) * 16 + (lane >> 2);
     int quad = lane & 3;
 #pragma unroll
-    for (int j = 0; j < kCount / 16; ++j) {
+    for (int j = 0; j < kTileCols / kStagingCols; ++j) {
         char* buffer = staging + j % kStagingBuffers * kStagingBytes;
         if (thread == 0) {
             bulkWaitRead<kStagingBuffers - 1>();
@@ -113,7 +140,7 @@ __device__ __forceinline__ void storeFp32(
                 int r = rowIn + half * 8;
                 int chunk = (i * 2 + quad / 2) ^ (r & 7);  // the 128-byte swizzle of the tensor map
                 *reinterpret_cast<float2*>(buffer + r * 128 + chunk * 16 + quad % 2 * 8) =
-                    make_float2(alpha * d[j * 16 + i * 4 + half * 2], alpha * d[j * 16 + i * 4 + half * 2 + 1]);
+                    make_float2(d[j * 16 + i * 4 + half * 2], d[j * 16 + i * 4 + half * 2 + 1]);
             }
         }
         fenceAsyncProxy();

@@ -26,21 +26,9 @@ struct Layout {
     static constexpr int staging = stages * stageBytes;
     static constexpr int barriers = staging + (kStaged ? 2 * kStagingBuffers * kStagingBytes : 0);
     static constexpr int order = barriers + 2 * stages * 8;
-    static constexpr int total = order + kMaxOrdered * 2 + 1024 /* alignment */;
+    static constexpr int queue = order + kMaxOrdered * 2;
+    static constexpr int total = queue + 64 + 1024 /* alignment */;
     static_assert(total <= 227 * 1024);
-};
-
-// A place in the ring of stages.
-template <int kStages>
-struct Place {
-    int stage = 0;
-    uint32_t parity = 0;
-    __device__ __forceinline__ void advance() {
-        if (++stage == kStages) {
-            stage = 0;
-            parity ^= 1;
-        }
-    }
 };
 
 enum class Split { kRows, kDepth };
@@ -74,36 +62,57 @@ public:
         load();
     }
 
+    // This cluster's next tile when they are dealt out in turn.
     __device__ bool next(Tile& tile) {
-        while (position_ < groups_ && index_ >= first_ + tiles()) {
-            first_ += tiles();
+        bool found = at(index_, tile);
+        index_ += gridDim.x / 2;
+        return found;
+    }
+
+    // Tile number index, which may not be smaller than the last one asked for; false behind the last one.
+    __device__ bool at(int index, Tile& tile) {
+        while (position_ < groups_ && index >= first_ + tiles_) {
+            first_ += tiles_;
             ++position_;
             load();
         }
         if (position_ >= groups_) {
             return false;
         }
-        int local = index_ - first_;
-        int pairs = rowTiles() / 2;
+        int local = index - first_;
+        int pairs = rowTiles_ / 2;
+        // Bands as equal as can be: one of few pairs would read all of B for few rows.
+        int bands = (pairs + kBandPairs - 1) / kBandPairs;
+        int most = bands == 0 ? 0 : (pairs + bands - 1) / bands;
+        int band = bands == 0 ? 0 : min(local / (most * colTiles_), bands - 1);
+        int inBand = local - band * most * colTiles_;
+        int bandPairs = min(most, pairs - band * most);
         int row;
-        if (local < pairs * colTiles_) {
-            int band = local / (kBandPairs * colTiles_);
-            int inBand = local - band * kBandPairs * colTiles_;
-            int bandPairs = min(kBandPairs, pairs - band * kBandPairs);
+        bool odd = rowTiles_ % 2 != 0 && band >= bands - 1;
+        if (!odd) {
             int colTile = inBand / bandPairs;
-            row = ((band * kBandPairs + inBand - colTile * bandPairs) * 2 + rank_) * kTileRows;
+            row = ((band * most + inBand - colTile * bandPairs) * 2 + rank_) * kTileRows;
             tile.col = colTile * kTileCols;
             tile.stacked = true;
         } else {
-            row = pairs * 2 * kTileRows;
-            tile.col = ((local - pairs * colTiles_) * 2 + rank_) * kTileCols;
-            tile.stacked = false;
+            // The odd row tile goes along with the last band, two columns at a time.
+            int unit = inBand / (2 * bandPairs + 1);
+            int inUnit = inBand - unit * (2 * bandPairs + 1);
+            int unitCols = min(2, colTiles_ - 2 * unit);
+            tile.stacked = inUnit < unitCols * bandPairs;
+            if (tile.stacked) {
+                int second = inUnit >= bandPairs ? 1 : 0;
+                row = ((band * most + inUnit - second * bandPairs) * 2 + rank_) * kTileRows;
+                tile.col = (2 * unit + second) * kTileCols;
+            } else {
+                row = (rowTiles_ - 1) * kTileRows;
+                tile.col = (2 * unit + rank_) * kTileCols;
+            }
         }
         tile.group = group_;
         tile.begin = begin_;
         tile.end = end_;
         tile.row = row + (kSplit == Split::kRows ? begin_ : 0);
-        index_ += gridDim.x / 2;
         return true;
     }
 
@@ -120,15 +129,9 @@ private:
             end_ += start - begin_;
             begin_ = start;
         }
-    }
-
-    // Computed again rather than kept: accumulators leave few registers.
-    __device__ int rowTiles() const {
-        return ((kSplit == Split::kRows ? end_ - begin_ : fixedRows_) + kTileRows - 1) / kTileRows;
-    }
-
-    __device__ int tiles() const {
-        return rowTiles() / 2 * colTiles_ + rowTiles() % 2 * ((colTiles_ + 1) / 2);
+        int rows = kSplit == Split::kRows ? end_ - begin_ : fixedRows_;
+        rowTiles_ = (rows + kTileRows - 1) / kTileRows;
+        tiles_ = rowTiles_ / 2 * colTiles_ + rowTiles_ % 2 * ((colTiles_ + 1) / 2);
     }
 
     const int* offsets_;
@@ -144,6 +147,8 @@ private:
     int first_ = 0;
     int begin_ = 0;
     int end_ = 0;
+    int rowTiles_ = 0;
+    int tiles_ = 0;
 };
 
 // Lists the groups longest first: tiles of a large group take longest, so that none is left over at the end. All threads of

@@ -62,6 +62,36 @@ __device__ __forceinline__ void barrierWait(uint32_t barrier, uint32_t parity) {
         : "memory");
 }
 
+// The same for what another block of the cluster stored with storeRemote.
+__device__ __forceinline__ void barrierWaitCluster(uint32_t barrier, uint32_t parity) {
+    asm volatile(
+        "{\n.reg .pred done;\n"
+        "WAIT:\n"
+        "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
+        "@done bra DONE;\n"
+        "bra WAIT;\n"
+        "DONE:\n}" ::"r"(barrier),
+        "r"(parity)
+        : "memory");
+}
+
+// Writes a word at the same offset in block `rank` of the cluster and counts its four bytes at that block's barrier.
+__device__ __forceinline__ void storeRemote(uint32_t to, uint32_t barrier, uint32_t rank, int value) {
+    asm volatile(
+        "{\n.reg .b32 remote, remoteBarrier;\n"
+        "mapa.shared::cluster.u32 remote, %0, %2;\n"
+        "mapa.shared::cluster.u32 remoteBarrier, %1, %2;\n"
+        "st.async.shared::cluster.mbarrier::complete_tx::bytes.b32 [remote], %3, [remoteBarrier];\n}" ::"r"(to),
+        "r"(barrier), "r"(rank), "r"(value)
+        : "memory");
+}
+
+__device__ __forceinline__ int loadShared(uint32_t from) {
+    int value;
+    asm volatile("ld.shared.b32 %0, [%1];" : "=r"(value) : "r"(from) : "memory");
+    return value;
+}
+
 __device__ __forceinline__ void prefetchTensorMap(const CUtensorMap* map) {
     asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }
@@ -92,6 +122,20 @@ __device__ __forceinline__ void copyBoxMulticast(
         "%4}], [%2], %5;" ::"r"(to),
         "l"(map), "r"(barrier), "r"(x), "r"(y), "h"(mask)
         : "memory");
+}
+
+// Writes a box from shared memory into a 2-D tensor; what lies outside the tensor is clipped.
+__device__ __forceinline__ void storeBox(const CUtensorMap* map, uint32_t from, int x, int y) {
+    asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group [%0, {%2, %3}], [%1];" ::"l"(map), "r"(from), "r"(x),
+                 "r"(y)
+                 : "memory");
+}
+
+// Four 8 x 8 matrices of 16-bit values from the layout of an accumulator (lane: row lane / 4, the pair at 2 (lane % 4)) to
+// shared memory; lane 8 i + r gives the address of row r of matrix i.
+__device__ __forceinline__ void storeFragments(uint32_t row, uint32_t m0, uint32_t m1, uint32_t m2, uint32_t m3) {
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(row), "r"(m0), "r"(m1), "r"(m2), "r"(m3)
+                 : "memory");
 }
 
 // Writes a box from shared memory into a 3-D tensor, or adds it (FP32); what lies outside the tensor is clipped.
@@ -147,10 +191,6 @@ __device__ __forceinline__ void prefetchBox(const CUtensorMap* map, int x, int y
     asm volatile("cp.async.bulk.prefetch.tensor.2d.L2.global [%0, {%1, %2}];" ::"l"(map), "r"(x), "r"(y) : "memory");
 }
 
-__device__ __forceinline__ void prefetchBox3d(const CUtensorMap* map, int x, int y, int z) {
-    asm volatile("cp.async.bulk.prefetch.tensor.3d.L2.global [%0, {%1, %2, %3}];" ::"l"(map), "r"(x), "r"(y), "r"(z) : "memory");
-}
-
 // Orders ordinary shared-memory stores before reads by the tensor cores or the copy engine.
 __device__ __forceinline__ void fenceAsyncProxy() {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
@@ -169,6 +209,16 @@ __device__ __forceinline__ int loadAcquire(const int* from) {
 
 __device__ __forceinline__ void addRelease(int* to, int value) {
     asm volatile("red.release.gpu.global.add.s32 [%0], %1;" ::"l"(to), "r"(value) : "memory");
+}
+
+__device__ __forceinline__ int loadAcquireShared(uint32_t from) {
+    int value;
+    asm volatile("ld.acquire.cta.shared.b32 %0, [%1];" : "=r"(value) : "r"(from) : "memory");
+    return value;
+}
+
+__device__ __forceinline__ void storeReleaseShared(uint32_t to, int value) {
+    asm volatile("st.release.cta.shared.b32 [%0], %1;" ::"r"(to), "r"(value) : "memory");
 }
 
 __device__ __forceinline__ void namedBarrier(int id, int threads) {

@@ -109,7 +109,7 @@ public enum BenchShape {
         sets.add("recipe.kind=" + recipe.name().toLowerCase(Locale.ROOT));
         sets.add("recipe.telemetry_every=0");
         if (cuda) {
-            sets.add("recipe.fp8_scaling=tensor"); // the only FP8 of the CUDA backend
+            sets.add("recipe.fp8_scaling=tensor"); // its dense products are the matrix library's
         }
         sets.add("train.sequence_length=" + sequence);
         sets.add("train.micro_batch_size=" + micro);

@@ -72,7 +72,7 @@ public final class StepBenchmark {
     }
 
     /**
-     * The same with changed settings.
+     * The same with other settings.
      *
      * @param settings {@code key=value}
      */

@@ -1,7 +1,10 @@
 package io.fourfold.model;
 
 import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.op.Activation;
 import io.fourfold.kernels.op.GroupedOperand;
+import io.fourfold.kernels.op.OperandCopy;
+import io.fourfold.kernels.op.OperandPair;
 import io.fourfold.kernels.op.OperandSpec;
 import io.fourfold.kernels.op.QuantizeOps;
 import io.fourfold.kernels.tensor.Tensor;
@@ -59,25 +62,21 @@ final class GroupedLinear {
         OperandSpec forward = chosen.fpropW();
         OperandSpec dgrad = chosen.dgradW();
         Tensor rounded = preparation.source(weight, forward, dgrad);
+        Tensor forwardSource = forward.quantized() ? weight.weight() : rounded;
+        Tensor dgradSource = dgrad.quantized() ? weight.weight() : rounded;
+        OperandCopy rows = formats.weightCopy(preparation, "fprop.w", forward);
+        OperandCopy columns = formats.weightCopy(preparation, "dgrad.w", dgrad);
         QuantizeOps quantize = backend.quantize();
-        StepContext step = preparation.step();
-        fpropW = quantize.stacked(
-                forward.quantized() ? weight.weight() : rounded,
-                false,
-                forward,
-                formats.probe(step, "fprop.w", forward),
-                split.weight(),
-                preparation.scope());
-        dgradW = preparation.backward()
-                ? quantize.columnsOf(
-                        prepared(fpropW),
-                        forward,
-                        dgrad.quantized() ? weight.weight() : rounded,
-                        dgrad,
-                        formats.probe(step, "dgrad.w", dgrad),
-                        split.weight(),
-                        preparation.scope())
-                : null;
+        if (preparation.backward() && forwardSource == dgradSource) {
+            OperandPair<GroupedOperand> both = quantize.stackedPair(forwardSource, rows, columns, split.weight());
+            fpropW = both.byRows();
+            dgradW = both.byColumns();
+        } else {
+            fpropW = quantize.stacked(forwardSource, false, forward, rows.probe(), split.weight(), rows.scope());
+            dgradW = preparation.backward()
+                    ? quantize.stacked(dgradSource, true, dgrad, columns.probe(), split.weight(), columns.scope())
+                    : null;
+        }
         precision = chosen;
         overwrites = preparation.overwrites(weight);
     }
@@ -108,26 +107,49 @@ final class GroupedLinear {
             Pass pass, ExpertRows rows, Tensor x, Tensor y, TensorScope work, @Nullable InputAgain again) {
         QuantizeOps quantize = backend.quantize();
         StepContext step = pass.step();
-        OperandSpec spec = precision().fpropX();
+        OperandCopy rowCopy = inputRows(pass, work);
+        if (pass.training() && again == null) {
+            return forward(
+                    quantize.raggedPair(x, rows.offsets(), firstExpert, rowCopy, inputColumns(pass), split.input()), y);
+        }
         GroupedOperand byRows = quantize.ragged(
-                x,
-                rows.offsets(),
-                false,
-                spec,
-                firstExpert,
-                null,
-                pass.counts() ? formats.probe(step, "fprop.x", spec) : null,
-                split.input(),
-                work);
+                x, rows.offsets(), false, rowCopy.spec(), firstExpert, null, rowCopy.probe(), split.input(), work);
         backend.gemm().multiplyGrouped(byRows, prepared(fpropW), y);
-        if (!pass.training()) {
-            return null;
-        }
-        if (again != null) {
-            return backwardWork -> byColumns(rows, again.compute(backwardWork), step, backwardWork);
-        }
-        GroupedOperand columns = byColumns(rows, x, step, pass.kept());
-        return backwardWork -> columns;
+        return !pass.training() || again == null
+                ? null
+                : backwardWork -> byColumns(rows, again.compute(backwardWork), step, backwardWork);
+    }
+
+    /** The same for an input whose operands are there. */
+    OperandSource<GroupedOperand> forward(OperandPair<GroupedOperand> x, Tensor y) {
+        backend.gemm().multiplyGrouped(x.byRows(), prepared(fpropW), y);
+        return work -> x.byColumns();
+    }
+
+    /** Operands of the activation of {@code inner} as this layer's input; null where it has to be computed first. */
+    @Nullable
+    OperandPair<GroupedOperand> activatedInput(
+            Pass pass, ExpertRows rows, Activation kind, Tensor inner, TensorScope work) {
+        return !pass.training()
+                ? null
+                : backend.quantize()
+                        .activatedPair(
+                                kind,
+                                inner,
+                                rows.probability(),
+                                rows.offsets(),
+                                inputRows(pass, work),
+                                inputColumns(pass));
+    }
+
+    private OperandCopy inputRows(Pass pass, TensorScope work) {
+        OperandSpec spec = precision().fpropX();
+        return new OperandCopy(spec, null, pass.counts() ? formats.probe(pass.step(), "fprop.x", spec) : null, work);
+    }
+
+    private OperandCopy inputColumns(Pass pass) {
+        OperandSpec spec = precision().wgradX();
+        return new OperandCopy(spec, null, formats.probe(pass.step(), "wgrad.x", spec), pass.kept());
     }
 
     private GroupedOperand byColumns(ExpertRows rows, Tensor x, StepContext step, TensorScope scope) {
@@ -157,38 +179,82 @@ final class GroupedLinear {
             Tensor dy,
             Tensor dx,
             TensorScope work) {
-        QuantizeOps quantize = backend.quantize();
+        backward(pass, rows, xByColumns, dy, dx, work, () -> {});
+    }
+
+    /**
+     * The same.
+     *
+     * @param written runs when dx is written and before the weight gradients are
+     */
+    void backward(
+            Pass pass,
+            ExpertRows rows,
+            @Nullable OperandSource<GroupedOperand> xByColumns,
+            Tensor dy,
+            Tensor dx,
+            TensorScope work,
+            Runnable written) {
         StepContext step = pass.step();
-        OperandSpec dgrad = precision().dgradDy();
-        GroupedOperand byRows = quantize.ragged(
-                dy,
-                rows.offsets(),
-                false,
-                dgrad,
-                firstExpert,
-                formats.random(step, dgrad, rows.rowIds(), split.outputGroups()),
-                formats.probe(step, "dgrad.dy", dgrad),
-                split.output(),
+        OperandPair<GroupedOperand> both = backend.quantize()
+                .raggedPair(
+                        dy,
+                        rows.offsets(),
+                        firstExpert,
+                        outputCopy(step, rows, precision().dgradDy(), "dgrad.dy", work),
+                        outputCopy(step, rows, precision().wgradDy(), "wgrad.dy", work),
+                        split.output());
+        backward(pass, both, xByColumns, dx, work, written);
+    }
+
+    /** Operands of the gradient of {@code inner}, whose activation has the gradient {@code dactivated}; null as above. */
+    @Nullable
+    OperandPair<GroupedOperand> activationGradient(
+            Pass pass,
+            ExpertRows rows,
+            Activation kind,
+            Tensor dactivated,
+            Tensor inner,
+            Tensor dprobability,
+            TensorScope work) {
+        return backend.quantize()
+                .activationGradientPair(
+                        kind,
+                        dactivated,
+                        inner,
+                        rows.probability(),
+                        dprobability,
+                        rows.offsets(),
+                        outputCopy(pass.step(), rows, precision().dgradDy(), "dgrad.dy", work),
+                        outputCopy(pass.step(), rows, precision().wgradDy(), "wgrad.dy", work));
+    }
+
+    private OperandCopy outputCopy(
+            StepContext step, ExpertRows rows, OperandSpec spec, String operand, TensorScope work) {
+        return new OperandCopy(
+                spec,
+                formats.random(step, spec, rows.rowIds(), split.outputGroups()),
+                formats.probe(step, operand, spec),
                 work);
-        backend.gemm().multiplyGrouped(byRows, prepared(dgradW), dx);
-        OperandSpec wgrad = precision().wgradDy();
-        GroupedOperand byColumns = quantize.ragged(
-                dy,
-                rows.offsets(),
-                true,
-                wgrad,
-                firstExpert,
-                formats.random(step, wgrad, rows.rowIds(), split.outputGroups()),
-                formats.probe(step, "wgrad.dy", wgrad),
-                split.output(),
-                work);
+    }
+
+    /** The same for a gradient whose operands are there. */
+    void backward(
+            Pass pass,
+            OperandPair<GroupedOperand> both,
+            @Nullable OperandSource<GroupedOperand> xByColumns,
+            Tensor dx,
+            TensorScope work,
+            Runnable written) {
+        backend.gemm().multiplyGrouped(both.byRows(), prepared(dgradW), dx);
+        written.run();
         GroupedOperand inputs = Objects.requireNonNull(xByColumns).operand(work);
         if (overwrites) {
             pass.memory().reclaim(weight);
         }
         backend.gemm()
                 .multiplyGroupedDepth(
-                        byColumns,
+                        both.byColumns(),
                         inputs,
                         weight.grad(),
                         !overwrites,

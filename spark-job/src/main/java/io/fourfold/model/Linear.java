@@ -1,7 +1,10 @@
 package io.fourfold.model;
 
 import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.op.AmaxExchange;
 import io.fourfold.kernels.op.GemmOperand;
+import io.fourfold.kernels.op.OperandCopy;
+import io.fourfold.kernels.op.OperandPair;
 import io.fourfold.kernels.op.OperandSpec;
 import io.fourfold.kernels.op.QuantProbe;
 import io.fourfold.kernels.op.QuantizeOps;
@@ -57,26 +60,22 @@ final class Linear {
         OperandSpec forward = chosen.fpropW();
         OperandSpec dgrad = chosen.dgradW();
         Tensor rounded = preparation.source(weight, forward, dgrad);
+        Tensor forwardSource = forward.quantized() ? weight.weight() : rounded;
+        Tensor dgradSource = dgrad.quantized() ? weight.weight() : rounded;
+        OperandCopy rows = formats.weightCopy(preparation, "fprop.w", forward);
+        OperandCopy columns = formats.weightCopy(preparation, "dgrad.w", dgrad);
+        AmaxExchange exchange = split.operands().weight();
         QuantizeOps quantize = backend.quantize();
-        StepContext step = preparation.step();
-        fpropW = quantize.operand(
-                forward.quantized() ? weight.weight() : rounded,
-                false,
-                forward,
-                null,
-                formats.probe(step, "fprop.w", forward),
-                split.operands().weight(),
-                preparation.scope());
-        dgradW = preparation.backward()
-                ? quantize.columnsOf(
-                        prepared(fpropW),
-                        forward,
-                        dgrad.quantized() ? weight.weight() : rounded,
-                        dgrad,
-                        formats.probe(step, "dgrad.w", dgrad),
-                        split.operands().weight(),
-                        preparation.scope())
-                : null;
+        if (preparation.backward() && forwardSource == dgradSource) {
+            OperandPair<GemmOperand> both = quantize.weightPair(forwardSource, rows, columns, exchange);
+            fpropW = both.byRows();
+            dgradW = both.byColumns();
+        } else {
+            fpropW = quantize.operand(forwardSource, false, forward, null, rows.probe(), exchange, rows.scope());
+            dgradW = preparation.backward()
+                    ? quantize.operand(dgradSource, true, dgrad, null, columns.probe(), exchange, columns.scope())
+                    : null;
+        }
         precision = chosen;
         overwrites = preparation.overwrites(weight);
     }
@@ -112,7 +111,10 @@ final class Linear {
         TensorScope scope = again == null ? operandScope(pass, work) : work;
         Tensor input = split.gathersInput() ? split.ranks().gather(x, scope) : x;
         Tensor output = split.sumsOutput() ? work.allocate(y.dtype(), input.dim(0), y.dim(1)) : y;
-        GemmOperand rows = inputOperand(input, false, precision().fpropX(), "fprop.x", step, pass.counts(), work);
+        OperandPair<GemmOperand> both = pass.training() && again == null ? inputPair(pass, input, work) : null;
+        GemmOperand rows = both != null
+                ? both.byRows()
+                : inputOperand(input, false, precision().fpropX(), "fprop.x", step, pass.counts(), work);
         backend.gemm().multiply(rows, prepared(fpropW), output, false);
         if (split.sumsOutput()) {
             split.ranks().scatterSum(output, y);
@@ -130,8 +132,22 @@ final class Linear {
                 return byColumns(whole, step, backwardWork);
             };
         }
-        GemmOperand columns = byColumns(input, step, pass.kept());
+        GemmOperand columns = Objects.requireNonNull(both).byColumns();
         return backwardWork -> columns;
+    }
+
+    private OperandPair<GemmOperand> inputPair(Pass pass, Tensor x, TensorScope work) {
+        OperandSpec fprop = precision().fpropX();
+        OperandSpec wgrad = precision().wgradX();
+        QuantProbe fpropProbe =
+                pass.counts() && split.countsInput() ? formats.probe(pass.step(), "fprop.x", fprop) : null;
+        QuantProbe wgradProbe = split.countsInput() ? formats.probe(pass.step(), "wgrad.x", wgrad) : null;
+        return backend.quantize()
+                .operandPair(
+                        x,
+                        new OperandCopy(fprop, null, fpropProbe, work),
+                        new OperandCopy(wgrad, null, wgradProbe, pass.kept()),
+                        split.operands().input());
     }
 
     private GemmOperand byColumns(Tensor x, StepContext step, TensorScope scope) {
@@ -169,36 +185,34 @@ final class Linear {
         }
         Tensor doutput = split.sumsOutput() ? split.ranks().gather(dy, work) : dy;
         Tensor dinput = split.gathersInput() ? work.allocate(dx.dtype(), doutput.dim(0), dx.dim(1)) : dx;
-        GemmOperand rows = outputOperand(pass, doutput, false, precision().dgradDy(), "dgrad.dy", work);
-        backend.gemm().multiply(rows, prepared(dgradW), dinput, accumulate);
+        OperandPair<GemmOperand> both = backend.quantize()
+                .operandPair(
+                        doutput,
+                        outputCopy(pass, precision().dgradDy(), "dgrad.dy", work),
+                        outputCopy(pass, precision().wgradDy(), "wgrad.dy", work),
+                        split.operands().output());
+        backend.gemm().multiply(both.byRows(), prepared(dgradW), dinput, accumulate);
         if (split.gathersInput()) {
             split.ranks().scatterSum(dinput, dx);
         }
-        GemmOperand columns = outputOperand(pass, doutput, true, precision().wgradDy(), "wgrad.dy", work);
         GemmOperand inputs = Objects.requireNonNull(xByColumns).operand(work);
         if (overwrites) {
             pass.memory().reclaim(weight);
         }
-        backend.gemm().multiply(columns, inputs, weight.grad(), !overwrites);
+        backend.gemm().multiply(both.byColumns(), inputs, weight.grad(), !overwrites);
         overwrites = false;
         if (bias != null) {
             backend.elementwise().biasBackward(doutput, bias.grad());
         }
     }
 
-    private GemmOperand outputOperand(
-            Pass pass, Tensor dy, boolean byColumns, OperandSpec spec, String operand, TensorScope work) {
-        WeightSplit operands = split.operands();
+    private OperandCopy outputCopy(Pass pass, OperandSpec spec, String operand, TensorScope work) {
         Tensor rowIds = pass.batch().contextRowIds();
-        return backend.quantize()
-                .operand(
-                        dy,
-                        byColumns,
-                        spec,
-                        formats.random(pass.step(), spec, rowIds, operands.outputGroups()),
-                        split.countsOutput() ? formats.probe(pass.step(), operand, spec) : null,
-                        operands.output(),
-                        work);
+        return new OperandCopy(
+                spec,
+                formats.random(pass.step(), spec, rowIds, split.operands().outputGroups()),
+                split.countsOutput() ? formats.probe(pass.step(), operand, spec) : null,
+                work);
     }
 
     private LinearPrecision precision() {

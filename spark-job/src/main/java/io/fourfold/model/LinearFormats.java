@@ -1,5 +1,6 @@
 package io.fourfold.model;
 
+import io.fourfold.kernels.op.OperandCopy;
 import io.fourfold.kernels.op.OperandSpec;
 import io.fourfold.kernels.op.QuantProbe;
 import io.fourfold.kernels.op.RandomStream;
@@ -38,6 +39,11 @@ record LinearFormats(String name, int tensorId, IntFunction<LinearPrecision> byS
     QuantProbe probe(StepContext step, String operand, OperandSpec spec) {
         QuantizationTelemetry telemetry = step.telemetry();
         return telemetry == null || !spec.quantized() ? null : telemetry.probe(name + "." + operand);
+    }
+
+    /** How an operand of a weight is made; nothing in it is random. */
+    OperandCopy weightCopy(WeightPreparation preparation, String operand, OperandSpec spec) {
+        return new OperandCopy(spec, null, probe(preparation.step(), operand, spec), preparation.scope());
     }
 
     /** Random bits of an operand; null when it is rounded to nearest. */

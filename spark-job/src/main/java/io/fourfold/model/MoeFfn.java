@@ -5,9 +5,11 @@ import io.fourfold.config.RecomputeModule;
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.op.GemmOperand;
 import io.fourfold.kernels.op.GroupedOperand;
+import io.fourfold.kernels.op.OperandPair;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
+import io.fourfold.moe.Arrival;
 import io.fourfold.moe.Dispatch;
 import io.fourfold.moe.ExpertRows;
 import io.fourfold.moe.Router;
@@ -129,11 +131,15 @@ final class MoeFfn implements Sublayer {
         InputAgain again = pass.recompute().has(RecomputeModule.ACTIVATION)
                 ? recomputed -> activate(pass, rows, inner, recomputed)
                 : null;
-        Tensor activated =
-                activate(pass, rows, inner, again == null ? layers.down().inputScope(within, work) : work);
+        OperandPair<GroupedOperand> fused =
+                again == null ? layers.down().activatedInput(within, rows, config.activation(), inner, work) : null;
+        Tensor activated = fused != null
+                ? null
+                : activate(pass, rows, inner, again == null ? layers.down().inputScope(within, work) : work);
         Tensor expertY = work.allocate(pass.type(), rows.count(), y.dim(1));
-        OperandSource<GroupedOperand> activatedByColumns =
-                layers.down().forward(within, rows, activated, expertY, work, again);
+        OperandSource<GroupedOperand> activatedByColumns = fused != null
+                ? layers.down().forward(fused, expertY)
+                : layers.down().forward(within, rows, Objects.requireNonNull(activated), expertY, work, again);
         dispatch.combine(expertY, y, work);
         Backward shared = layers.shared() == null ? null : layers.shared().addForward(pass, x, y, work);
         if (!pass.training()) {
@@ -151,22 +157,46 @@ final class MoeFfn implements Sublayer {
 
     private void backward(Pass pass, Saved saved, Tensor dy, Tensor dx, TensorScope work) {
         ExpertRows rows = saved.dispatch().rows();
-        Tensor dinner;
         Tensor dprobability = work.allocate(DType.FP32, rows.count());
+        OperandPair<GroupedOperand> fused;
+        Tensor dinner = null;
         try (TensorScope kept = saved.inside();
                 TensorScope inside = pass.memory().workUntil(layers.up().weight())) {
             Tensor dactivated = inside.allocate(pass.type(), rows.count(), innerWidth);
             Tensor dexpertY = saved.dispatch().combineBackward(dy, inside);
             layers.down().backward(pass, rows, saved.activatedByColumns(), dexpertY, dactivated, inside);
-            dinner = work.allocate(pass.type(), saved.inner().shape());
-            backend.moe()
-                    .activationBackward(
-                            config.activation(), dactivated, saved.inner(), rows.probability(), dinner, dprobability);
+            fused = layers.up()
+                    .activationGradient(pass, rows, config.activation(), dactivated, saved.inner(), dprobability, work);
+            if (fused == null) {
+                dinner = work.allocate(pass.type(), saved.inner().shape());
+                backend.moe()
+                        .activationBackward(
+                                config.activation(),
+                                dactivated,
+                                saved.inner(),
+                                rows.probability(),
+                                dinner,
+                                dprobability);
+            }
         }
         Tensor dexpertX = work.allocate(pass.type(), rows.count(), dx.dim(1));
-        layers.up().backward(pass, rows, saved.rowsByColumns(), dinner, dexpertX, work);
+        Arrival[] back = new Arrival[1]; // rows travel back while the weight gradients are computed
+        Runnable written = () -> back[0] = saved.dispatch().startBack(dexpertX, work);
+        if (fused != null) {
+            layers.up().backward(pass, fused, saved.rowsByColumns(), dexpertX, work, written);
+        } else {
+            layers.up()
+                    .backward(
+                            pass,
+                            rows,
+                            saved.rowsByColumns(),
+                            Objects.requireNonNull(dinner),
+                            dexpertX,
+                            work,
+                            written);
+        }
         Tensor dweights = work.allocate(DType.FP32, saved.routing().weights().shape());
-        saved.dispatch().dispatchBackward(dexpertX, dprobability, dx, dweights, work);
+        saved.dispatch().dispatchBackward(Objects.requireNonNull(back[0]), dprobability, dx, dweights, work);
         Tensor dlogits = work.allocate(DType.FP32, saved.routing().logits().shape());
         router.backward(
                 saved.routing(),

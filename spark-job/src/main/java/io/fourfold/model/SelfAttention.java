@@ -3,6 +3,7 @@ package io.fourfold.model;
 import io.fourfold.config.AttentionConfig;
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.op.GemmOperand;
+import io.fourfold.kernels.op.NormOps;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
@@ -73,22 +74,14 @@ final class SelfAttention implements Sublayer {
         OperandSource<GemmOperand> xByColumns =
                 qkvLinear.forward(pass, x, qkv, work, pass.recompute().input());
         HeadNormState beforeNorm = null;
-        if (headNorm != null) {
+        if (headNorm == null) {
+            rotate(pass, qkv, false);
+        } else {
             beforeNorm =
                     new HeadNormState(qkv, pass.kept().allocate(DType.FP32, rows, config.heads() + config.kvHeads()));
             qkv = pass.kept().allocate(pass.type(), qkv.shape());
-            backend.norm()
-                    .headNorm(
-                            beforeNorm.qkv(),
-                            config.heads(),
-                            config.kvHeads(),
-                            headNorm.query().weight(),
-                            headNorm.key().weight(),
-                            headNorm.epsilon(),
-                            qkv,
-                            beforeNorm.rstd());
+            normAndRotate(pass, headNorm, beforeNorm, qkv);
         }
-        rotate(pass, qkv, false);
         CoreAttention.State state = core.forward(pass, qkv, work);
         OperandSource<GemmOperand> outByColumns = outputLinear.forward(pass, state.out(), y, work);
         if (!pass.training()) {
@@ -103,22 +96,74 @@ final class SelfAttention implements Sublayer {
         outputLinear.backward(pass, saved.outByColumns(), dy, dout, false, work);
         Tensor dqkv = work.allocate(pass.type(), saved.core().qkv().shape());
         core.backward(pass, saved.core(), dout, dqkv, work);
-        rotate(pass, dqkv, true);
-        if (headNorm != null && saved.beforeNorm() != null) {
+        HeadNormState beforeNorm = saved.beforeNorm();
+        if (headNorm == null || beforeNorm == null) {
+            rotate(pass, dqkv, true);
+        } else {
+            normAndRotateBackward(pass, headNorm, beforeNorm, dqkv);
+        }
+        qkvLinear.backward(pass, saved.x(), dqkv, dx, false, work);
+    }
+
+    /** Writes qkv. */
+    private void normAndRotate(Pass pass, HeadNorm norms, HeadNormState before, Tensor qkv) {
+        Tensor query = norms.query().weight();
+        Tensor key = norms.key().weight();
+        int heads = config.heads();
+        int kvHeads = config.kvHeads();
+        if (!backend.norm()
+                .headNormRope(
+                        before.qkv(),
+                        heads,
+                        kvHeads,
+                        query,
+                        key,
+                        norms.epsilon(),
+                        rotation(pass),
+                        qkv,
+                        before.rstd())) {
+            backend.norm().headNorm(before.qkv(), heads, kvHeads, query, key, norms.epsilon(), qkv, before.rstd());
+            rotate(pass, qkv, false);
+        }
+    }
+
+    /** In place. */
+    private void normAndRotateBackward(Pass pass, HeadNorm norms, HeadNormState before, Tensor dqkv) {
+        Parameter query = norms.query();
+        Parameter key = norms.key();
+        int heads = config.heads();
+        int kvHeads = config.kvHeads();
+        if (!backend.norm()
+                .headNormRopeBackward(
+                        dqkv,
+                        before.qkv(),
+                        heads,
+                        kvHeads,
+                        query.weight(),
+                        key.weight(),
+                        before.rstd(),
+                        rotation(pass),
+                        dqkv,
+                        query.grad(),
+                        key.grad())) {
+            rotate(pass, dqkv, true);
             backend.norm()
                     .headNormBackward(
                             dqkv,
-                            saved.beforeNorm().qkv(),
-                            config.heads(),
-                            config.kvHeads(),
-                            headNorm.query().weight(),
-                            headNorm.key().weight(),
-                            saved.beforeNorm().rstd(),
+                            before.qkv(),
+                            heads,
+                            kvHeads,
+                            query.weight(),
+                            key.weight(),
+                            before.rstd(),
                             dqkv,
-                            headNorm.query().grad(),
-                            headNorm.key().grad());
+                            query.grad(),
+                            key.grad());
         }
-        qkvLinear.backward(pass, saved.x(), dqkv, dx, false, work);
+    }
+
+    private NormOps.Rotation rotation(Pass pass) {
+        return new NormOps.Rotation(pass.batch().positions(), config.ropeTheta());
     }
 
     private void rotate(Pass pass, Tensor qkv, boolean inverse) {

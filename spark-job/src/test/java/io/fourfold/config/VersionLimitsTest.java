@@ -15,7 +15,7 @@ final class VersionLimitsTest {
     @Test
     void oneGpuTrainsTheRecipesItHas() {
         String one = "parallel={world_size: 1, expert_parallel_size: 1}";
-        for (String recipe : List.of("fp32", "bf16", "nvfp4", "mxfp4")) {
+        for (String recipe : List.of("fp32", "bf16", "fp8", "nvfp4", "mxfp4")) {
             assertThat(VersionLimits.problems(tiny(one, "run.backend=cuda", "recipe.kind=" + recipe)))
                     .as(recipe)
                     .isEmpty();
@@ -36,17 +36,6 @@ final class VersionLimitsTest {
     }
 
     @Test
-    void fp8OnAGpuTakesOneScalePerTensor() {
-        String one = "parallel={world_size: 1, expert_parallel_size: 1}";
-        assertThat(VersionLimits.problems(
-                        tiny(one, "run.backend=cuda", "recipe.kind=fp8", "recipe.fp8_scaling=tensor")))
-                .isEmpty();
-        assertThat(VersionLimits.problems(tiny(one, "run.backend=cuda", "recipe.kind=fp8")))
-                .extracting(Problem::key)
-                .containsExactly("recipe.fp8_scaling");
-    }
-
-    @Test
     void everyAxisTrainsOnGpus() {
         for (String parallel : List.of(
                 "{world_size: 2}",
@@ -58,12 +47,5 @@ final class VersionLimitsTest {
                     .as(parallel)
                     .isEmpty();
         }
-    }
-
-    @Test
-    void automaticChoiceIsNeverRefused() {
-        FourfoldConfig config = tiny("parallel.world_size=2", "run.backend=auto", "recipe.kind=fp8");
-        assertThat(VersionLimits.problems(config)).isEmpty();
-        assertThat(VersionLimits.cudaProblems(config)).hasSize(1);
     }
 }

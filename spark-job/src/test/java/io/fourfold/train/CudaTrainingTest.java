@@ -8,6 +8,9 @@ import io.fourfold.kernels.cuda.CudaDevice;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Tag;
@@ -45,7 +48,9 @@ class CudaTrainingTest {
         "bf16, 0.001, 64, 64, 1e-4, 5e-3",
         "nvfp4, 0.001, 64, 64, 1e-3, 1e-2",
         "mxfp4, 0.001, 64, 64, 1e-3, 1e-2",
-        "fp8, 0.001, 64, 64, 1e-3, 1e-2"
+        "fp8 block, 0.001, 64, 64, 1e-3, 1e-2",
+        "fp8 block, 0.001, 128, 160, 1e-3, 1e-2",
+        "fp8 tensor, 0.001, 64, 64, 1e-3, 1e-2"
     })
     void followsTheCpu(String recipe, double rate, int hidden, int expertHidden, double first, double later) {
         compare(
@@ -108,10 +113,56 @@ class CudaTrainingTest {
         assertThat(norms.get(1)).isEqualTo(norms.get(0));
     }
 
+    /** The trainer, its checkpoints and the validation on two GPUs against two ranks on the CPU. */
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "expert_parallel_size=1",
+                "gradients={overlap: true, bucket_mib: 1}",
+                "expert_parallel_size=2",
+                "pipeline_parallel_size=2",
+                "tensor_parallel_size=2",
+                "context_parallel_size=2"
+            })
+    void twoGpusFollowTwoRanksOnTheCpu(String mapping) {
+        int gpus = CudaDevice.count();
+        Assumptions.assumeTrue(gpus > 1, "two GPUs are needed, this process sees " + gpus);
+        String[] setting = mapping.split("=", 2);
+        TinyRun cpu = run("cpu", "fp32", 0.01, 16, 16)
+                .set("model.attention.kv_heads", 2)
+                .set("parallel.world_size", 2)
+                .set("parallel." + setting[0], setting[1]);
+        cpu.train();
+        AtomicInteger next = new AtomicInteger();
+        TinyRun gpu = run("gpu", "fp32", 0.01, 16, 16)
+                .set("model.attention.kv_heads", 2)
+                .set("parallel.world_size", 2)
+                .set("parallel." + setting[0], setting[1])
+                .backend(() -> new CudaBackend(next.getAndIncrement()));
+        gpu.train();
+        System.out.println(mapping + " cpu " + cpu.losses());
+        System.out.println(mapping + " gpu " + gpu.losses());
+        assertThat(gpu.losses()).hasSize(STEPS);
+        for (int step = 0; step < STEPS; step++) {
+            assertThat(gpu.losses().get(step))
+                    .as("loss of step %d", step + 1)
+                    .isCloseTo(
+                            cpu.losses().get(step), within(1e-4 * cpu.losses().get(step)));
+        }
+        Map<String, Long> bytes = new TreeMap<>(cpu.sink().steps().get(2).bytesSent());
+        Map<String, Long> gpuBytes = new TreeMap<>(gpu.sink().steps().get(2).bytesSent());
+        // The loss over a split vocabulary: the GPU sends the values of every row, the CPU those of counted labels.
+        assertThat(gpuBytes.getOrDefault("tp", 0L)).isGreaterThanOrEqualTo(bytes.getOrDefault("tp", 0L));
+        bytes.remove("tp");
+        gpuBytes.remove("tp");
+        assertThat(gpuBytes).isEqualTo(bytes);
+    }
+
     private TinyRun run(String name, String recipe, double rate, int hidden, int expertHidden) {
+        String[] parts = recipe.split(" ");
         return new TinyRun(folder.resolve(name))
-                .set("recipe.kind", recipe)
-                .set("recipe.fp8_scaling", "tensor")
+                .set("recipe.kind", parts[0])
+                .set("recipe.fp8_scaling", parts.length > 1 ? parts[1] : "block")
                 .set("train.steps", STEPS)
                 .set("train.optimizer.learning_rate", rate)
                 .set("model.hidden_size", hidden)

@@ -50,7 +50,8 @@ final class CublasLt implements AutoCloseable {
             cublasLtMatrixLayoutOpaque_t left,
             cublasLtMatrixLayoutOpaque_t right,
             cublasLtMatrixLayoutOpaque_t out,
-            cublasLtMatmulHeuristicResult_t algorithm) {}
+            cublasLtMatmulHeuristicResult_t algorithm,
+            String label) {}
 
     private final CudaRuntime cuda;
     private final cublasLtContext handle = new cublasLtContext();
@@ -135,11 +136,19 @@ final class CublasLt implements AutoCloseable {
                 WORKSPACE_BYTES,
                 cuda.device().stream().javacpp());
         if (begun != null) {
-            cuda.device().trace().end(begun, key.label());
+            cuda.device().trace().end(begun, plan.label);
         }
         if (status != 0) {
             check(status, "cublasLtMatmul " + key);
         }
+    }
+
+    cublasLtContext handle() {
+        return handle;
+    }
+
+    CudaTensor workspace() {
+        return workspace;
     }
 
     private Pointer factorOnDevice(int index) {
@@ -166,11 +175,19 @@ final class CublasLt implements AutoCloseable {
         cublasLtMatrixLayoutOpaque_t left = stored(key.input, key.n, key.k, key.depthMajorB);
         cublasLtMatrixLayoutOpaque_t right = stored(key.input, key.m, key.k, key.depthMajorA);
         cublasLtMatrixLayoutOpaque_t out = stored(key.output, key.m, key.n, false);
-        return new Plan(product, left, right, out, algorithm(key, product, left, right, out));
+        return new Plan(
+                product,
+                left,
+                right,
+                out,
+                algorithm(key.toString(), key.alignment, product, left, right, out),
+                key.label());
     }
 
-    private cublasLtMatmulHeuristicResult_t algorithm(
-            Key key,
+    /** What the library's heuristic names first. */
+    cublasLtMatmulHeuristicResult_t algorithm(
+            String what,
+            long bytesAligned,
             cublasLtMatmulDescOpaque_t product,
             cublasLtMatrixLayoutOpaque_t left,
             cublasLtMatrixLayoutOpaque_t right,
@@ -178,7 +195,7 @@ final class CublasLt implements AutoCloseable {
         cublasLtMatmulHeuristicResult_t result = new cublasLtMatmulHeuristicResult_t();
         try (cublasLtMatmulPreferenceOpaque_t preference = new cublasLtMatmulPreferenceOpaque_t();
                 SizeTPointer workspaceBytes = new SizeTPointer(1).put(WORKSPACE_BYTES);
-                IntPointer alignment = new IntPointer(1).put((int) key.alignment);
+                IntPointer alignment = new IntPointer(1).put((int) bytesAligned);
                 IntPointer reduction = new IntPointer(1).put(cublas.CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE);
                 IntPointer found = new IntPointer(1)) {
             check(cublas.cublasLtMatmulPreferenceInit(preference), "cublasLtMatmulPreferenceInit");
@@ -191,9 +208,9 @@ final class CublasLt implements AutoCloseable {
             prefer(preference, cublas.CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment, 4);
             int status = cublas.cublasLtMatmulAlgoGetHeuristic(
                     handle, product, left, right, out, out, preference, 1, result, found);
-            check(status, "asking cuBLASLt for an algorithm for " + key);
+            check(status, "asking cuBLASLt for an algorithm for " + what);
             if (found.get() == 0) {
-                throw new CudaException("cuBLASLt knows no algorithm for " + key);
+                throw new CudaException("cuBLASLt knows no algorithm for " + what);
             }
         }
         return result;
@@ -211,7 +228,7 @@ final class CublasLt implements AutoCloseable {
         return layout;
     }
 
-    private static void setInt(cublasLtMatmulDescOpaque_t product, int attribute, int value) {
+    static void setInt(cublasLtMatmulDescOpaque_t product, int attribute, int value) {
         try (IntPointer pointer = new IntPointer(1).put(value)) {
             check(
                     cublas.cublasLtMatmulDescSetAttribute(product, attribute, pointer, 4),
@@ -225,7 +242,7 @@ final class CublasLt implements AutoCloseable {
                 "cublasLtMatmulPreferenceSetAttribute " + attribute);
     }
 
-    private static void check(int status, String what) {
+    static void check(int status, String what) {
         if (status != cublas.CUBLAS_STATUS_SUCCESS) {
             throw new CudaException(what + " failed: "
                     + cublas.cublasLtGetStatusString(status).getString() + " (cuBLASLt status " + status + ")");

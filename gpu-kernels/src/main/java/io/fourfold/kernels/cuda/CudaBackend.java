@@ -33,8 +33,10 @@ public final class CudaBackend implements Backend {
     private final NormOps norm;
     private final CudaAttentionOps attention;
     private final MoeOps moe;
+    private final RotaryFrequencies frequencies;
     private final CudaLossOps loss;
     private final CudaOptimizerOps optimizer;
+    private final boolean shared;
 
     public CudaBackend(int ordinal) {
         this(ordinal, Map.of());
@@ -42,6 +44,19 @@ public final class CudaBackend implements Backend {
 
     /** @param planned bytes per region to allocate at the start; see {@link CudaArena} */
     public CudaBackend(int ordinal, Map<Region, Long> planned) {
+        this(ordinal, planned, false);
+    }
+
+    /**
+     * A backend on a GPU that other ranks use as well. NCCL refuses them, so what they send each other goes through host
+     * memory: right, and slow. For tests of many ranks on few GPUs.
+     */
+    public static CudaBackend shared(int ordinal) {
+        return new CudaBackend(ordinal, Map.of(), true);
+    }
+
+    private CudaBackend(int ordinal, Map<Region, Long> planned, boolean shared) {
+        this.shared = shared;
         device = CudaDevice.open(ordinal);
         arena = new CudaArena(device, planned);
         memory = new CudaMemory(device, arena);
@@ -49,8 +64,9 @@ public final class CudaBackend implements Backend {
         runtime = new CudaRuntime(device, memory, kernels);
         gemm = new CudaGemmOps(runtime);
         quantize = new CudaQuantizeOps(runtime);
-        elementwise = new CudaElementwiseOps(runtime);
-        norm = new CudaNormOps(runtime);
+        frequencies = new RotaryFrequencies(runtime);
+        elementwise = new CudaElementwiseOps(runtime, frequencies);
+        norm = new CudaNormOps(runtime, frequencies);
         attention = new CudaAttentionOps(runtime);
         moe = new CudaMoeOps(runtime);
         loss = new CudaLossOps(runtime, gemm, quantize, elementwise);
@@ -104,7 +120,7 @@ public final class CudaBackend implements Backend {
 
     @Override
     public CommunicationWorld communicating(CommunicationWorld world) {
-        return world.size() == 1 ? new HostStagedWorld(memory, world) : new NcclWorld(runtime, world);
+        return shared || world.size() == 1 ? new HostStagedWorld(memory, world) : new NcclWorld(runtime, world);
     }
 
     @Override
@@ -152,7 +168,7 @@ public final class CudaBackend implements Backend {
         device.stream().synchronize();
         attention.close();
         gemm.close();
-        elementwise.close();
+        frequencies.close();
         loss.close();
         optimizer.close();
         kernels.close();

@@ -10,29 +10,23 @@ import static io.fourfold.kernels.cuda.CudaArguments.require;
 import io.fourfold.kernels.numeric.BFloat16;
 import io.fourfold.kernels.op.ElementwiseOps;
 import io.fourfold.kernels.tensor.DType;
-import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Tensor;
-import java.util.HashMap;
-import java.util.Map;
 
 /** Element-wise operations, embedding, rotation and gating: elementwise.cu, copy_columns.cu, embedding.cu, rope_gate.cu. */
-final class CudaElementwiseOps implements ElementwiseOps, AutoCloseable {
+final class CudaElementwiseOps implements ElementwiseOps {
     private static final String FILE = "elementwise";
     private static final int BLOCK = 256;
     private static final int PER_BLOCK = BLOCK * 8;
     private static final int ROWS_PER_BLOCK = 8;
 
-    private record Rotation(double theta, int headDim) {}
-
     private final CudaRuntime cuda;
     private final SlotSort sort;
-    private final CudaTensorScope tables;
-    private final Map<Rotation, CudaTensor> frequencies = new HashMap<>();
+    private final RotaryFrequencies frequencies;
 
-    CudaElementwiseOps(CudaRuntime cuda) {
+    CudaElementwiseOps(CudaRuntime cuda, RotaryFrequencies frequencies) {
         this.cuda = cuda;
         this.sort = new SlotSort(cuda);
-        this.tables = cuda.memory().scope(Region.WORKSPACE);
+        this.frequencies = frequencies;
     }
 
     @Override
@@ -193,7 +187,7 @@ final class CudaElementwiseOps implements ElementwiseOps, AutoCloseable {
         require(headDim % 2 == 0, "rotary positions need an even headDim, got " + headDim);
         CudaTensor x = floats(qkv, "qkv", (long) tokens * width);
         CudaTensor where = int32(positions, "positions", tokens);
-        CudaTensor table = frequencies.computeIfAbsent(new Rotation(theta, headDim), this::frequencies);
+        CudaTensor table = frequencies.of(theta, headDim);
         cuda.function("rope_gate", kernel("rope", x))
                 .launch(
                         tokens,
@@ -208,16 +202,6 @@ final class CudaElementwiseOps implements ElementwiseOps, AutoCloseable {
                         where,
                         table,
                         inverse ? -1f : 1f);
-    }
-
-    private CudaTensor frequencies(Rotation rotation) {
-        float[] values = new float[rotation.headDim / 2];
-        for (int i = 0; i < values.length; i++) {
-            values[i] = (float) Math.pow(rotation.theta, -2.0 * i / rotation.headDim);
-        }
-        CudaTensor table = tables.allocate(DType.FP32, values.length);
-        cuda.memory().upload(values, table);
-        return table;
     }
 
     @Override
@@ -255,10 +239,5 @@ final class CudaElementwiseOps implements ElementwiseOps, AutoCloseable {
     private static int width(CudaTensor y, int rows) {
         require(rows == 0 ? y.elements() == 0 : y.elements() % rows == 0, "gate of " + rows + " rows for " + y);
         return rows == 0 ? 0 : Math.toIntExact(y.elements() / rows);
-    }
-
-    @Override
-    public void close() {
-        tables.close();
     }
 }

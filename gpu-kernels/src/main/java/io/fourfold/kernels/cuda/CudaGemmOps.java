@@ -12,7 +12,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Products on the GPU: dense ones by cuBLASLt, grouped ones by the project's kernels. FP32 accumulation; BF16 operands on
- * tensor cores, FP32 operands as FP32, FP8 bytes on FP8 tensor cores. Operands are never transposed in memory, except FP8
+ * tensor cores, FP32 operands as FP32, FP8 bytes on FP8 tensor cores, NVFP4 codes on FP4 tensor cores where the GPU has
+ * them. Operands are never transposed in memory, except FP8
  * bytes, which are stored as they are multiplied.
  */
 public final class CudaGemmOps implements GemmOps, AutoCloseable {
@@ -21,7 +22,11 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
     private final SplitGemm splitter;
     private final GroupedGemm grouped;
     private final Fp8GroupedGemm groupedFp8;
-    private final Fp8Layouts fp8;
+    private final Fp8DenseGemm denseFp8;
+    private final Fp8Decoder fp8;
+    /** Null where the GPU has no FP4 tensor cores. */
+    private final @Nullable Fp4Gemm fp4;
+
     private final SegmentNorms squaredNorms;
 
     CudaGemmOps(CudaRuntime cuda) {
@@ -30,15 +35,34 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
         this.splitter = new SplitGemm(cuda, dense);
         this.grouped = new GroupedGemm(cuda);
         this.groupedFp8 = new Fp8GroupedGemm(cuda);
-        this.fp8 = new Fp8Layouts(cuda);
+        this.denseFp8 = new Fp8DenseGemm(cuda, dense, groupedFp8);
+        this.fp8 = new Fp8Decoder(cuda);
+        this.fp4 = Nvfp4Encoder.isFor(cuda.device()) ? new Fp4Gemm(cuda) : null;
         this.squaredNorms = new SegmentNorms(cuda);
     }
 
     @Override
     public void multiply(GemmOperand a, GemmOperand b, Tensor c, boolean accumulate) {
-        CudaOperand left = CudaOperand.of(a);
-        CudaOperand right = CudaOperand.of(b);
         CudaTensor out = CudaTensor.of(c);
+        if ((fp4 != null && fp4.multiply(a, b, out, accumulate)) || denseFp8.multiply(a, b, out, accumulate)) {
+            return;
+        }
+        try (CudaTensorScope work = cuda.workspace()) {
+            multiply(decoded(a, work), decoded(b, work), out, accumulate);
+        }
+    }
+
+    private CudaOperand decoded(GemmOperand operand, CudaTensorScope work) {
+        return operand instanceof CudaPackedOperand packed ? packed.decoded(cuda, work) : fp8.decoded(operand, work);
+    }
+
+    private GroupedOperand decoded(GroupedOperand operand, CudaTensorScope work) {
+        return operand instanceof CudaPackedGroupedOperand packed
+                ? packed.decoded(cuda, work)
+                : fp8.decoded(operand, work);
+    }
+
+    private void multiply(CudaOperand left, CudaOperand right, CudaTensor out, boolean accumulate) {
         if (left.depth() != right.depth()) {
             throw new IllegalArgumentException("the operands differ in depth (K): A is [" + left.rows() + ", "
                     + left.depth() + "], B is [" + right.rows() + ", " + right.depth() + "]");
@@ -84,7 +108,7 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
     @Override
     public void multiplyGrouped(GroupedOperand a, GroupedOperand b, Tensor c) {
         CudaTensor out = CudaTensor.of(c);
-        if (!groupedFp8.rows(a, b, out)) {
+        if (!(fp4 != null && fp4.multiplyGrouped(a, b, out, false)) && !groupedFp8.rows(a, b, out)) {
             try (CudaTensorScope work = cuda.workspace()) {
                 multiplyRows(fp8.decoded(a, work), fp8.decoded(b, work), out);
             }
@@ -113,10 +137,11 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
         CudaTensor out = CudaTensor.of(c);
         CudaArguments.require(squares == null || !accumulate, "squared norms of a sum that may go on");
         CudaTensor sums = squares == null ? null : CudaArguments.fp32(squares, "squares", a.groups());
-        boolean summed = false;
-        if (!groupedFp8.depth(a, b, out, accumulate)) {
+        boolean fourBits = fp4 != null && fp4.multiplyGrouped(a, b, out, accumulate);
+        boolean summed = !fourBits && groupedFp8.depth(a, b, out, accumulate, sums);
+        if (!fourBits && !summed) {
             try (CudaTensorScope work = cuda.workspace()) {
-                summed = multiplyDepth(fp8.decoded(a, work), fp8.decoded(b, work), out, accumulate, sums);
+                summed = multiplyDepth(decoded(a, work), decoded(b, work), out, accumulate, sums);
             }
         }
         if (sums != null && !summed) {
@@ -145,9 +170,13 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
 
     @Override
     public void close() {
+        denseFp8.close();
         dense.close();
         grouped.close();
         groupedFp8.close();
+        if (fp4 != null) {
+            fp4.close();
+        }
         squaredNorms.close();
     }
 

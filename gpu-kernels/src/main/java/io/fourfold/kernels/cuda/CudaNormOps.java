@@ -10,7 +10,7 @@ import io.fourfold.kernels.op.NormOps;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 
-/** RMSNorm of rows and of heads: rms_norm.cu, head_norm.cu. */
+/** RMSNorm of rows and of heads: rms_norm.cu, head_norm.cu, head_norm_rope.cu. */
 final class CudaNormOps implements NormOps {
     private static final int VECTOR = 8;
     private static final int MOST_THREADS = 512;
@@ -19,9 +19,11 @@ final class CudaNormOps implements NormOps {
     private static final int HEAD_THREADS = 256;
 
     private final CudaRuntime cuda;
+    private final HeadNormRope rotating;
 
-    CudaNormOps(CudaRuntime cuda) {
+    CudaNormOps(CudaRuntime cuda, RotaryFrequencies frequencies) {
         this.cuda = cuda;
+        this.rotating = new HeadNormRope(cuda, frequencies);
     }
 
     @Override
@@ -132,6 +134,37 @@ final class CudaNormOps implements NormOps {
             PartialSums.add(cuda, sums, 1, dim, dQuery);
             PartialSums.add(cuda, (CudaTensor) sums.rows(1, 2), 1, dim, dKey);
         }
+    }
+
+    @Override
+    public boolean headNormRope(
+            Tensor qkv,
+            int heads,
+            int kvHeads,
+            Tensor queryWeight,
+            Tensor keyWeight,
+            float eps,
+            Rotation rotation,
+            Tensor y,
+            Tensor rstd) {
+        return rotating.forward(qkv, heads, kvHeads, queryWeight, keyWeight, eps, rotation, y, rstd);
+    }
+
+    @Override
+    public boolean headNormRopeBackward(
+            Tensor dy,
+            Tensor qkv,
+            int heads,
+            int kvHeads,
+            Tensor queryWeight,
+            Tensor keyWeight,
+            Tensor rstd,
+            Rotation rotation,
+            Tensor dqkv,
+            Tensor dqueryWeight,
+            Tensor dkeyWeight) {
+        return rotating.backward(
+                dy, qkv, heads, kvHeads, queryWeight, keyWeight, rstd, rotation, dqkv, dqueryWeight, dkeyWeight);
     }
 
     private int grid(Heads layout, int perMultiprocessor) {

@@ -1,9 +1,12 @@
 package io.fourfold.kernels.cuda;
 
+import io.fourfold.kernels.op.Activation;
 import io.fourfold.kernels.op.AmaxExchange;
 import io.fourfold.kernels.op.GemmOperand;
 import io.fourfold.kernels.op.GroupedOperand;
 import io.fourfold.kernels.op.GroupedOperand.Layout;
+import io.fourfold.kernels.op.OperandCopy;
+import io.fourfold.kernels.op.OperandPair;
 import io.fourfold.kernels.op.OperandSpec;
 import io.fourfold.kernels.op.OperandSpec.Blocks;
 import io.fourfold.kernels.op.OperandSpec.Format;
@@ -19,21 +22,33 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Operands of the CUDA backend. Plain ones share memory with their source or are cast to BF16. NVFP4 is emulated in BF16,
- * exactly: see {@link Nvfp4Emulation}; MXFP4 likewise: {@link Mxfp4Emulation}. FP8 with one scale per tensor: see {@link Fp8Quantizer}. Offsets are read on the device; nothing waits for them.
+ * exactly: see {@link Nvfp4Emulation}, {@link Nvfp4Pair} and {@link Nvfp4Weights}; where the GPU has FP4 tensor cores they get
+ * codes, see {@link Nvfp4Encoder}. MXFP4 likewise: {@link Mxfp4Emulation}. FP8: see {@link Fp8Quantizer}. Offsets are
+ * read on the device; nothing waits for them.
  */
 public final class CudaQuantizeOps implements QuantizeOps {
     private final CudaRuntime cuda;
     private final Nvfp4Emulation nvfp4;
+    private final Nvfp4Pair pair;
+    private final Nvfp4Weights weightTiles;
+    /** Null where the GPU has no FP4 tensor cores and NVFP4 is emulated. */
+    private final @Nullable Nvfp4Encoder fp4;
+
     private final Fp8Quantizer fp8;
     private final Mxfp4Emulation mxfp4;
-    private final Fp8Layouts layouts;
+    private final Fp8Activation fp8Activation;
+    private final Fp8Decoder decoder;
 
     CudaQuantizeOps(CudaRuntime cuda) {
         this.cuda = cuda;
         this.nvfp4 = new Nvfp4Emulation(cuda);
+        this.pair = new Nvfp4Pair(cuda, nvfp4);
+        this.weightTiles = new Nvfp4Weights(cuda, nvfp4, pair.state());
+        this.fp4 = Nvfp4Encoder.isFor(cuda.device()) ? new Nvfp4Encoder(cuda, nvfp4) : null;
         this.fp8 = new Fp8Quantizer(cuda);
         this.mxfp4 = new Mxfp4Emulation(cuda);
-        this.layouts = new Fp8Layouts(cuda);
+        this.fp8Activation = new Fp8Activation(cuda);
+        this.decoder = new Fp8Decoder(cuda);
     }
 
     @Override
@@ -59,14 +74,20 @@ public final class CudaQuantizeOps implements QuantizeOps {
         }
         check(spec, random);
         if (isFp8(spec)) {
-            return fp8.operand(source, byColumns, spec, probe, exchange, scope);
+            OperandCopy copy = new OperandCopy(spec, null, probe, scope);
+            return fp8.dense(source, byColumns ? null : copy, byColumns ? copy : null, exchange)
+                    .one();
         }
         if (isMxfp4(spec)) {
             return mxfp4.operand(source, byColumns, spec, random, probe, scope);
         }
+        if (fp4 != null) {
+            return fp4.operand(source, byColumns, spec, random, probe, exchange, scope);
+        }
         int id = random == null ? 0 : random.tensorId();
-        Nvfp4Emulation.Result result = nvfp4.quantize(
-                source, cols, RowGroups.equal(1, rows), byColumns, spec, random, id, probe, exchange, scope);
+        RowGroups whole = RowGroups.equal(1, rows);
+        Nvfp4Emulation.Result result =
+                weightTiles.quantize(source, cols, whole, byColumns, spec, random, id, probe, exchange, scope);
         int storedRows = result.values().dim(0);
         return new CudaOperand(
                 spec,
@@ -97,7 +118,9 @@ public final class CudaQuantizeOps implements QuantizeOps {
         int storedRows = rows;
         if (isFp8(spec)) {
             check(spec, null);
-            return fp8.stacked(source, byColumns, spec, probe, exchange, scope);
+            OperandCopy copy = new OperandCopy(spec, null, probe, scope);
+            return fp8.stacked(source, byColumns ? null : copy, byColumns ? copy : null, exchange)
+                    .one();
         }
         if (isMxfp4(spec)) {
             check(spec, null);
@@ -105,8 +128,12 @@ public final class CudaQuantizeOps implements QuantizeOps {
         }
         if (spec.quantized()) {
             check(spec, null);
-            Nvfp4Emulation.Result result = nvfp4.quantize(
-                    source, cols, RowGroups.equal(groups, rows), byColumns, spec, null, 0, probe, exchange, scope);
+            if (fp4 != null) {
+                return fp4.stacked(source, byColumns, spec, probe, exchange, scope);
+            }
+            RowGroups split = RowGroups.equal(groups, rows);
+            Nvfp4Emulation.Result result =
+                    weightTiles.quantize(source, cols, split, byColumns, spec, null, 0, probe, exchange, scope);
             values = result.values();
             scale = result.scale();
             storedRows = spec.hadamard() ? (rows + 15) / 16 * 16 : rows;
@@ -147,8 +174,9 @@ public final class CudaQuantizeOps implements QuantizeOps {
         CudaTensor begins = starts;
         if (isFp8(spec)) {
             check(spec, random);
-            RowGroups split = RowGroups.ragged(cuda, starts, groups, x.shape().rows(), false, scope);
-            return fp8.ragged(source, split, byColumns, spec, probe, exchange, scope);
+            OperandCopy copy = new OperandCopy(spec, null, probe, scope);
+            return fp8.ragged(source, groups(x, offsets), byColumns ? null : copy, byColumns ? copy : null, exchange)
+                    .one();
         }
         if (isMxfp4(spec)) {
             check(spec, random);
@@ -158,6 +186,9 @@ public final class CudaQuantizeOps implements QuantizeOps {
         if (spec.quantized()) {
             check(spec, random);
             int id = random == null ? 0 : random.tensorId() + firstGroup;
+            if (fp4 != null) {
+                return fp4.ragged(source, starts, byColumns, spec, firstGroup, random, probe, exchange, scope);
+            }
             boolean needsBlocks = byColumns || spec.blocks() == Blocks.B16X16;
             RowGroups split = RowGroups.ragged(cuda, starts, groups, x.shape().rows(), needsBlocks, scope);
             Nvfp4Emulation.Result result =
@@ -184,6 +215,111 @@ public final class CudaQuantizeOps implements QuantizeOps {
     }
 
     @Override
+    public OperandPair<GemmOperand> operandPair(
+            Tensor x, OperandCopy rows, OperandCopy columns, @Nullable AmaxExchange exchange) {
+        CudaTensor source = floats(x);
+        if (fp4 == null && Nvfp4Pair.supports(source, 1, rows, columns)) {
+            check(rows.spec(), rows.random());
+            return pair.whole(source, rows, columns, exchange);
+        }
+        if (!isFp8(rows.spec()) || !isFp8(columns.spec())) {
+            return QuantizeOps.super.operandPair(x, rows, columns, exchange);
+        }
+        check(rows.spec(), null);
+        check(columns.spec(), null);
+        return fp8.dense(source, rows, columns, exchange).pair();
+    }
+
+    @Override
+    public OperandPair<GemmOperand> weightPair(
+            Tensor weight, OperandCopy rows, OperandCopy columns, @Nullable AmaxExchange exchange) {
+        return isFp8(rows.spec()) && isFp8(columns.spec())
+                ? operandPair(weight, rows, columns, exchange)
+                : QuantizeOps.super.weightPair(weight, rows, columns, exchange);
+    }
+
+    @Override
+    public OperandPair<GroupedOperand> stackedPair(
+            Tensor weights, OperandCopy rows, OperandCopy columns, @Nullable AmaxExchange exchange) {
+        if (!isFp8(rows.spec()) || !isFp8(columns.spec())) {
+            return QuantizeOps.super.stackedPair(weights, rows, columns, exchange);
+        }
+        check(rows.spec(), null);
+        check(columns.spec(), null);
+        return fp8.stacked(floats(weights), rows, columns, exchange).pair();
+    }
+
+    @Override
+    public OperandPair<GroupedOperand> raggedPair(
+            Tensor x,
+            Tensor offsets,
+            int firstGroup,
+            OperandCopy rows,
+            OperandCopy columns,
+            @Nullable AmaxExchange exchange) {
+        CudaTensor source = floats(x);
+        RowGroups groups = groups(x, offsets);
+        if (fp4 == null && Nvfp4Pair.supports(source, groups.count(), rows, columns)) {
+            check(rows.spec(), rows.random());
+            return pair.ragged(source, groups, firstGroup, rows, columns, exchange);
+        }
+        if (!isFp8(rows.spec()) || !isFp8(columns.spec())) {
+            return QuantizeOps.super.raggedPair(x, offsets, firstGroup, rows, columns, exchange);
+        }
+        check(rows.spec(), null);
+        check(columns.spec(), null);
+        return fp8.ragged(source, groups, rows, columns, exchange).pair();
+    }
+
+    @Override
+    public @Nullable OperandPair<GroupedOperand> activatedPair(
+            Activation kind,
+            Tensor in,
+            @Nullable Tensor probability,
+            Tensor offsets,
+            OperandCopy rows,
+            OperandCopy columns) {
+        CudaTensor source = floats(in);
+        if (!fp8Activation.takes(kind, source, rows, columns)) {
+            return null;
+        }
+        return fp8Activation.forward(
+                source, probability == null ? null : CudaTensor.of(probability), groups(in, offsets), rows, columns);
+    }
+
+    @Override
+    public @Nullable OperandPair<GroupedOperand> activationGradientPair(
+            Activation kind,
+            Tensor dout,
+            Tensor in,
+            @Nullable Tensor probability,
+            Tensor dprobability,
+            Tensor offsets,
+            OperandCopy rows,
+            OperandCopy columns) {
+        CudaTensor source = floats(in);
+        CudaTensor upstream = floats(dout);
+        boolean fits = upstream.dtype() == DType.BF16 && upstream.address() % Fp8Source.UNIT == 0;
+        if (!fits || !fp8Activation.takes(kind, source, rows, columns)) {
+            return null;
+        }
+        return fp8Activation.backward(
+                upstream,
+                source,
+                probability == null ? null : CudaTensor.of(probability),
+                CudaTensor.of(dprobability),
+                groups(in, offsets),
+                rows,
+                columns);
+    }
+
+    private static RowGroups groups(Tensor rows, Tensor offsets) {
+        CudaTensor starts = CudaTensor.of(offsets);
+        int count = Math.toIntExact(starts.elements()) - 1;
+        return new RowGroups(count, 0, rows.shape().rows(), starts, null, null);
+    }
+
+    @Override
     public GemmOperand columnsOf(
             GemmOperand byRows,
             OperandSpec rowSpec,
@@ -195,7 +331,9 @@ public final class CudaQuantizeOps implements QuantizeOps {
         if (!sameValues(rowSpec, spec, probe)) {
             return operand(x, true, spec, null, probe, exchange, scope);
         }
-        CudaOperand rows = CudaOperand.of(byRows);
+        if (!(byRows instanceof CudaOperand rows)) {
+            return operand(x, true, spec, null, null, exchange, scope); // stored as they are multiplied
+        }
         return new CudaOperand(spec, rows.depth(), rows.rows(), rows.values(), true, rows.scale());
     }
 
@@ -211,8 +349,8 @@ public final class CudaQuantizeOps implements QuantizeOps {
         if (!sameValues(rowSpec, spec, probe)) {
             return stacked(weights, true, spec, probe, exchange, scope);
         }
-        if (byRows instanceof CudaFp8GroupedOperand bytes) {
-            return layouts.transposed(bytes, spec, scope);
+        if (byRows instanceof CudaFp8GroupedOperand || byRows instanceof CudaFp4GroupedOperand) {
+            return stacked(weights, true, spec, null, exchange, scope);
         }
         CudaGroupedOperand rows = CudaGroupedOperand.of(byRows, Layout.STACKED, "by rows");
         return new CudaGroupedOperand(
@@ -229,7 +367,7 @@ public final class CudaQuantizeOps implements QuantizeOps {
     }
 
     private static boolean isFp8(OperandSpec spec) {
-        return spec.format() == Format.FP8_E4M3 && spec.blocks() == Blocks.TENSOR;
+        return spec.format() == Format.FP8_E4M3;
     }
 
     private static boolean isMxfp4(OperandSpec spec) {
@@ -247,7 +385,19 @@ public final class CudaQuantizeOps implements QuantizeOps {
 
     @Override
     public void dequantize(GemmOperand operand, Tensor out) {
-        CudaOperand source = CudaOperand.of(operand);
+        if (fp4 != null && operand instanceof CudaFp4Operand codes) {
+            fp4.dequantize(codes, CudaTensor.of(out));
+            return;
+        }
+        try (CudaTensorScope work = cuda.workspace()) {
+            CudaOperand values = operand instanceof CudaPackedOperand packed
+                    ? packed.decoded(cuda, work)
+                    : decoder.decoded(operand, work);
+            dequantize(values, out);
+        }
+    }
+
+    private void dequantize(CudaOperand source, Tensor out) {
         CudaTensor target = floats(out);
         long elements = (long) source.rows() * source.depth();
         if (target.elements() != elements) {
@@ -284,8 +434,8 @@ public final class CudaQuantizeOps implements QuantizeOps {
                         : new StochasticBits(random.seed(), random.step(), random.tensorId(), 0, null, 0, 0));
         boolean plainFp8 = isFp8(spec) && spec.rounding() == OperandSpec.Rounding.NEAREST_EVEN && !spec.hadamard();
         if (spec.format() != Format.NVFP4 && !isMxfp4(spec) && !plainFp8) {
-            throw new UnsupportedOperationException("the CUDA backend has no such operands yet: " + spec
-                    + "; use recipe bf16, nvfp4, mxfp4, or fp8 with fp8_scaling tensor, or run.backend=cpu");
+            throw new UnsupportedOperationException(
+                    "the CUDA backend has no such operands yet: " + spec + "; use E4M3 for FP8, or run.backend=cpu");
         }
     }
 

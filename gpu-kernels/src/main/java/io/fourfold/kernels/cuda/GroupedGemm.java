@@ -1,6 +1,7 @@
 package io.fourfold.kernels.cuda;
 
 import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Region;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -16,8 +17,8 @@ final class GroupedGemm implements AutoCloseable {
     private static final int BOX_COLS_C = 32;
     private static final int TILE_ROWS = 128;
     private static final int TILE_COLS = 256;
-    /** One sum for each half of a tile's columns and each warp. */
-    private static final int SQUARES_PER_TILE = 16;
+    /** One sum for each warp that computes a tile. */
+    private static final int SQUARES_PER_TILE = 8;
 
     private static final int SUM_THREADS = 512;
     private static final int PLAIN_TILE = 64;
@@ -25,6 +26,10 @@ final class GroupedGemm implements AutoCloseable {
 
     private final CudaRuntime cuda;
     private final TensorMaps maps = new TensorMaps();
+    private final CudaTensorScope scope;
+    /** Two zeros: which tile comes next, and how many clusters are done; the kernels leave zeros behind. */
+    private final CudaTensor queue;
+
     private final boolean hopper;
     private final int blocks;
     private int rowsSharedBytes;
@@ -32,6 +37,8 @@ final class GroupedGemm implements AutoCloseable {
 
     GroupedGemm(CudaRuntime cuda) {
         this.cuda = cuda;
+        scope = cuda.memory().scope(Region.WORKSPACE);
+        queue = scope.zeros(DType.INT32, 2);
         hopper = cuda.device().architecture() == 90;
         blocks = cuda.device().multiprocessors() / 2 * 2;
     }
@@ -70,6 +77,7 @@ final class GroupedGemm implements AutoCloseable {
                 rowsSharedBytes,
                 mapA,
                 mapW,
+                maps.bf16(c.address(), c.shape().rows(), cols, BOX, BOX),
                 offsets,
                 groups,
                 cols,
@@ -135,7 +143,8 @@ final class GroupedGemm implements AutoCloseable {
                     n,
                     CudaFunction.orNull(a.scale()),
                     CudaFunction.orNull(b.scale()),
-                    CudaFunction.orNull(partial));
+                    CudaFunction.orNull(partial),
+                    queue);
             if (partial != null && squares != null) {
                 cuda.function("optimizer", "sum_parts").launchLine(groups, SUM_THREADS, partial, parts, squares);
             }
@@ -145,6 +154,7 @@ final class GroupedGemm implements AutoCloseable {
 
     @Override
     public void close() {
+        scope.close();
         maps.close();
     }
 

@@ -30,8 +30,8 @@ final class HopperHead implements AutoCloseable {
     private static final int BOX = 64;
     private static final int BOX_ROWS_W = 128;
     private static final int TILE_COLS = 256;
-    /** The product runs ahead on three stages of this depth. */
-    private static final int SMALLEST_WIDTH = 3 * BOX;
+    /** Below this the products are so short that logits cost little, and those keep one rounding of the weight gradient less. */
+    private static final int SMALLEST_WIDTH = 128;
 
     private final CudaRuntime cuda;
     private final GemmOps gemm;
@@ -81,7 +81,7 @@ final class HopperHead implements AutoCloseable {
         int tokens = hidden.shape().rows();
         int vocabulary = weight.shape().rows();
         boolean differentiate = dhidden != null || dweight != null;
-        int rows = differentiate ? chunk(tokens, vocabulary) : tokens;
+        int rows = chunk(tokens, vocabulary);
         try (CudaTensorScope work = cuda.workspace()) {
             Buffers buffers = new Buffers(work, rows, weight, differentiate, dhidden != null, dweight != null);
             for (int from = 0; from < tokens; from += rows) {
@@ -89,7 +89,13 @@ final class HopperHead implements AutoCloseable {
                 CudaTensor h = (CudaTensor) hidden.rows(from, to);
                 Buffers chunk = buffers.first(to - from);
                 exponentials(h, weight, (CudaTensor) labels.rows(from, to), chunk);
-                finish(h, weight, (CudaTensor) labels.rows(from, to), gradScale, (CudaTensor) loss.rows(from, to), chunk);
+                finish(
+                        h,
+                        weight,
+                        (CudaTensor) labels.rows(from, to),
+                        gradScale,
+                        (CudaTensor) loss.rows(from, to),
+                        chunk);
                 if (dweight != null) {
                     GemmOperand e = operand(chunk.exponentials(), true, work);
                     gemm.multiply(e, operand(chunk.scaled(), true, work), dweight, accumulate || from > 0);
@@ -99,7 +105,13 @@ final class HopperHead implements AutoCloseable {
                     gemm.multiply(e, operand(weight, true, work), chunk.product(), false);
                     CudaTensor out = (CudaTensor) dhidden.rows(from, to);
                     cuda.function(SOFTMAX, CudaArguments.kernel("head_scale_rows", out))
-                            .launchLine(to - from, BLOCK, chunk.product(), chunk.factors, weight.shape().cols(), out);
+                            .launchLine(
+                                    to - from,
+                                    BLOCK,
+                                    chunk.product(),
+                                    chunk.factors,
+                                    weight.shape().cols(),
+                                    out);
                 }
             }
         }
@@ -137,6 +149,7 @@ final class HopperHead implements AutoCloseable {
         if (sharedBytes == 0) {
             sharedBytes = function.constant("head_exponentials_shared_bytes");
         }
+        CudaTensor e = chunk.exponentials;
         function.launch(
                 cuda.device().multiprocessors() / 2 * 2,
                 1,
@@ -145,11 +158,12 @@ final class HopperHead implements AutoCloseable {
                 sharedBytes,
                 maps.bf16(h.address(), rows, width, BOX, BOX),
                 maps.bf16(w.address(), vocabulary, width, BOX_ROWS_W, BOX),
+                maps.bf16(e == null ? h.address() : e.address(), rows, e == null ? width : vocabulary, BOX, BOX),
+                e == null ? 0 : 1,
                 rows,
                 vocabulary,
                 width,
                 chunk.base,
-                CudaFunction.orNull(chunk.exponentials),
                 chunk.sums);
     }
 

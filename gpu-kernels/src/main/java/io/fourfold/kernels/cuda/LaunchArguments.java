@@ -9,8 +9,9 @@ import org.bytedeco.javacpp.PointerPointer;
 /** Reused native memory for the arguments of a launch: values, and the table of pointers to them that the driver reads. */
 final class LaunchArguments implements AutoCloseable {
     private static final int SLOTS = 64;
+    private static final int STRUCT_BYTES = 1024;
 
-    private final BytePointer values = new BytePointer(SLOTS * 8L);
+    private final BytePointer values = new BytePointer(SLOTS * 8L + STRUCT_BYTES);
     private final BytePointer table = new BytePointer(SLOTS * 8L);
     private final ByteBuffer valueBytes = values.asByteBuffer().order(ByteOrder.nativeOrder());
     private final ByteBuffer tableBytes = table.asByteBuffer().order(ByteOrder.nativeOrder());
@@ -24,6 +25,7 @@ final class LaunchArguments implements AutoCloseable {
         if (arguments.length > SLOTS) {
             throw new IllegalArgumentException("a kernel with " + arguments.length + " arguments");
         }
+        int structs = SLOTS * 8;
         for (int i = 0; i < arguments.length; i++) {
             Object value = arguments[i];
             int at = i * 8;
@@ -38,6 +40,12 @@ final class LaunchArguments implements AutoCloseable {
                 valueBytes.putFloat(at, number);
             } else if (value instanceof Double number) {
                 valueBytes.putDouble(at, number);
+            } else if (value instanceof int[] struct) {
+                pointer = valuesAddress + structs;
+                for (int number : struct) {
+                    valueBytes.putInt(structs, number);
+                    structs += Integer.BYTES;
+                }
             } else if (value instanceof TensorMap map) {
                 pointer = map.address();
             } else if (value == CudaFunction.NULL) {

@@ -80,7 +80,7 @@ final class Nvfp4Emulation {
         try (CudaTensorScope work = cuda.workspace()) {
             CudaTensor amax = work.zeros(DType.FP32, groups.count());
             Job job = new Job(x, cols, groups, byColumns, spec, random, firstTensorId, amax, scale, values);
-            findAmax(job);
+            findAmax(x, groups, spec, amax);
             if (exchange != null) {
                 exchange.largest(amax);
             }
@@ -95,36 +95,38 @@ final class Nvfp4Emulation {
         return new Result(values, scale);
     }
 
-    private void findAmax(Job job) {
-        RowGroups groups = job.groups;
-        if (job.spec.hadamard()) {
-            cuda.function(FILE, "group_amax_hadamard" + job.suffix())
+    /** Raises amax [groups] to the largest magnitudes of x, after the transform where the spec has one. */
+    void findAmax(CudaTensor x, RowGroups groups, OperandSpec spec, CudaTensor amax) {
+        int cols = x.shape().cols();
+        String suffix = x.dtype() == DType.FP32 ? "_fp32" : "_bf16";
+        if (spec.hadamard()) {
+            cuda.function(FILE, "group_amax_hadamard" + suffix)
                     .launch(
                             ceil(groups.maxBlocks(), WARPS),
-                            ceil(job.cols, STRIP),
+                            ceil(cols, STRIP),
                             1,
                             BLOCK,
                             0,
-                            job.x,
-                            job.cols,
+                            x,
+                            cols,
                             CudaFunction.orNull(groups.offsets()),
                             CudaFunction.orNull(groups.blocks()),
                             groups.count(),
                             groups.rows(),
-                            job.amax);
+                            amax);
         } else {
-            cuda.function(FILE, "group_amax" + job.suffix())
+            cuda.function(FILE, "group_amax" + suffix)
                     .launchLine(
                             ceil(groups.totalRows(), AMAX_ROWS),
                             BLOCK,
-                            job.x,
+                            x,
                             groups.totalRows(),
-                            job.cols,
+                            cols,
                             CudaFunction.orNull(groups.offsets()),
                             CudaFunction.orNull(groups.blocks()),
                             groups.count(),
                             groups.rows(),
-                            job.amax);
+                            amax);
         }
     }
 

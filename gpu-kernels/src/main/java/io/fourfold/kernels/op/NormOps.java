@@ -51,4 +51,46 @@ public interface NormOps {
             Tensor dqkv,
             Tensor dqueryWeight,
             Tensor dkeyWeight);
+
+    /** Where rows stand in their documents: positions INT32 [T], and the base of the rotation's frequencies. */
+    record Rotation(Tensor positions, double theta) {}
+
+    /**
+     * {@link #headNorm}, then {@link ElementwiseOps#rope} of y, in one pass and with the same bits.
+     *
+     * @return false when the backend has no such pass for these rows: nothing was done
+     */
+    default boolean headNormRope(
+            Tensor qkv,
+            int heads,
+            int kvHeads,
+            Tensor queryWeight,
+            Tensor keyWeight,
+            float eps,
+            Rotation rotation,
+            Tensor y,
+            Tensor rstd) {
+        return false;
+    }
+
+    /**
+     * The inverse rotation of dy, then {@link #headNormBackward}, in one pass; dqkv, which may alias dy, has the same bits, sums
+     * of weight gradients may be added in another order.
+     *
+     * @return false when the backend has no such pass for these rows: nothing was done
+     */
+    default boolean headNormRopeBackward(
+            Tensor dy,
+            Tensor qkv,
+            int heads,
+            int kvHeads,
+            Tensor queryWeight,
+            Tensor keyWeight,
+            Tensor rstd,
+            Rotation rotation,
+            Tensor dqkv,
+            Tensor dqueryWeight,
+            Tensor dkeyWeight) {
+        return false;
+    }
 }

@@ -119,6 +119,92 @@ public interface QuantizeOps {
         return ragged(x, offsets, byColumns, spec, firstGroup, random, probe, null, scope);
     }
 
+    /**
+     * Both {@link #operand operands} of a matrix, from one read of it where the backend can. It may store what is
+     * {@linkplain OperandCopy#kept() kept} in fewer bytes.
+     *
+     * @param exchange as above, called for each operand that has a scale for the whole tensor, or once for both
+     */
+    default OperandPair<GemmOperand> operandPair(
+            Tensor x, OperandCopy rows, OperandCopy columns, @Nullable AmaxExchange exchange) {
+        return new OperandPair<>(
+                operand(x, false, rows.spec(), rows.random(), rows.probe(), exchange, rows.scope()),
+                operand(x, true, columns.spec(), columns.random(), columns.probe(), exchange, columns.scope()));
+    }
+
+    /** Both operands of a weight, which live equally long and may share memory; nothing in them is random. */
+    default OperandPair<GemmOperand> weightPair(
+            Tensor weight, OperandCopy rows, OperandCopy columns, @Nullable AmaxExchange exchange) {
+        GemmOperand byRows = operand(weight, false, rows.spec(), null, rows.probe(), exchange, rows.scope());
+        return new OperandPair<>(
+                byRows,
+                columnsOf(byRows, rows.spec(), weight, columns.spec(), columns.probe(), exchange, columns.scope()));
+    }
+
+    /** {@link #weightPair} of {@link #stacked} weights. */
+    default OperandPair<GroupedOperand> stackedPair(
+            Tensor weights, OperandCopy rows, OperandCopy columns, @Nullable AmaxExchange exchange) {
+        GroupedOperand byRows = stacked(weights, false, rows.spec(), rows.probe(), exchange, rows.scope());
+        return new OperandPair<>(
+                byRows,
+                columnsOf(byRows, rows.spec(), weights, columns.spec(), columns.probe(), exchange, columns.scope()));
+    }
+
+    /** Both operands of {@link #ragged} tokens. */
+    default OperandPair<GroupedOperand> raggedPair(
+            Tensor x,
+            Tensor offsets,
+            int firstGroup,
+            OperandCopy rows,
+            OperandCopy columns,
+            @Nullable AmaxExchange exchange) {
+        return new OperandPair<>(
+                ragged(x, offsets, false, rows.spec(), firstGroup, rows.random(), rows.probe(), exchange, rows.scope()),
+                ragged(
+                        x,
+                        offsets,
+                        true,
+                        columns.spec(),
+                        firstGroup,
+                        columns.random(),
+                        columns.probe(),
+                        exchange,
+                        columns.scope()));
+    }
+
+    /**
+     * Both operands by rows and columns of {@link MoeOps#activation activation(in) * probability}, which is never stored.
+     *
+     * @param in [R, width * kind.inputFactor()]
+     * @return null where the backend has no such way for these operands
+     */
+    default @Nullable OperandPair<GroupedOperand> activatedPair(
+            Activation kind,
+            Tensor in,
+            @Nullable Tensor probability,
+            Tensor offsets,
+            OperandCopy rows,
+            OperandCopy columns) {
+        return null;
+    }
+
+    /**
+     * Both operands of din, and dprobability [R], of {@link MoeOps#activationBackward}; din is never stored.
+     *
+     * @return null, with nothing done, where the backend has no such way for these operands
+     */
+    default @Nullable OperandPair<GroupedOperand> activationGradientPair(
+            Activation kind,
+            Tensor dout,
+            Tensor in,
+            @Nullable Tensor probability,
+            Tensor dprobability,
+            Tensor offsets,
+            OperandCopy rows,
+            OperandCopy columns) {
+        return null;
+    }
+
     /** Writes the values the GEMM will see, in the operand's own orientation [rows, depth]; for tests and telemetry. */
     void dequantize(GemmOperand operand, Tensor out);
 }

@@ -132,7 +132,7 @@ class PartialAttentionTest {
         assertThat(out[1]).isEqualTo(5f);
     }
 
-    /** A backend without kernels for parts, as CUDA, says which setting asked for them. */
+    /** A backend without kernels for parts says which setting asked for them. */
     @Test
     void otherBackendsNameTheSetting() {
         AttentionOps plain = new AttentionOps() {

@@ -16,14 +16,14 @@ import org.junit.jupiter.params.provider.CsvSource;
 /**
  * The Hopper head against FP64, with the CPU oracle held to the same bounds, on odd sizes with poisoned outputs.
  *
- * <p>Bounds, relative by norm. Losses: 3e-6, sums in another order. Gradients: rounding to BF16 costs 0.8e-3 on average (a
- * value's error is uniform up to 2^-9 of it). dhidden has two such roundings on both backends, of dz or e and of itself:
- * 1.2e-3. dweight has one on the CPU (dz) and two here (e, and the hidden state times its factor): 1.2e-3. Hence 2e-3.
+ * <p>Bounds, relative by norm. Losses: 3e-6, sums in another order. Gradients: 2^-8, the largest error of one rounding to
+ * BF16; on average a rounding costs 1.6e-3. dhidden has two of them on both backends, of dz or e and of itself: 2.3e-3. dweight
+ * has one on the CPU (dz) and two here (e, and the hidden state times its factor): 2.3e-3. The means of a few values vary.
  */
 @Tag("gpu")
 class CudaHeadParityTest {
     private static final double LOSS = 3e-6;
-    private static final double GRADIENT = 2e-3;
+    private static final double GRADIENT = 1.0 / 256;
     private static final float FACTOR = 0.01f;
 
     @SuppressWarnings("NullAway.Init")
@@ -171,7 +171,9 @@ class CudaHeadParityTest {
         Twin h = pair.floats(DType.BF16, hidden, 4, 256);
         Twin w = pair.gaussian(DType.BF16, 0.1, 304, 256);
         Twin loss = pair.poison(DType.FP32, 4);
-        pair.cuda.loss().linearCrossEntropy(h.cuda(), w.cuda(), pair.ints(1, 2, 3, 4).cuda(), 1, loss.cuda(), null, null);
+        pair.cuda
+                .loss()
+                .linearCrossEntropy(h.cuda(), w.cuda(), pair.ints(1, 2, 3, 4).cuda(), 1, loss.cuda(), null, null);
         float[] losses = pair.cuda.download(loss.cuda());
         assertThat(losses[0]).isFinite();
         assertThat(losses[2]).isNaN();

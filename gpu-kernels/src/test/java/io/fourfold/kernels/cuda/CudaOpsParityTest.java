@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.cuda.CudaPair.Twin;
 import io.fourfold.kernels.op.Activation;
+import io.fourfold.kernels.op.NormOps;
 import io.fourfold.kernels.op.RouterSpec;
 import io.fourfold.kernels.op.RouterSpec.Score;
 import io.fourfold.kernels.tensor.DType;
@@ -181,6 +182,47 @@ class CudaOpsParityTest {
         close("dqkv", dy);
         close("dqueryWeight", dq);
         close("dkeyWeight", dk);
+    }
+
+    /** The fused pass has the bits of norm and rotation. */
+    @ParameterizedTest
+    @CsvSource({"FP32, 16, 4, 2", "BF16, 64, 4, 2", "BF16, 128, 32, 4", "BF16, 256, 3, 1"})
+    void headNormRope(DType type, int dim, int heads, int kvHeads) {
+        int tokens = 700;
+        int width = (heads + 2 * kvHeads) * dim;
+        Tensor qkv = pair.gaussian(type, 1, tokens, width).cuda();
+        Tensor wq = pair.gaussian(DType.FP32, 1, dim).cuda();
+        Tensor wk = pair.gaussian(DType.FP32, 1, dim).cuda();
+        NormOps.Rotation rotation =
+                new NormOps.Rotation(integers(5000, 0, tokens).cuda(), 10000);
+        Tensor y = pair.poison(type, tokens, width).cuda();
+        Tensor rstd = pair.poison(DType.FP32, tokens, heads + kvHeads).cuda();
+        Tensor fused = pair.poison(type, tokens, width).cuda();
+        Tensor fusedRstd = pair.poison(DType.FP32, tokens, heads + kvHeads).cuda();
+        Backend cuda = pair.cuda;
+        cuda.norm().headNorm(qkv, heads, kvHeads, wq, wk, 1e-6f, y, rstd);
+        cuda.elementwise().rope(y, heads, kvHeads, dim, rotation.positions(), rotation.theta(), false);
+        assertThat(cuda.norm().headNormRope(qkv, heads, kvHeads, wq, wk, 1e-6f, rotation, fused, fusedRstd))
+                .isTrue();
+        CudaPair.assertSameBits("rstd", cuda.download(rstd), cuda.download(fusedRstd));
+        CudaPair.assertSameBits("y", cuda.download(y), cuda.download(fused));
+        Twin dy = pair.gaussian(type, 1, tokens, width);
+        Tensor dqkv = dy.cuda();
+        Tensor fusedDqkv = pair.cudaScope.allocate(type, tokens, width);
+        cuda.upload(pair.cpu.download(dy.cpu()), fusedDqkv);
+        Tensor[] sums = new Tensor[4];
+        for (int i = 0; i < sums.length; i++) {
+            sums[i] = pair.floats(DType.FP32, new float[dim], dim).cuda();
+        }
+        cuda.elementwise().rope(dqkv, heads, kvHeads, dim, rotation.positions(), rotation.theta(), true);
+        cuda.norm().headNormBackward(dqkv, qkv, heads, kvHeads, wq, wk, rstd, dqkv, sums[0], sums[1]);
+        assertThat(cuda.norm()
+                        .headNormRopeBackward(
+                                fusedDqkv, qkv, heads, kvHeads, wq, wk, rstd, rotation, fusedDqkv, sums[2], sums[3]))
+                .isTrue();
+        CudaPair.assertSameBits("dqkv", cuda.download(dqkv), cuda.download(fusedDqkv));
+        CudaPair.assertClose("dqueryWeight", cuda.download(sums[0]), cuda.download(sums[2]), 3e-6);
+        CudaPair.assertClose("dkeyWeight", cuda.download(sums[1]), cuda.download(sums[3]), 3e-6);
     }
 
     @ParameterizedTest

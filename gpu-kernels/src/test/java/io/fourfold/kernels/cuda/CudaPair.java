@@ -105,7 +105,7 @@ final class CudaPair implements AutoCloseable {
 
     /** A grouped operand of the GPU with its codes as values, also where it holds FP8 bytes. */
     CudaGroupedOperand decoded(GroupedOperand operand) {
-        return (CudaGroupedOperand) new Fp8Layouts(cuda.runtime()).decoded(operand, (CudaTensorScope) cudaScope);
+        return (CudaGroupedOperand) new Fp8Decoder(cuda.runtime()).decoded(operand, cudaScope);
     }
 
     /** The same bits everywhere; NaN equals NaN. */
@@ -135,6 +135,8 @@ final class CudaPair implements AutoCloseable {
         assertThat(actual.length).as(what).isEqualTo(expected.length);
         double error = 0;
         double size = 0;
+        int worst = 0;
+        double largest = 0;
         for (int i = 0; i < expected.length; i++) {
             if (Float.isNaN(expected[i]) && Float.isNaN(actual[i])) {
                 continue;
@@ -143,13 +145,17 @@ final class CudaPair implements AutoCloseable {
                     .as("%s, element %d of %d", what, i, expected.length)
                     .isFinite();
             double difference = (double) actual[i] - expected[i];
+            worst = Math.abs(difference) > largest ? i : worst;
+            largest = Math.max(largest, Math.abs(difference));
             error += difference * difference;
             size += (double) expected[i] * expected[i];
         }
         double relative = Math.sqrt(error) / Math.max(Math.sqrt(size), 1e-30);
         System.out.printf(
                 "%-70s relative error %.2e (at most %.1e)%n", what, size == 0 ? Math.sqrt(error) : relative, tolerance);
-        assertThat(size == 0 ? Math.sqrt(error) : relative).as(what).isLessThanOrEqualTo(tolerance);
+        assertThat(size == 0 ? Math.sqrt(error) : relative)
+                .as("%s, off by %s at element %d", what, largest, worst)
+                .isLessThanOrEqualTo(tolerance);
     }
 
     void assertClose(String what, Tensor expected, Tensor actual, double tolerance) {

@@ -49,8 +49,8 @@ class CudaQuantizeParityTest {
     private record Case(OperandSpec spec, boolean byColumns) {
         @Override
         public String toString() {
-            return spec.format() + " " + spec.blocks() + (byColumns ? " by columns" : " by rows") + (spec.hadamard() ? " hadamard" : "") + " "
-                    + spec.rounding() + " " + spec.formula();
+            return spec.format() + " " + spec.blocks() + (byColumns ? " by columns" : " by rows")
+                    + (spec.hadamard() ? " hadamard" : "") + " " + spec.rounding() + " " + spec.formula();
         }
     }
 
@@ -190,27 +190,35 @@ class CudaQuantizeParityTest {
     List<DynamicTest> stackedWeights() {
         List<DynamicTest> tests = new ArrayList<>();
         for (boolean byColumns : new boolean[] {false, true}) {
-            tests.add(DynamicTest.dynamicTest(byColumns ? "by columns" : "by rows", () -> {
-                OperandSpec spec = OperandSpec.of(Format.NVFP4, Blocks.B16X16);
-                Twin w = pair.floats(DType.FP32, pair.awkwardValues(3 * 40 * 72), 3, 40, 72);
-                CudaGroupedOperand actual = (CudaGroupedOperand)
-                        pair.cuda.quantize().stacked(w.cuda(), byColumns, spec, null, pair.cudaScope);
-                float[] values = pair.cuda.download(actual.values());
-                float[] scales = pair.cuda.download(Objects.requireNonNull(actual.scale()));
-                for (int g = 0; g < 3; g++) {
-                    Tensor group = w.cpu().view(g * 40L * 72, Shape.of(40, 72));
-                    GemmOperand expected = pair.cpu.quantize().operand(group, false, spec, null, null, pair.cpuScope);
-                    Tensor out = pair.cpuScope.allocate(DType.FP32, 40, 72);
-                    pair.cpu.quantize().dequantize(expected, out);
-                    float[] found = new float[40 * 72];
-                    for (int i = 0; i < found.length; i++) {
-                        found[i] = values[g * 40 * 72 + i] * scales[g];
-                    }
-                    CudaPair.assertSameBits("group " + g, pair.cpu.download(out), found);
-                }
-            }));
+            for (ScaleFormula formula : ScaleFormula.values()) {
+                tests.add(DynamicTest.dynamicTest((byColumns ? "by columns " : "by rows ") + formula, () -> {
+                    stacked(byColumns, formula, 3, 40, 72);
+                    stacked(byColumns, formula, 5, 48, 1040);
+                    stacked(byColumns, formula, 70, 16, 16);
+                }));
+            }
         }
         return tests;
+    }
+
+    private static void stacked(boolean byColumns, ScaleFormula formula, int groups, int rows, int cols) {
+        OperandSpec spec = OperandSpec.of(Format.NVFP4, Blocks.B16X16).withFormula(formula);
+        Twin w = pair.floats(DType.FP32, pair.awkwardValues(groups * rows * cols), groups, rows, cols);
+        CudaGroupedOperand actual =
+                (CudaGroupedOperand) pair.cuda.quantize().stacked(w.cuda(), byColumns, spec, null, pair.cudaScope);
+        float[] values = pair.cuda.download(actual.values());
+        float[] scales = pair.cuda.download(Objects.requireNonNull(actual.scale()));
+        for (int g = 0; g < groups; g++) {
+            Tensor group = w.cpu().view((long) g * rows * cols, Shape.of(rows, cols));
+            GemmOperand expected = pair.cpu.quantize().operand(group, false, spec, null, null, pair.cpuScope);
+            Tensor out = pair.cpuScope.allocate(DType.FP32, rows, cols);
+            pair.cpu.quantize().dequantize(expected, out);
+            float[] found = new float[rows * cols];
+            for (int i = 0; i < found.length; i++) {
+                found[i] = values[g * rows * cols + i] * scales[g];
+            }
+            CudaPair.assertSameBits("group " + g, pair.cpu.download(out), found);
+        }
     }
 
     /** Factors of the groups; MXFP4 has none. */

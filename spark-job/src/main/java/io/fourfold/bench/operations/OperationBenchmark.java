@@ -41,9 +41,11 @@ public final class OperationBenchmark {
             OperationShape sizes = OperationShape.of(shape);
             if (job.has(OperationGroup.GEMM)) {
                 new DenseProducts(runner).measure(sizes);
+                new Fp8Operations(runner).dense(sizes);
             }
             if (job.has(OperationGroup.GROUPED)) {
                 new GroupedProducts(runner).measure(sizes);
+                new Fp8Operations(runner).grouped(sizes);
             }
             if (job.has(OperationGroup.ATTENTION)) {
                 new AttentionOperations(runner).measure(sizes);
@@ -62,6 +64,7 @@ public final class OperationBenchmark {
         boolean tiny = job.shapes().stream().allMatch(shape -> shape == BenchShape.T);
         if (job.has(OperationGroup.QUANTIZE)) {
             new QuantizeOperations(runner).measure(tiny ? 64 : 16384, tiny ? 128 : 8192);
+            new Fp8Operations(runner).quantize(tiny ? 64 : 16384, tiny ? 128 : 8192);
         }
         if (job.has(OperationGroup.ADAMW)) {
             new OptimizerOperations(runner).measure(tiny ? 1 << 12 : 1 << 28);

@@ -4,6 +4,8 @@ import io.fourfold.bench.operations.OperationRunner.Cost;
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.cpu.CpuBackend;
 import io.fourfold.kernels.op.GemmOperand;
+import io.fourfold.kernels.op.OperandCopy;
+import io.fourfold.kernels.op.OperandPair;
 import io.fourfold.kernels.op.OperandSpec;
 import io.fourfold.kernels.op.OperandSpec.Blocks;
 import io.fourfold.kernels.op.OperandSpec.Format;
@@ -15,6 +17,7 @@ import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
 import java.util.Arrays;
 import java.util.List;
+import java.util.function.BiFunction;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -43,6 +46,8 @@ final class QuantizeOperations {
             quantize("nvfp4 rows stochastic", x, false, stochastic);
             quantize("nvfp4 columns rht", x, true, nvfp4.withHadamard(true));
             quantize("nvfp4 columns rht stochastic", x, true, stochastic.withHadamard(true));
+            pair("nvfp4 rows and columns rht stochastic", x, stochastic, false);
+            pair("nvfp4 rows and columns rht, columns kept", x, nvfp4, true);
             OperandSpec mxfp4 = OperandSpec.of(Format.MXFP4, Blocks.B1X32);
             quantize("mxfp4 rows", x, false, mxfp4);
             quantize("mxfp4 rows stochastic", x, false, mxfp4.withRounding(Rounding.STOCHASTIC));
@@ -72,17 +77,61 @@ final class QuantizeOperations {
                         backend.quantize().operand(x.tensor(), byColumns, spec, stream, null, work);
                     }
                 },
-                () -> check(x, byColumns, spec));
+                () -> check(
+                        x,
+                        byColumns,
+                        spec,
+                        (work, kept) -> backend.quantize().operand(x.tensor(), byColumns, spec, stream, null, work)));
+    }
+
+    /** Both operands at once; kept columns are written as codes and scales, 9/16 of a byte an element. */
+    private void pair(String name, RandomData x, OperandSpec rows, boolean kept) {
+        OperandSpec columns = rows.withHadamard(true);
+        RandomStream stream = rows.rounding() == Rounding.STOCHASTIC ? stream(null, null) : null;
+        long elements = x.tensor().elements();
+        double bytes = (2.0 * x.tensor().dtype().bytes() + 2 + (kept ? 9 / 16.0 : 2)) * elements;
+        BiFunction<TensorScope, TensorScope, OperandPair<GemmOperand>> make = (work, backward) -> backend.quantize()
+                .operandPair(
+                        x.tensor(),
+                        new OperandCopy(rows, stream, null, work),
+                        new OperandCopy(columns, stream, null, kept ? backward : work),
+                        null);
+        runner.measure(
+                name,
+                x.tensor().dim(0) + " x " + x.tensor().dim(1),
+                Cost.bytes(bytes),
+                0,
+                List.of(),
+                () -> {
+                    try (TensorScope work = backend.scope(Region.WORKSPACE);
+                            TensorScope backward = backend.scope(Region.ACTIVATIONS)) {
+                        make.apply(work, backward);
+                    }
+                },
+                () -> Math.max(
+                        check(
+                                x,
+                                false,
+                                rows,
+                                (work, backward) -> make.apply(work, backward).byRows()),
+                        check(
+                                x,
+                                true,
+                                columns,
+                                (work, backward) -> make.apply(work, backward).byColumns())));
     }
 
     private RandomStream stream(@Nullable Tensor rowIds, @Nullable Tensor columns) {
         return new RandomStream(runner.seed(), 1, 5, rowIds, columns);
     }
 
-    private double check(RandomData x, boolean byColumns, OperandSpec spec) {
+    /** @param make makes the operand in the workspace or, where it is kept, in the activations */
+    private double check(
+            RandomData x, boolean byColumns, OperandSpec spec, BiFunction<TensorScope, TensorScope, GemmOperand> make) {
         int rows = x.tensor().dim(0);
         int cols = x.tensor().dim(1);
-        try (TensorScope work = backend.scope(Region.WORKSPACE)) {
+        try (TensorScope work = backend.scope(Region.WORKSPACE);
+                TensorScope kept = backend.scope(Region.ACTIVATIONS)) {
             float[] amax = new float[1];
             backend.quantize()
                     .operand(
@@ -95,8 +144,7 @@ final class QuantizeOperations {
                                 amax[0] = backend.download(found)[0];
                             },
                             work);
-            GemmOperand operand =
-                    backend.quantize().operand(x.tensor(), byColumns, spec, stream(null, null), null, work);
+            GemmOperand operand = make.apply(work, kept);
             int depth = byColumns ? rows : cols;
             Tensor values = work.allocate(DType.FP32, byColumns ? cols : rows, depth);
             backend.elementwise().fill(values, Float.NaN);

@@ -1,0 +1,81 @@
+package io.fourfold.kernels.cuda;
+
+import io.fourfold.kernels.op.AmaxExchange;
+import io.fourfold.kernels.op.OperandSpec;
+import io.fourfold.kernels.op.OperandSpec.Blocks;
+import io.fourfold.kernels.op.OperandSpec.Rounding;
+import io.fourfold.kernels.op.OperandSpec.ScaleFormula;
+import io.fourfold.kernels.op.QuantProbe;
+import io.fourfold.kernels.op.RandomStream;
+import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Shape;
+import io.fourfold.kernels.tensor.TensorScope;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Launches of {@code nvfp4_weights.cu}: FP32 weights in tiles of 16 x 16, amax and values by one launch. Calls must be ordered
+ * on one stream with those of {@link Nvfp4Pair}, whose counters they use.
+ */
+final class Nvfp4Weights {
+    private static final int BLOCK = 256;
+    private static final int WARPS = 8;
+    private static final int STRIP = 256;
+    private static final int RESIDENT = 3;
+
+    private final CudaRuntime cuda;
+    private final Nvfp4Emulation emulation;
+    private final CudaTensor state;
+
+    Nvfp4Weights(CudaRuntime cuda, Nvfp4Emulation emulation, CudaTensor state) {
+        this.cuda = cuda;
+        this.emulation = emulation;
+        this.state = state;
+    }
+
+    /** Whether these weights can be made by one launch. */
+    private static boolean supports(CudaTensor x, RowGroups groups, OperandSpec spec) {
+        return spec.blocks() == Blocks.B16X16
+                && spec.rounding() == Rounding.NEAREST_EVEN
+                && !spec.hadamard()
+                && x.dtype() == DType.FP32
+                && groups.offsets() == null
+                && groups.rows() % 16 == 0
+                && x.shape().cols() % 16 == 0
+                && x.address() % 16 == 0
+                && groups.count() <= Nvfp4Pair.MOST_GROUPS;
+    }
+
+    /** Any operand, by one launch where it is one of those; parameters as those of {@link Nvfp4Emulation#quantize}. */
+    Nvfp4Emulation.Result quantize(
+            CudaTensor x,
+            int cols,
+            RowGroups groups,
+            boolean byColumns,
+            OperandSpec spec,
+            @Nullable RandomStream random,
+            int firstTensorId,
+            @Nullable QuantProbe probe,
+            @Nullable AmaxExchange exchange,
+            TensorScope scope) {
+        if (probe != null || exchange != null || !supports(x, groups, spec)) {
+            return emulation.quantize(
+                    x, cols, groups, byColumns, spec, random, firstTensorId, probe, exchange, scope);
+        }
+        CudaTensor values = CudaTensor.of(scope.allocate(DType.BF16, Shape.of(groups.totalRows(), cols)));
+        CudaTensor scale = CudaTensor.of(scope.allocate(DType.FP32, groups.count()));
+        long tiles = 2L * groups.maxBlocks() * CudaArguments.blocks(cols, STRIP);
+        int most = cuda.device().multiprocessors() * RESIDENT;
+        cuda.function("nvfp4_weights", spec.formula() == ScaleFormula.PAPER ? "nvfp4_weights_paper" : "nvfp4_weights")
+                .launchLine(
+                        (int) Math.min(most, (tiles + WARPS - 1) / WARPS),
+                        BLOCK,
+                        x,
+                        cols,
+                        groups.count(),
+                        groups.rows(),
+                        state,
+                        scale,
+                        values);
+        return new Nvfp4Emulation.Result(values, scale);
+    }
+}
