@@ -3,70 +3,24 @@
 //
 // A persistent grid; a block holds one tile of 128 keys and values, 64 by each of two warpgroups, and walks over the queries
 // of all heads that share them:   S^T = K Q^T,  P^T = exp(S^T - lse),  dP^T = V dO^T,  dS^T = P^T (dP^T - delta),
-// dV += P^T dO,  dK += dS^T Q,  dQ = dS K. The scores of the next step start before the current step's dK.
+// dV += P^T dO,  dK += dS^T Q,  dQ = dS K. The dK of a step runs on the tensor cores beside the arithmetic of the next.
 //
 // Blocks of different keys add their dQ to one FP32 buffer through the copy engine. Float sums depend on their order, so a
 // counter per tile of queries lets them add in ascending order of their keys: results are equal to the bit from run to run.
 // Tiles start in that order too (longest first), which makes waits short and rare.
 //
-// Three kernels: prepare (delta = sum dO O, rows padded, counters), the products, and the conversion of dQ to BF16.
+// Two kernels: prepare (delta = sum dO O, rows padded, counters) and the products, in which a warp turns finished sums of dQ
+// into BF16 rows while they are in the L2. Of parts, a third adds them to FP32 rows.
 // Layout: qkv, dqkv rows [B*S, (H + 2 KV) D]; out, dout [B*S, H D]; logSumExp FP32 [B, H, S]. T: tiles of queries of a
 // sequence, the last of each chunk padded. documentStart never decreases within a sequence. Alignment: 16 bytes.
 //
 // Context parallelism: queries are chunks of the sequences, and so may keys be, which have tensors of their own
 // [B*K, 2 KV D]. "chunks" writes BF16 gradients, "part" adds to FP32 ones.
 
-#include "sm90/attention_backward.cuh"
+#include "sm90/backward_prepare.cuh"
+#include "sm90/backward_query_gradients.cuh"
 
 namespace fourfold {
-
-struct BackwardMaps {
-    const CUtensorMap* queries;
-    const CUtensorMap* keys;
-    const CUtensorMap* dout;
-    const CUtensorMap* dqkv;
-    const CUtensorMap* dkv;
-};
-
-// Gradients of keys where the copy engine does not write them: zeros of those that no query sees, and sums of parts.
-struct KeyGradients {
-    bf16* written;
-    float* added;
-};
-
-struct BackwardRows {
-    const int* start;   // [B, S]
-    const float* rows;  // [B, H, T][3 queries + 4]: lse times log2 e, infinite beyond the last; delta; document start as int;
-                        // and once the place of the first in the sequence, as int
-    float* dq;          // [B, H, T][queries * D], in the order of accumulator registers
-    int* added;         // [B, H, T]: how many tiles of keys have added theirs
-    int* taken;         // how many tiles of keys blocks have begun
-};
-
-// What a block does in a round; two of them in shared memory, in turn. batch is negative when nothing is left. keyRow: in its
-// chunk, tensorBatch: that chunk; key, lastKey: places in the sequence.
-struct Work {
-    int batch, kvHead, number, firstTile, endTile, tensorBatch, keyRow, key, lastKey, unused[3];
-};
-
-// Byte offsets in it.
-constexpr int kBatch = 0, kKvHead = 4, kFirstTile = 12, kEndTile = 16, kTensorBatch = 20, kKeyRow = 24, kKey = 28, kLastKey = 32;
-
-// Tiles of queries [first, end) that see any of a tile of keys.
-template <class L, class Rows>
-__device__ __forceinline__ int2 queryRange(const AttentionTiles<Rows>& shape, const int* start, int key, int lastKey) {
-    int first = shape.queries.template tileFrom<L::queries>(key);
-    int low = first, high = shape.queries.template tiles<L::queries>();  // the first tile of later documents is among them
-    while (low < high) {
-        int middle = (low + high) / 2;
-        if (__ldg(start + shape.queries.template place<L::queries>(middle).position) <= lastKey) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return make_int2(first, low);
-}
 
 template <class L, class Rows>
 __device__ __forceinline__ void produce(const AttentionTiles<Rows>& shape, const BackwardMaps& maps, const BackwardRows& rows, uint32_t shared,
@@ -124,152 +78,6 @@ __device__ __forceinline__ void produce(const AttentionTiles<Rows>& shape, const
                 }
             }
         }
-    }
-}
-
-// Adds every dQ that the warpgroups leave in shared memory, when its turn has come. Two threads, adder 0 and 1, take them in
-// turn, so that one waits for its sums to arrive in memory while the other copies.
-template <class L, class Rows>
-__device__ __forceinline__ void addQueryGradients(const AttentionTiles<Rows>& shape, const BackwardRows& rows, uint32_t shared,
-                                                  const BackwardBarriers<L>& bars, const volatile Work* work, int adder) {
-    int tiles = shape.queries.template tiles<L::queries>();
-    int step = 0;
-    for (int round = 0;; ++round) {
-        barrierWait(bars.keysFull(), round & 1);
-        const volatile Work& tile = work[round & 1];
-        if (tile.batch < 0) {
-            break;
-        }
-        const int* start = rows.start + long(tile.batch) * shape.sequence;
-        int group = shape.group();
-        int at = (tile.batch * shape.heads + tile.kvHead * group) * tiles;
-        int first = tile.firstTile, place = tile.number, m = tile.endTile - 1;
-        barrierArrive(bars.keysEmpty());  // has read what the next but one tile will overwrite
-#pragma unroll 1
-        for (; m >= first; --m) {
-            int document = __ldg(start + shape.queries.template place<L::queries>(m).position);
-            int before = place - shape.keys.template tileFrom<L::keys>(document);
-#pragma unroll 1
-            for (int i = 0; i < group; ++i, ++step) {
-                if (step % 2 != adder) {
-                    continue;
-                }
-                int* added = rows.added + at + i * tiles + m;
-                while (before > 0 && loadAcquire(added) != before) {
-                }
-                barrierWait(bars.dqFull(adder), step / 2 & 1);
-                fenceAsyncProxyAll();
-                float* to = rows.dq + long(at + i * tiles + m) * (L::queries * L::dim);
-                if (before == 0) {
-                    storeBytes(to, shared + L::dq, L::dqBytes);
-                } else {
-                    addFloats(to, shared + L::dq, L::dqBytes);
-                }
-                bulkCommit();
-                bulkWaitRead<0>();
-                barrierArrive(bars.dqEmpty());
-                bulkWait<0>();
-                fenceAsyncProxyAll();
-                addRelease(added, 1);
-            }
-        }
-    }
-}
-
-// Begins the copy of a piece of sums of dQ into the ring.
-template <class L>
-__device__ __forceinline__ void startPiece(const float* from, int piece, int stage, uint32_t shared, const BackwardBarriers<L>& bars) {
-    barrierExpectBytes(bars.sumsFull(stage), L::sumBytes);
-    copyBytes(shared + L::sums + stage * L::sumBytes, from + piece * (L::sumBytes / 4), L::sumBytes, bars.sumsFull(stage));
-}
-
-// Sums of dQ of a tile of queries, times scale, to a box of BF16 rows and from there into dqkv at (x, y, z). One warp.
-template <class L>
-__device__ __forceinline__ void finishTile(const float* from, const CUtensorMap* dqkv, int x, int y, int z, float scale, uint32_t shared,
-                                           const BackwardBarriers<L>& bars, Ring<L::sumStages>& ring) {
-    constexpr int kPieces = L::dqBytes / L::sumBytes;
-    int lane = fresh(threadIdx.x) % 32;
-    if (lane == 0) {
-        Ring<L::sumStages> next = ring;
-#pragma unroll 1
-        for (int piece = 0; piece < L::sumStages; ++piece, next.next()) {
-            startPiece<L>(from, piece, next.stage, shared, bars);
-        }
-    }
-#pragma unroll 1
-    for (int piece = 0; piece < kPieces; ++piece) {
-        if (piece % 8 == 0) {
-            if (lane == 0) {
-                bulkWaitRead<0>();
-            }
-            __syncwarp();
-        }
-        barrierWait(bars.sumsFull(ring.stage), ring.parity);
-        uint32_t sums = shared + L::sums + ring.stage * L::sumBytes + lane * 16;
-        uint32_t to = shared + L::finished + lane / 4 * 128 + lane % 4 * 4 + ((piece % 8 ^ lane / 4) << 4);
-#pragma unroll
-        for (int quarter = 0; quarter < 4; ++quarter) {
-            float4 sum = loadFour(sums + quarter * 512);
-            storeInt(to + quarter * 2048, packBf16(sum.x * scale, sum.y * scale));
-            storeInt(to + quarter * 2048 + 1024, packBf16(sum.z * scale, sum.w * scale));
-        }
-        if (piece % 8 == 7) {
-            fenceAsyncProxy();
-        }
-        __syncwarp();
-        if (lane == 0) {
-            if (piece + L::sumStages < kPieces) {
-                startPiece<L>(from, piece + L::sumStages, ring.stage, shared, bars);
-            }
-            if (piece % 8 == 7) {
-                int half = piece / 8;
-                storeBox3d(dqkv, shared + L::finished, x + (L::dim == 128 ? half * 64 : 0), y + (L::queries == 128 ? half * 64 : 0), z);
-                bulkCommit();
-            }
-        }
-        ring.next();
-    }
-}
-
-// Finishes every dQ to which this block's keys are the last to add. One warp.
-template <class L, class Rows>
-__device__ __forceinline__ void finishQueryGradients(const AttentionTiles<Rows>& shape, const BackwardRows& rows, const CUtensorMap* dqkv,
-                                                     uint32_t shared, const BackwardBarriers<L>& bars, const volatile Work* work) {
-    Ring<L::sumStages> ring;
-    for (int round = 0;; ++round) {
-        barrierWait(bars.keysFull(), round & 1);
-        const volatile Work& tile = work[round & 1];  // stays until the next round's arrival
-        if (tile.batch < 0) {
-            break;
-        }
-        if (fresh(threadIdx.x) % 32 == 0) {
-            barrierArrive(bars.keysEmpty());
-        }
-#pragma unroll 1
-        for (int m = tile.endTile - 1; m >= tile.firstTile; --m) {
-            TilePlace place = shape.queries.template place<L::queries>(m);
-            int last = place.position + min(L::queries, shape.queries.length - place.row) - 1;
-            if (shape.keys.template tileUntil<L::keys>(last) != tile.number) {
-                continue;
-            }
-            int document = __ldg(rows.start + tile.batch * fresh(shape.sequence) + place.position);
-            int all = tile.number - shape.keys.template tileFrom<L::keys>(document) + 1;
-            int group = fresh(shape.heads) / fresh(shape.kvHeads);
-#pragma unroll 1
-            for (int head = tile.kvHead * group; head < (tile.kvHead + 1) * group; ++head) {
-                int at = (tile.batch * fresh(shape.heads) + head) * shape.queries.template tiles<L::queries>() + m;
-                while (loadAcquire(rows.added + at) != all) {
-                    __nanosleep(100);
-                }
-                __syncwarp();
-                fenceAsyncProxyAll();
-                finishTile<L>(rows.dq + long(at) * (L::queries * L::dim), dqkv, head * L::dim, place.row,
-                              tile.batch * shape.queries.count() + place.chunk, shape.scale, shared, bars, ring);
-            }
-        }
-    }
-    if (threadIdx.x % 32 == 0) {
-        bulkWait<0>();
     }
 }
 
@@ -428,6 +236,8 @@ __device__ __forceinline__ void attentionBackward(const AttentionTiles<Rows>& sh
         for (int stage = 0; stage < L::sumStages; ++stage) {
             barrierInit(bars.sumsFull(stage), 1);
         }
+        storeReleaseShared(sharedAddress(base) + L::added, 0);
+        storeReleaseShared(sharedAddress(base) + L::added + 4, 0);
         barrierInitFence();
         prefetchTensorMap(maps.queries);
         prefetchTensorMap(maps.keys);
@@ -453,111 +263,13 @@ __device__ __forceinline__ void attentionBackward(const AttentionTiles<Rows>& sh
     }
 }
 
-using Backward64 = BackwardLayout<64, 128>;
-using Backward128 = BackwardLayout<128, 64>;
-
-// Parts, one block per tile of queries and head: adds sums in the order of accumulators, times scale, to rows. A tile to which
-// no keys have added is not there, and gets nothing.
-template <class L>
-__device__ __forceinline__ void addSums(
-    const ChunkRows& queries, const float* dq, const int* added, float* dqkv, int heads, int kvHeads, float scale) {
-    __shared__ __align__(16) float tile[L::queries][L::dim + 8];
-    if (added[blockIdx.y * gridDim.x + blockIdx.x] == 0) {
-        return;
-    }
-    int thread = threadIdx.x % 128, half = threadIdx.x / 128;
-    int head = blockIdx.y % heads, batch = blockIdx.y / heads;
-    const float4* from = reinterpret_cast<const float4*>(dq) + (long(blockIdx.y) * gridDim.x + blockIdx.x) * 2048 + half * 1024 + thread;
-    int row = (L::queries == 128 ? half * 64 : 0) + thread / 32 * 16 + thread % 32 / 4;
-    int column = (L::dim == 128 ? half * 64 : 0) + thread % 4 * 2;
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-        float4 x = from[i * 128];
-        *reinterpret_cast<float2*>(&tile[row][column + i * 8]) = make_float2(x.x * scale, x.y * scale);
-        *reinterpret_cast<float2*>(&tile[row + 8][column + i * 8]) = make_float2(x.z * scale, x.w * scale);
-    }
-    __syncthreads();
-    constexpr int kVectors = L::dim / 4;
-    long width = long(heads + 2 * kvHeads) * L::dim;
-    TilePlace at = queries.template place<L::queries>(blockIdx.x);
-    long first = (long(batch) * queries.count() + at.chunk) * queries.length + at.row;
-#pragma unroll
-    for (int item = 0; item < L::queries * kVectors; item += 256) {
-        int r = (item + threadIdx.x) / kVectors, v = (item + threadIdx.x) % kVectors * 4;
-        if (at.row + r < queries.length) {
-            float4 x = *reinterpret_cast<const float4*>(&tile[r][v]);
-            float4* to = reinterpret_cast<float4*>(dqkv + (first + r) * width + head * L::dim + v);
-            float4 y = *to;
-            *to = make_float4(x.x + y.x, x.y + y.y, x.z + y.z, x.w + y.w);
-        }
-    }
-}
-
-template <class Rows>
-__device__ __forceinline__ void prepareRows(
-    const Rows& rowsOf, const bf16* dout, const bf16* out, const float* logSumExp, const int* documentStart, float* rows, int* added,
-    int batch, int sequence, int heads, int dim) {
-    int queries = dim == 64 ? Backward64::queries : Backward128::queries;
-    int tiles = dim == 64 ? rowsOf.template tiles<Backward64::queries>() : rowsOf.template tiles<Backward128::queries>();
-    int perSequence = tiles * queries, shift = dim == 64 ? 2 : 3, lane = threadIdx.x % (1 << shift);
-    unsigned item = static_cast<unsigned>((long(blockIdx.x) * 256 + threadIdx.x) >> shift);
-    if (item >= unsigned(batch) * perSequence * heads) {
-        return;  // whole groups of lanes
-    }
-    unsigned padded = item / heads;
-    int head = item - padded * heads, b = padded / perSequence;
-    int within = padded - b * perSequence, m = within / queries, r = within % queries;
-    TilePlace at = dim == 64 ? rowsOf.template place<Backward64::queries>(m) : rowsOf.template place<Backward128::queries>(m);
-    int perChunk = rowsOf.length, row = at.row + r;
-    float dot = 0.f;
-    if (row < perChunk) {
-        float x[2][kVector], y[2][kVector];
-        long token = (long(b) * rowsOf.count() + at.chunk) * perChunk + row;
-        long from = (token * heads + head) * dim + lane * kVector;
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-            loadWide(dout + from + half * dim / 2, x[half]);
-            loadWide(out + from + half * dim / 2, y[half]);
-        }
-#pragma unroll
-        for (int i = 0; i < kVector; ++i) {
-            dot += x[0][i] * y[0][i] + x[1][i] * y[1][i];
-        }
-    }
-    unsigned group = (dim == 64 ? 0xfu : 0xffu) << (threadIdx.x % 32 >> shift << shift);
-    for (int step = 1 << shift >> 1; step > 0; step /= 2) {
-        dot += __shfl_xor_sync(group, dot, step);
-    }
-    if (lane == 0) {
-        long tile = (long(b) * heads + head) * tiles + m;
-        float* to = rows + tile * (3 * queries + 4);
-        int place = r / 16 * 16 + r % 8 / 2 * 4 + r / 8 % 2 * 2 + r % 2;  // four columns of a thread side by side
-        float sum = INFINITY;  // of a row that is not there; one that saw no keys has no probabilities either
-        if (row < perChunk) {
-            float logs = logSumExp[((long(b) * heads + head) * rowsOf.count() + at.chunk) * perChunk + row];
-            sum = logs == -INFINITY ? INFINITY : logs * kLog2E;
-        }
-        to[place] = sum;
-        to[queries + place] = dot;
-        to[2 * queries + r] = __int_as_float(documentStart[long(b) * sequence + at.position - at.row + min(row, perChunk - 1)]);
-        if (r == 0) {
-            to[3 * queries] = __int_as_float(at.position);
-            added[tile + 1] = 0;
-        }
-        if (item == 0) {
-            added[0] = 0;
-        }
-    }
-}
-
 }  // namespace fourfold
 
 // kernels -----------------------------------------------------------------------------------------------------------
 
 using namespace fourfold;
 
-// Four (D 64) or eight (D 128) lanes for each head of each padded row, less than 2^32 of those; grid: any that covers them;
-// block 256.
+// Eight lanes of 8 (D 64) or 16 (D 128) values for each head of each padded row; grid: any that covers them; block 256.
 extern "C" __global__ void __launch_bounds__(256) attention_backward_prepare(
     const bf16* __restrict__ dout, const bf16* __restrict__ out, const float* __restrict__ logSumExp,
     const int* __restrict__ documentStart, float* __restrict__ rows, int* __restrict__ added, int batch, int sequence, int heads,

@@ -6,39 +6,11 @@
 // The second read of a row mostly hits the L2 cache. label -1: loss 0, gradient 0. Another label outside the vocabulary
 // stops the kernel with a trap. dz null = loss only. dz may alias the logits when FP32.
 
-#include "ops/vector.cuh"
+#include "ops/max_sum.cuh"
 
 namespace fourfold {
 
 constexpr int kThreads = 1024;
-
-struct MaxSum {
-    float largest, sum;
-    __device__ __forceinline__ void merge(float otherLargest, float otherSum) {
-        float m = fmaxf(largest, otherLargest);
-        // exp(-inf - -inf) would be NaN: an empty side counts nothing.
-        float a = largest == -INFINITY ? 0.f : sum * expf(largest - m);
-        float b = otherLargest == -INFINITY ? 0.f : otherSum * expf(otherLargest - m);
-        largest = m;
-        sum = a + b;
-    }
-};
-
-__device__ __forceinline__ MaxSum blockMerge(MaxSum s) {
-    __shared__ MaxSum warps[kThreads / kWarp];
-    for (int step = kWarp / 2; step > 0; step /= 2) {
-        s.merge(__shfl_xor_sync(kAllLanes, s.largest, step), __shfl_xor_sync(kAllLanes, s.sum, step));
-    }
-    if (threadIdx.x % kWarp == 0) {
-        warps[threadIdx.x / kWarp] = s;
-    }
-    __syncthreads();
-    s = warps[threadIdx.x % kWarp];
-    for (int step = kWarp / 2; step > 0; step /= 2) {
-        s.merge(__shfl_xor_sync(kAllLanes, s.largest, step), __shfl_xor_sync(kAllLanes, s.sum, step));
-    }
-    return s;
-}
 
 template <class G>
 __device__ __forceinline__ void crossEntropy(
@@ -61,26 +33,7 @@ __device__ __forceinline__ void crossEntropy(
         }
         return;
     }
-    MaxSum mine = {-INFINITY, 0.f};
-#pragma unroll 2
-    for (int v = threadIdx.x * kVector; v < vocabulary; v += kStep) {
-        float z[kVector];
-        load8(row + v, vocabulary - v, wide, z);
-        float largest = mine.largest;
-#pragma unroll
-        for (int i = 0; i < kVector; ++i) {
-            z[i] = v + i < vocabulary ? z[i] : -INFINITY;
-            largest = fmaxf(largest, z[i]);
-        }
-        float base = largest == -INFINITY ? 0.f : largest;
-        float sum = mine.largest == -INFINITY ? 0.f : mine.sum * expf(mine.largest - base);
-#pragma unroll
-        for (int i = 0; i < kVector; ++i) {
-            sum += expf(z[i] - base);
-        }
-        mine = {largest, sum};
-    }
-    MaxSum all = blockMerge(mine);
+    MaxSum all = maxSumOfRow<kThreads>(row, vocabulary, wide);
     float labelLogit = row[label];
     if (threadIdx.x == 0) {
         loss[blockIdx.x] = (all.largest - labelLogit) + logf(all.sum);

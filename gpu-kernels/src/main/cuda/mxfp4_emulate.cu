@@ -125,13 +125,55 @@ __device__ __forceinline__ void drawWords(
     __syncwarp();
 }
 
-template <class T, Rounding kRounding>
+// Two neighbouring elements as they are stored: a block of 32 rows of them stays in registers.
+struct PairBf16 {
+    uint32_t raw;
+    __device__ __forceinline__ void load(const __nv_bfloat16* from) { raw = __ldg(reinterpret_cast<const uint32_t*>(from)); }
+    __device__ __forceinline__ void set(float2 v) { raw = packBf16Pair(v.x, v.y); }
+    __device__ __forceinline__ float2 get() const { return unpackBf16(raw); }
+};
+
+struct PairFp32 {
+    float2 raw;
+    __device__ __forceinline__ void load(const float* from) { raw = __ldg(reinterpret_cast<const float2*>(from)); }
+    __device__ __forceinline__ void set(float2 v) { raw = v; }
+    __device__ __forceinline__ float2 get() const { return raw; }
+};
+
+// Rounds a block of 32 rows of two columns and stores it. kWhole: all rows and both columns exist and are aligned.
+template <Rounding kRounding, bool kWhole, class Pair>
+__device__ __forceinline__ void roundPairs(
+    const Pair (&v)[kBlock], const Mxfp4Scale (&scale)[2], bool stochastic, const WarpWords& words, __nv_bfloat16* out,
+    int cols, int present, int columns, bool vector, QuantSums& statistics) {
+    bool draw = draws<kRounding>(stochastic);
+    uint32_t index = threadIdx.x % 2 * 2;
+#pragma unroll
+    for (int i = 0; i < kBlock; ++i) {
+        if (!kWhole && i >= present) {
+            continue;
+        }
+        float2 input = v[i].get();
+        uint32_t word = draw ? words.word[i][threadIdx.x % 32 / 2] : 0;
+        float a = emulate(input.x, scale[0], draw, word, index);
+        float b = emulate(input.y, scale[1], draw, word, index + 1);
+        if constexpr (kRounding == Rounding::kMeasured) {
+            if (columns > 0) {
+                statistics.addElement(input.x, a, scale[0].encode, scale[0].decode, 1.0f, 6.0f);
+            }
+            if (columns > 1) {
+                statistics.addElement(input.y, b, scale[1].encode, scale[1].decode, 1.0f, 6.0f);
+            }
+        }
+        store2(out + long(i) * cols, kWhole ? 2 : columns, kWhole || vector, a, b);
+    }
+}
+
+template <class T, class Pair, Rounding kRounding>
 __device__ __forceinline__ void emulateColumns(
     const T* x, int cols, const Groups& groups, const RandomStream& random, bool stochastic, __nv_bfloat16* out,
     double* sums) {
-    constexpr bool kDraws = kRounding != Rounding::kNearest;
-    __shared__ WarpWords shared[kDraws ? kWarps : 1];
-    int warp = kDraws ? threadIdx.x / 32 : 0;
+    __shared__ WarpWords shared[kRounding != Rounding::kNearest ? kWarps : 1];
+    WarpWords& words = shared[kRounding != Rounding::kNearest ? threadIdx.x / 32 : 0];
     RowSpan span;
     int firstRow;
     if (!spanOfBlock<kBlock>(groups, blockIdx.x * kWarps + threadIdx.x / 32, span, firstRow)) {
@@ -139,24 +181,39 @@ __device__ __forceinline__ void emulateColumns(
     }
     int present = min(kBlock, span.end - span.begin - firstRow);
     long first = long(span.begin + firstRow) * cols;
-    [[maybe_unused]] QuantSums statistics;
+    QuantSums statistics;
     int strip = blockIdx.y * kColumnStrip;
     bool pairs = cols % 2 == 0 && aligned(x, 2 * sizeof(T)) && aligned(out, 4);
 #pragma unroll 1
     for (int base = strip; base < min(cols, strip + kColumnStrip); base += 64) {
         if (draws<kRounding>(stochastic)) {
-            drawWords(random, span, firstRow, base, cols, shared[warp]);
+            drawWords(random, span, firstRow, base, cols, words);
         }
         int col = base + threadIdx.x % 32 * 2;
         int columns = max(0, cols - col);
         bool vector = pairs && columns > 0;
-        float2 v[kBlock];
+        bool whole = vector && present == kBlock;
+        const T* from = x + first + col;
+        Pair v[kBlock];
+        if (whole) {
+#pragma unroll
+            for (int i = 0; i < kBlock; ++i) {
+                v[i].load(from);
+                from += cols;
+            }
+        } else {
+#pragma unroll
+            for (int i = 0; i < kBlock; ++i) {
+                v[i].set(i < present ? load2(from, columns, vector) : make_float2(0.f, 0.f));
+                from += cols;
+            }
+        }
         uint32_t bits[2] = {0, 0};
 #pragma unroll
         for (int i = 0; i < kBlock; ++i) {
-            v[i] = i < present ? load2(x + first + long(i) * cols + col, columns, vector) : make_float2(0.f, 0.f);
-            bits[0] = max(bits[0], magnitudeBits(v[i].x));
-            bits[1] = max(bits[1], magnitudeBits(v[i].y));
+            float2 input = v[i].get();
+            bits[0] = max(bits[0], magnitudeBits(input.x));
+            bits[1] = max(bits[1], magnitudeBits(input.y));
         }
         Mxfp4Scale scale[2] = {mxfp4Scale(bits[0]), mxfp4Scale(bits[1])};
         if constexpr (kRounding == Rounding::kMeasured) {
@@ -167,25 +224,11 @@ __device__ __forceinline__ void emulateColumns(
                 }
             }
         }
-#pragma unroll
-        for (int i = 0; i < kBlock; ++i) {
-            if (i >= present) {
-                continue;
-            }
-            uint32_t word = kDraws ? shared[warp].word[i][threadIdx.x % 32 / 2] : 0;
-            uint32_t index = threadIdx.x % 2 * 2;
-            bool random2 = draws<kRounding>(stochastic);
-            float a = emulate(v[i].x, scale[0], random2, word, index);
-            float b = emulate(v[i].y, scale[1], random2, word, index + 1);
-            if constexpr (kRounding == Rounding::kMeasured) {
-                if (columns > 0) {
-                    statistics.addElement(v[i].x, a, scale[0].encode, scale[0].decode, 1.0f, 6.0f);
-                }
-                if (columns > 1) {
-                    statistics.addElement(v[i].y, b, scale[1].encode, scale[1].decode, 1.0f, 6.0f);
-                }
-            }
-            store2(out + first + long(i) * cols + col, columns, vector, a, b);
+        __nv_bfloat16* to = out + first + col;
+        if (whole && kRounding != Rounding::kMeasured) {
+            roundPairs<kRounding, true>(v, scale, stochastic, words, to, cols, kBlock, 2, true, statistics);
+        } else {
+            roundPairs<kRounding, false>(v, scale, stochastic, words, to, cols, present, columns, vector, statistics);
         }
     }
     if constexpr (kRounding == Rounding::kMeasured) {
@@ -221,7 +264,7 @@ extern "C" __global__ void __launch_bounds__(1024) mxfp4_blocks(
 }
 
 // rows: grid ceil(rows / 8); columns: grid (ceil(blocks of 32 rows / 8), ceil(cols / 512)); block 256.
-#define FOURFOLD_MXFP4(suffix, T, name, rounding)                                                                       \
+#define FOURFOLD_MXFP4(suffix, T, Pair, name, rounding)                                                                 \
     extern "C" __global__ void __launch_bounds__(256) mxfp4_rows##name##_##suffix(                                     \
         const T* __restrict__ x, int rows, int cols, const int* __restrict__ offsets, int groups, int groupRows,       \
         int stochastic, uint64_t seed, uint32_t step, uint32_t tensorId, const int* __restrict__ rowIds,               \
@@ -235,14 +278,14 @@ extern "C" __global__ void __launch_bounds__(1024) mxfp4_blocks(
         int groups, int groupRows, int stochastic, uint64_t seed, uint32_t step, uint32_t tensorId,                    \
         const int* __restrict__ rowIds, const int* __restrict__ columnGroups, __nv_bfloat16* __restrict__ out,         \
         double* __restrict__ sums) {                                                                                   \
-        emulateColumns<T, Rounding::rounding>(x, cols, Groups{offsets, blocks, groups, groupRows},                     \
+        emulateColumns<T, Pair, Rounding::rounding>(x, cols, Groups{offsets, blocks, groups, groupRows},               \
                                               RandomStream{seed, step, tensorId, 1, rowIds, columnGroups},             \
                                               stochastic != 0, out, sums);                                             \
     }
 
-#define FOURFOLD_MXFP4_ALL(suffix, T)               \
-    FOURFOLD_MXFP4(suffix, T, , kNearest)           \
-    FOURFOLD_MXFP4(suffix, T, _sr, kStochastic)     \
-    FOURFOLD_MXFP4(suffix, T, _measured, kMeasured)
-FOURFOLD_MXFP4_ALL(bf16, __nv_bfloat16)
-FOURFOLD_MXFP4_ALL(fp32, float)
+#define FOURFOLD_MXFP4_ALL(suffix, T, Pair)               \
+    FOURFOLD_MXFP4(suffix, T, Pair, , kNearest)           \
+    FOURFOLD_MXFP4(suffix, T, Pair, _sr, kStochastic)     \
+    FOURFOLD_MXFP4(suffix, T, Pair, _measured, kMeasured)
+FOURFOLD_MXFP4_ALL(bf16, __nv_bfloat16, PairBf16)
+FOURFOLD_MXFP4_ALL(fp32, float, PairFp32)

@@ -7,7 +7,7 @@
 //             written, so that group g starts at row 16 * blocks[g] of the output
 //   tiles     blocks of 16 x 16
 //
-// Two launches: the largest magnitude of each group (`amax`, zero before; NaN and infinity come out as such), then the
+// Two launches: the largest magnitude of each group (`amax`, zero before; infinite where a value is not finite), then the
 // values. Rows behind the last group are left alone. scale[g] = amax[g] / 2688, the factor of the finished product.
 
 #include "quantize/groups.cuh"

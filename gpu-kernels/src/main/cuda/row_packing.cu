@@ -5,15 +5,13 @@
 //   NVFP4  B = 16    S = 2^floor(log2(2688 / amax_row)), s = E4M3(amax_block * (S * (1/6)))
 //                    code = E2M1(x * min(1 / (s * (1/S)), largest float))                             value = code * s * (1/S)
 //
-// Bytes and nibbles behind the last column are zero. FP8: half a warp per block. NVFP4: a warp per row, which it reads twice,
-// the second time from a cache.
+// Bytes and nibbles behind the last column are zero.
 
 #include "ops/vector.cuh"
 #include "quantize/nvfp4.cuh"
 
 namespace fourfold {
 
-constexpr int kWarps = 8;
 constexpr int kFp8Block = 128;
 constexpr int kNvfp4Block = 16;
 constexpr float kNvfp4Max = 2688.0f;
@@ -205,24 +203,37 @@ __device__ __forceinline__ float inverseRowScale(uint32_t amaxBits) {
     return __uint_as_float(static_cast<uint32_t>(127 - exponent) << 23);
 }
 
-template <class T>
-__device__ __forceinline__ void load16(const T* from, int present, bool wide, float (&low)[kVector], float (&high)[kVector]) {
-    load8(from, present, wide, low);
-    if (present > kVector) {
-        load8(from + kVector, present - kVector, wide, high);
-    } else {
-#pragma unroll
-        for (int i = 0; i < kVector; ++i) {
-            high[i] = 0.f;
+// Eight values as they are stored, to be kept in few registers until the row's scale is known.
+struct HeldBf16 {
+    uint4 raw;
+    __device__ __forceinline__ void load(const bf16* from, int present, bool wide) {
+        if (wide && present >= kVector) {
+            raw = *reinterpret_cast<const uint4*>(from);
+        } else {
+            float v[kVector];
+            load8(from, present, false, v);
+            raw = make_uint4(packBf16(v[0], v[1]), packBf16(v[2], v[3]), packBf16(v[4], v[5]), packBf16(v[6], v[7]));
         }
     }
-}
+    __device__ __forceinline__ void values(float (&v)[kVector]) const { loadWide(reinterpret_cast<const bf16*>(&raw), v); }
+};
 
-__device__ __forceinline__ uint32_t amaxBitsOf(const float (&low)[kVector], const float (&high)[kVector]) {
+struct HeldFp32 {
+    float raw[kVector];
+    __device__ __forceinline__ void load(const float* from, int present, bool wide) { load8(from, present, wide, raw); }
+    __device__ __forceinline__ void values(float (&v)[kVector]) const {
+#pragma unroll
+        for (int i = 0; i < kVector; ++i) {
+            v[i] = raw[i];
+        }
+    }
+};
+
+__device__ __forceinline__ uint32_t amaxBits(const float (&v)[kVector]) {
     uint32_t bits = 0;
 #pragma unroll
     for (int i = 0; i < kVector; ++i) {
-        bits = max(bits, max(magnitudeBits(low[i]), magnitudeBits(high[i])));
+        bits = max(bits, magnitudeBits(v[i]));
     }
     return bits;
 }
@@ -237,43 +248,77 @@ __device__ __forceinline__ uint32_t eightCodes(const float (&v)[kVector], float 
     return word;
 }
 
-// A lane has the 16 columns of a block.
-template <class T>
-__device__ __forceinline__ void packNvfp4(const T* x, int rows, int cols, uint32_t* packed) {
-    int row = blockIdx.x * kWarps + threadIdx.x / kWarp;
-    if (row >= rows) {
+// Eight columns of a row at col; two neighbouring lanes have a block. Every lane of the warp takes part.
+__device__ __forceinline__ void packBlockHalf(
+    const float (&v)[kVector], int col, int cols, const TensorScale& scaling, uint32_t* to, uint8_t* scales) {
+    uint32_t bits = amaxBits(v);
+    bits = max(bits, __shfl_xor_sync(kAllLanes, bits, 1));
+    if (col >= cols) {
         return;
     }
-    int lane = threadIdx.x % kWarp;
-    PackedRow shape(packed, cols, 8, kNvfp4Block, 1);
-    uint32_t* to = packed + long(row) * shape.words;
-    uint8_t* scales = reinterpret_cast<uint8_t*>(to + shape.codeWords);
-    const T* from = x + long(row) * cols;
-    bool wide = aligned(x, cols);
-    uint32_t rowBits = 0;
-#pragma unroll 4
-    for (int col = lane * kVector; col < cols; col += kWarp * kVector) {
-        float v[kVector];
-        load8(from + col, cols - col, wide, v);
-#pragma unroll
-        for (int i = 0; i < kVector; ++i) {
-            rowBits = max(rowBits, magnitudeBits(v[i]));
-        }
-    }
-    float inverse = inverseRowScale(__reduce_max_sync(kAllLanes, rowBits));
-    TensorScale scaling = tensorScale(__fmul_rn(kNvfp4Max, inverse), false);
-#pragma unroll 2
-    for (int col = lane * kNvfp4Block; col < cols; col += kWarp * kNvfp4Block) {
-        float low[kVector], high[kVector];
-        load16(from + col, cols - col, wide, low, high);
-        float amax = __uint_as_float(amaxBitsOf(low, high));
-        uint32_t byte = blockScaleByte(amax, scaling, false);
-        float factor = encodeFactor(decodeE4m3(byte), scaling);
-        storeCodes(to, col / 8, shape, eightCodes(low, factor), eightCodes(high, factor));
+    uint32_t byte = blockScaleByte(__uint_as_float(bits), scaling, false);
+    to[col / 8] = eightCodes(v, encodeFactor(decodeE4m3(byte), scaling));
+    if (threadIdx.x % 2 == 0) {
         scales[col / kNvfp4Block] = static_cast<uint8_t>(byte);
     }
-    padScales(scales, ceilDiv(cols, kNvfp4Block), lane, shape);
-    if (lane == 0) {
+}
+
+// The largest of a value over the block.
+__device__ __forceinline__ uint32_t blockMax(uint32_t bits) {
+    __shared__ uint32_t warps[kWarp];
+    bits = __reduce_max_sync(kAllLanes, bits);
+    if (threadIdx.x % kWarp == 0) {
+        warps[threadIdx.x / kWarp] = bits;
+    }
+    __syncthreads();
+    uint32_t other = threadIdx.x % kWarp < blockDim.x / kWarp ? warps[threadIdx.x % kWarp] : 0;
+    return __reduce_max_sync(kAllLanes, other);
+}
+
+// A row per block of threads. The first kHeld * blockDim * 8 columns stay in registers, longer rows are read twice.
+template <class T, class Held>
+__device__ __forceinline__ void packNvfp4(const T* x, int cols, uint32_t* packed) {
+    constexpr int kHeld = 2;
+    PackedRow shape(packed, cols, 8, kNvfp4Block, 1);
+    uint32_t* to = packed + long(blockIdx.x) * shape.words;
+    uint8_t* scales = reinterpret_cast<uint8_t*>(to + shape.codeWords);
+    const T* from = x + long(blockIdx.x) * cols;
+    bool wide = aligned(x, cols);
+    int first = threadIdx.x * kVector;
+    int stride = blockDim.x * kVector;
+    Held held[kHeld];
+    uint32_t bits = 0;
+#pragma unroll
+    for (int i = 0; i < kHeld; ++i) {
+        int col = first + i * stride;
+        held[i].load(from + min(col, cols), max(0, cols - col), wide);
+    }
+    float v[kVector];
+#pragma unroll
+    for (int i = 0; i < kHeld; ++i) {
+        held[i].values(v);
+        bits = max(bits, amaxBits(v));
+    }
+    for (int col = first + kHeld * stride; col < cols; col += stride) {
+        load8(from + col, cols - col, wide, v);
+        bits = max(bits, amaxBits(v));
+    }
+    float inverse = inverseRowScale(blockMax(bits));
+    TensorScale scaling = tensorScale(__fmul_rn(kNvfp4Max, inverse), false);
+#pragma unroll
+    for (int i = 0; i < kHeld; ++i) {
+        if (i * stride < cols) {
+            held[i].values(v);
+            packBlockHalf(v, first + i * stride, cols, scaling, to, scales);
+        }
+    }
+    for (int base = kHeld * stride; base < cols; base += stride) {
+        int col = base + first;
+        load8(from + min(col, cols), max(0, cols - col), wide, v);
+        packBlockHalf(v, col, cols, scaling, to, scales);
+    }
+    padScales(scales, ceilDiv(cols, kNvfp4Block), threadIdx.x, shape);
+    if (threadIdx.x == 0) {
         to[shape.words - 1] = __float_as_uint(inverse);
     }
 }
@@ -284,28 +329,39 @@ __device__ __forceinline__ float decodeE2m1(uint32_t code) {
     return __uint_as_float(__float_as_uint(magnitude) | (code & 8u) << 28);
 }
 
+// A thread has four times eight columns.
 template <class T>
 __device__ __forceinline__ void unpackNvfp4(const uint32_t* packed, int rows, int cols, T* out) {
-    int row = blockIdx.x * kWarps + threadIdx.x / kWarp;
-    if (row >= rows) {
-        return;
-    }
     PackedRow shape(packed, cols, 8, kNvfp4Block, 1);
-    const uint32_t* from = packed + long(row) * shape.words;
-    const uint8_t* scales = reinterpret_cast<const uint8_t*>(from + shape.codeWords);
-    T* to = out + long(row) * cols;
     bool wide = aligned(out, cols);
-    float inverse = __uint_as_float(__ldg(from + shape.words - 1));
-#pragma unroll 4
-    for (int col = threadIdx.x % kWarp * kVector; col < cols; col += kWarp * kVector) {
-        uint32_t word = __ldg(from + col / 8);
-        float scale = decodeE4m3(__ldg(scales + col / kNvfp4Block));
+    uint32_t word[kUnits];
+    uint32_t byte[kUnits];
+    float inverse[kUnits];
+    int row[kUnits], col[kUnits];
+#pragma unroll
+    for (int i = 0; i < kUnits; ++i) {
+        int unit = (blockIdx.x * kUnits + i) * blockDim.x + threadIdx.x;
+        row[i] = unit / shape.codeWords;
+        col[i] = (unit - row[i] * shape.codeWords) * kVector;
+        if (row[i] < rows) {
+            const uint32_t* from = packed + long(row[i]) * shape.words;
+            word[i] = __ldg(from + col[i] / 8);
+            byte[i] = __ldg(reinterpret_cast<const uint8_t*>(from + shape.codeWords) + col[i] / kNvfp4Block);
+            inverse[i] = __uint_as_float(__ldg(from + shape.words - 1));
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < kUnits; ++i) {
+        if (row[i] >= rows) {
+            continue;
+        }
+        float scale = decodeE4m3(byte[i]);
         float v[kVector];
 #pragma unroll
-        for (int i = 0; i < kVector; ++i) {
-            v[i] = __fmul_rn(__fmul_rn(decodeE2m1(word >> (4 * i)), scale), inverse);
+        for (int j = 0; j < kVector; ++j) {
+            v[j] = __fmul_rn(__fmul_rn(decodeE2m1(word[i] >> (4 * j)), scale), inverse[i]);
         }
-        store8(to + col, cols - col, wide, v);
+        store8(out + long(row[i]) * cols + col[i], cols - col[i], wide, v);
     }
 }
 
@@ -315,8 +371,9 @@ using namespace fourfold;
 
 // kernels -----------------------------------------------------------------------------------------------------------
 
-// Grid: FP8 ceil(rows * ceil(cols / 128) / 64), NVFP4 ceil(rows / 8); block 256.
-#define FOURFOLD_PACKING(suffix, T)                                                                                     \
+// FP8: grid ceil(rows * ceil(cols / 128) / 64), block 256. NVFP4: pack grid rows, block up to 512 (whole warps, 16 columns a
+// thread); unpack grid ceil(rows * ceil(cols / 8) / 1024), block 256.
+#define FOURFOLD_PACKING(suffix, T, Held)                                                                               \
     extern "C" __global__ void __launch_bounds__(256) pack_rows_fp8_##suffix(                                          \
         const T* __restrict__ x, int rows, int cols, uint32_t* __restrict__ packed) {                                  \
         packFp8(x, rows, cols, packed);                                                                                \
@@ -327,10 +384,11 @@ using namespace fourfold;
     }                                                                                                                  \
     extern "C" __global__ void __launch_bounds__(256) pack_rows_nvfp4_##suffix(                                        \
         const T* __restrict__ x, int rows, int cols, uint32_t* __restrict__ packed) {                                  \
-        packNvfp4(x, rows, cols, packed);                                                                              \
+        packNvfp4<T, Held>(x, cols, packed);                                                                           \
     }                                                                                                                  \
     extern "C" __global__ void __launch_bounds__(256) unpack_rows_nvfp4_##suffix(                                      \
         const uint32_t* __restrict__ packed, int rows, int cols, T* __restrict__ out) {                                \
         unpackNvfp4(packed, rows, cols, out);                                                                          \
     }
-FOURFOLD_TYPES1(FOURFOLD_PACKING)
+FOURFOLD_PACKING(fp32, float, HeldFp32)
+FOURFOLD_PACKING(bf16, bf16, HeldBf16)

@@ -22,9 +22,9 @@ __device__ __forceinline__ uint32_t magnitudeBits(float x) {
     return __float_as_uint(x) & 0x7FFFFFFFu;
 }
 
-// Magnitudes as integers keep NaN and infinity on top.
+// Magnitudes as integers keep NaN and infinity on top. A NaN is recorded as infinity: a maximum over ranks may lose NaN.
 __device__ __forceinline__ void recordAmax(uint32_t bits, float* amax) {
-    bits = __reduce_max_sync(0xffffffffu, bits);
+    bits = min(__reduce_max_sync(0xffffffffu, bits), 0x7F800000u);
     if (threadIdx.x % 32 == 0 && bits > *reinterpret_cast<volatile uint32_t*>(amax)) {
         atomicMax(reinterpret_cast<uint32_t*>(amax), bits);
     }

@@ -22,7 +22,12 @@ public final class CudaBenchDevice implements BenchDevice {
     private final CudaBackend backend;
 
     public CudaBenchDevice(int ordinal) {
-        backend = new CudaBackend(ordinal);
+        this(new CudaBackend(ordinal));
+    }
+
+    /** Closes the backend when it is closed. */
+    public CudaBenchDevice(CudaBackend backend) {
+        this.backend = backend;
     }
 
     @Override

@@ -34,6 +34,7 @@ public final class CudaBackend implements Backend {
     private final RotaryFrequencies frequencies;
     private final CudaLossOps loss;
     private final CudaOptimizerOps optimizer;
+    private final boolean shared;
 
     public CudaBackend(int ordinal) {
         this(ordinal, Map.of());
@@ -41,6 +42,19 @@ public final class CudaBackend implements Backend {
 
     /** @param planned bytes per region to allocate at the start; see {@link CudaArena} */
     public CudaBackend(int ordinal, Map<Region, Long> planned) {
+        this(ordinal, planned, false);
+    }
+
+    /**
+     * A backend on a GPU that other ranks use as well. NCCL refuses them, so what they send each other goes through host
+     * memory: right, and slow. For tests of many ranks on few GPUs.
+     */
+    public static CudaBackend shared(int ordinal) {
+        return new CudaBackend(ordinal, Map.of(), true);
+    }
+
+    private CudaBackend(int ordinal, Map<Region, Long> planned, boolean shared) {
+        this.shared = shared;
         device = CudaDevice.open(ordinal);
         arena = new CudaArena(device, planned);
         memory = new CudaMemory(device, arena);
@@ -99,7 +113,7 @@ public final class CudaBackend implements Backend {
 
     @Override
     public CommunicationWorld communicating(CommunicationWorld world) {
-        return world.size() == 1 ? new HostStagedWorld(memory, world) : new NcclWorld(runtime, world);
+        return shared || world.size() == 1 ? new HostStagedWorld(memory, world) : new NcclWorld(runtime, world);
     }
 
     @Override

@@ -13,23 +13,24 @@ import io.fourfold.kernels.op.RouterSpec;
 import io.fourfold.kernels.op.RowFormat;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
-import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
-/** Permutation, row movement and activation on the GPU (permutation.cu, rows.cu, row_packing.cu, activation.cu); routing in {@link CudaRouter}. */
+/** Permutation, row movement and activation on the GPU (permutation.cu, rows.cu, activation.cu); routing in {@link CudaRouter}, packing in {@link RowPacking}. */
 final class CudaMoeOps implements MoeOps {
     private static final int BLOCK = 256;
     private static final int ROWS_PER_BLOCK = 8;
-    private static final int FP8_BLOCKS_PER_BLOCK = 64;
+    private static final int WARP = 32;
 
     private final CudaRuntime cuda;
     private final SlotSort sort;
     private final CudaRouter router;
+    private final RowPacking packing;
 
     CudaMoeOps(CudaRuntime cuda) {
         this.cuda = cuda;
         this.sort = new SlotSort(cuda);
         this.router = new CudaRouter(cuda);
+        this.packing = new RowPacking(cuda);
     }
 
     @Override
@@ -201,9 +202,10 @@ final class CudaMoeOps implements MoeOps {
         require(to.elements() == (long) rows * cols, "gathering " + rows + " rows of " + from + " into " + to);
         long rowBytes = (long) cols * from.dtype().bytes();
         int word = word(rowBytes, from, to);
+        int words = (int) (rowBytes / word);
         cuda.function("rows", "gather_rows_" + word)
                 .launchLine(
-                        blocks(rows, ROWS_PER_BLOCK),
+                        blocks((long) rows * lanes(words), BLOCK),
                         BLOCK,
                         from,
                         int32(index, "index", rows),
@@ -211,7 +213,8 @@ final class CudaMoeOps implements MoeOps {
                         to,
                         rows,
                         from.shape().rows(),
-                        (int) (rowBytes / word));
+                        words,
+                        lanes(words));
     }
 
     @Override
@@ -228,7 +231,7 @@ final class CudaMoeOps implements MoeOps {
         int words = (int) (rowBytes / word);
         cuda.function("rows", "spread_rows_" + word)
                 .launchLine(
-                        blocks(tokens, ROWS_PER_BLOCK),
+                        blocks((long) tokens * lanes(words), BLOCK),
                         BLOCK,
                         from,
                         int32(rowOfSlot, "rowOfSlot", (long) tokens * k),
@@ -236,9 +239,15 @@ final class CudaMoeOps implements MoeOps {
                         to,
                         tokens,
                         rows,
-                        words);
+                        words,
+                        lanes(words));
         cuda.function("rows", "clear_rows_" + word)
                 .launchLine(blocks(rows, BLOCK), BLOCK, int32(slotOfRow, "slotOfRow", rows), to, rows, words);
+    }
+
+    /** Lanes that move a row: a power of two, no more than a warp. */
+    private static int lanes(int words) {
+        return words <= 1 ? 1 : Math.min(WARP, Integer.highestOneBit(words - 1) * 2);
     }
 
     /** Bytes of the widest words in which rows can be moved. */
@@ -270,29 +279,12 @@ final class CudaMoeOps implements MoeOps {
 
     @Override
     public void packRows(Tensor x, RowFormat format, Tensor packed) {
-        CudaTensor from = CudaTensor.of(x);
-        int rows = from.shape().rows();
-        int cols = from.shape().cols();
-        CudaTensor to = int32(packed, "packed", (long) rows * format.words(cols));
-        cuda.function("row_packing", kernel("pack_rows_" + format.name().toLowerCase(Locale.ROOT), from))
-                .launchLine(packingBlocks(format, rows, cols), BLOCK, from, rows, cols, to);
+        packing.pack(x, format, packed);
     }
 
     @Override
     public void unpackRows(Tensor packed, RowFormat format, Tensor out) {
-        CudaTensor to = CudaTensor.of(out);
-        int rows = to.shape().rows();
-        int cols = to.shape().cols();
-        CudaTensor from = int32(packed, "packed", (long) rows * format.words(cols));
-        cuda.function("row_packing", kernel("unpack_rows_" + format.name().toLowerCase(Locale.ROOT), to))
-                .launchLine(packingBlocks(format, rows, cols), BLOCK, from, rows, cols, to);
-    }
-
-    /** NVFP4 takes a warp per row; FP8, whose scale blocks know nothing of each other, half a warp for four of them. */
-    private static int packingBlocks(RowFormat format, int rows, int cols) {
-        return format == RowFormat.NVFP4
-                ? blocks(rows, ROWS_PER_BLOCK)
-                : blocks((long) rows * blocks(cols, format.block()), FP8_BLOCKS_PER_BLOCK);
+        packing.unpack(packed, format, out);
     }
 
     @Override

@@ -202,8 +202,7 @@ final class Mxfp4Emulation {
             return CudaFunction.NULL;
         }
         CudaArguments.require(
-                groups.count() <= MAX_GROUPS,
-                "at most " + MAX_GROUPS + " experts per rank, got " + groups.count());
+                groups.count() <= MAX_GROUPS, "at most " + MAX_GROUPS + " experts per rank, got " + groups.count());
         CudaTensor starts = work.allocate(DType.INT32, groups.count() + 1);
         cuda.function(FILE, "mxfp4_blocks").launchLine(1, MAX_GROUPS, offsets, groups.count(), starts);
         return starts;

@@ -56,7 +56,8 @@ final class VocabularyParallelLoss {
     }
 
     /** Memory of a chunk: logits [m, V] FP32, their gradients, and per token M, the largest M, and two sums. */
-    private record Chunk(CudaTensor logits, CudaTensor gradients, CudaTensor own, CudaTensor largest, CudaTensor sums) {}
+    private record Chunk(
+            CudaTensor logits, CudaTensor gradients, CudaTensor own, CudaTensor largest, CudaTensor sums) {}
 
     /** {@link io.fourfold.kernels.op.LossOps#linearCrossEntropy(Tensor, Tensor, VocabularyShard, Tensor, float, Tensor, Tensor, Tensor)}. */
     void linearCrossEntropy(

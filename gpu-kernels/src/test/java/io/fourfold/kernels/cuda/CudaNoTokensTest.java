@@ -71,7 +71,9 @@ class CudaNoTokensTest {
             pair.cuda.gemm().multiplyGroupedDepth(left, right, gradient.cuda(), true);
             pair.assertSameBits(spec + " accumulated", gradient.cpu(), gradient.cuda());
             pair.cuda.gemm().multiplyGroupedDepth(left, right, gradient.cuda(), false);
-            assertThat(pair.cuda.download(gradient.cuda())).as(spec + " written").containsOnly(0f);
+            assertThat(pair.cuda.download(gradient.cuda()))
+                    .as(spec + " written")
+                    .containsOnly(0f);
         }
     }
 
@@ -94,6 +96,20 @@ class CudaNoTokensTest {
                             pair.cuda.quantize().stacked(weights, false, spec, null, scope),
                             y);
             assertThat(pair.cuda.download(y)).isEmpty();
+        }
+    }
+
+    /** A rank of a split vocabulary that has no token of a batch. */
+    @Test
+    void embeddingsThatNoTokenAsksFor() {
+        try (TensorScope scope = pair.cuda.scope(Region.ACTIVATIONS)) {
+            Tensor none = scope.allocate(DType.INT32, Shape.of(0));
+            Tensor rows = scope.allocate(DType.BF16, Shape.of(0, HIDDEN));
+            Tensor table = pair.gaussian(DType.BF16, 1, 40, HIDDEN).cuda();
+            Twin gradient = pair.gaussian(DType.FP32, 1, 40, HIDDEN);
+            pair.cuda.elementwise().embedding(none, table, rows);
+            pair.cuda.elementwise().embeddingBackward(none, rows, gradient.cuda());
+            pair.assertSameBits("gradient", gradient.cpu(), gradient.cuda());
         }
     }
 

@@ -49,8 +49,8 @@ class CudaQuantizeParityTest {
     private record Case(OperandSpec spec, boolean byColumns) {
         @Override
         public String toString() {
-            return spec.format() + " " + spec.blocks() + (byColumns ? " by columns" : " by rows") + (spec.hadamard() ? " hadamard" : "") + " "
-                    + spec.rounding() + " " + spec.formula();
+            return spec.format() + " " + spec.blocks() + (byColumns ? " by columns" : " by rows")
+                    + (spec.hadamard() ? " hadamard" : "") + " " + spec.rounding() + " " + spec.formula();
         }
     }
 

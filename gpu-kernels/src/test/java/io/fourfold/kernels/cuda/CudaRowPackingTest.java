@@ -50,9 +50,7 @@ class CudaRowPackingTest {
             pair.cpu.moe().packRows(x.cpu(), format, packed.cpu());
             pair.cuda.moe().packRows(x.cuda(), format, packed.cuda());
             String what = format + " [" + rows + ", " + cols + "] " + type;
-            assertThat(pair.cuda.downloadInts(packed.cuda()))
-                    .as(what)
-                    .isEqualTo(pair.cpu.downloadInts(packed.cpu()));
+            assertThat(pair.cuda.downloadInts(packed.cuda())).as(what).isEqualTo(pair.cpu.downloadInts(packed.cpu()));
             Twin out = pair.poison(DType.FP32, rows, cols);
             pair.cpu.moe().unpackRows(packed.cpu(), format, out.cpu());
             pair.cuda.moe().unpackRows(packed.cuda(), format, out.cuda());
@@ -121,7 +119,6 @@ class CudaRowPackingTest {
         int[] ones = new int[rows * words];
         Arrays.fill(ones, -1);
         Twin flat = pair.ints(ones);
-        return new Twin(
-                flat.cpu().view(0, Shape.of(rows, words)), flat.cuda().view(0, Shape.of(rows, words)));
+        return new Twin(flat.cpu().view(0, Shape.of(rows, words)), flat.cuda().view(0, Shape.of(rows, words)));
     }
 }

@@ -104,12 +104,7 @@ class CudaVocabularyParallelTest {
     }
 
     private static Result compute(
-            Problem problem,
-            Backend backend,
-            TensorScope scope,
-            Communicator group,
-            Loss function,
-            boolean gradients) {
+            Problem problem, Backend backend, TensorScope scope, Communicator group, Loss function, boolean gradients) {
         Tensor hidden = scope.allocate(problem.hiddenType, Shape.of(problem.tokens(), WIDTH));
         backend.upload(problem.hidden, hidden);
         Tensor weight = scope.allocate(DType.FP32, Shape.of(problem.part(), WIDTH));
@@ -123,8 +118,7 @@ class CudaVocabularyParallelTest {
             backend.elementwise().fill(out, Float.NaN);
         }
         backend.elementwise().fill(dweight, 0.01f);
-        VocabularyShard shard =
-                new VocabularyShard(group.rank() * problem.part(), problem.vocabulary(), group);
+        VocabularyShard shard = new VocabularyShard(group.rank() * problem.part(), problem.vocabulary(), group);
         function.run(hidden, weight, shard, labels, loss, gradients ? dhidden : null, gradients ? dweight : null);
         return new Result(backend.download(loss), backend.download(dhidden), backend.download(dweight));
     }
@@ -158,8 +152,7 @@ class CudaVocabularyParallelTest {
         try (CudaRanks ranks = CudaRanks.open(problem.ranks)) {
             return ranks.run(rank -> {
                 CudaBackend backend = rank.backend();
-                Loss loss = (h, w, s, y, l, dh, dw) ->
-                        backend.loss().linearCrossEntropy(h, w, s, y, 0.01f, l, dh, dw);
+                Loss loss = (h, w, s, y, l, dh, dw) -> backend.loss().linearCrossEntropy(h, w, s, y, 0.01f, l, dh, dw);
                 return compute(problem, backend, rank.scope(), rank.group(), loss, gradients);
             });
         }

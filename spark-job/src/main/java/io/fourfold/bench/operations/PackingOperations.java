@@ -89,8 +89,7 @@ final class PackingOperations {
 
     private double checkPacked(RowFormat format, RandomData x, Tensor packed) {
         for (int row : samples(x.tensor().dim(0))) {
-            if (!Arrays.equals(
-                    reference(format, x, row).words, backend.downloadInts(packed.rows(row, row + 1)))) {
+            if (!Arrays.equals(reference(format, x, row).words, backend.downloadInts(packed.rows(row, row + 1)))) {
                 return Double.NaN;
             }
         }
