@@ -207,7 +207,8 @@ final class Nvfp4Pair {
         try (CudaTensorScope work = cuda.workspace()) {
             RowGroups counted = counted(groups, work);
             for (int copy = 0; copy < 2; copy++) {
-                CudaTensor words = state.view(TileQueue.AMAX_WORD + (long) copy * TileQueue.MOST_GROUPS, Shape.of(groups.count()));
+                CudaTensor words =
+                        state.view(TileQueue.AMAX_WORD + (long) copy * TileQueue.MOST_GROUPS, Shape.of(groups.count()));
                 CudaTensor amax = new CudaTensor(DType.FP32, words.shape(), words.address());
                 single.findAmax(x, counted, copy == 0 ? rows : columns, amax);
                 exchange.largest(amax);

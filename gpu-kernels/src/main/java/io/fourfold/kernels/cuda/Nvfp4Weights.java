@@ -55,8 +55,7 @@ final class Nvfp4Weights {
             @Nullable AmaxExchange exchange,
             TensorScope scope) {
         if (probe != null || exchange != null || !supports(x, groups, spec)) {
-            return emulation.quantize(
-                    x, cols, groups, byColumns, spec, random, firstTensorId, probe, exchange, scope);
+            return emulation.quantize(x, cols, groups, byColumns, spec, random, firstTensorId, probe, exchange, scope);
         }
         CudaTensor values = CudaTensor.of(scope.allocate(DType.BF16, Shape.of(groups.totalRows(), cols)));
         CudaTensor scale = CudaTensor.of(scope.allocate(DType.FP32, groups.count()));
