@@ -4,7 +4,7 @@
 //   sums[c, t]    = sum of e[t, v] over the 256 columns of column tile c      FP32, before rounding
 //
 // so that logits never reach memory: what the loss needs are the sums, and the gradient of the logits is e times a factor per
-// token (see head_softmax.cu). base is one number per token near or above the row's maximum less 55; +infinity gives zeros.
+// token (see head_softmax.cu). base is one number per token, at least its largest logit less 55; +infinity gives zeros.
 //
 // Structure: as grouped_gemm_bf16_sm90a.cu, a persistent grid of clusters of two blocks, a tile of 128 x 256 each, one above
 // the other, sharing the columns of B. Beginning the next tile's products beside the exponentials of the last one's second half

@@ -1,4 +1,4 @@
-// Moves rows by index. One warp per output row; words of 16, 4 or 2 bytes, the widest that the row length and the
+// Moves rows by index. One warp per output row, or fewer lanes (a power of two) where rows are short; words of 16, 4 or 2 bytes, the widest that the row length and the
 // addresses allow.
 //
 //   gather_rows  out[r, :] = x[index[r] / divisor, :], zeros where the index is -1; any element type, bits unchanged
@@ -25,16 +25,17 @@ __device__ __forceinline__ W zeroWord() {
 }
 
 template <class W>
-__device__ __forceinline__ void gather(const W* x, const int* index, int divisor, W* out, int rows, int sources, int words) {
-    int row = blockIdx.x * kWarps + threadIdx.x / kWarp;
+__device__ __forceinline__ void gather(
+    const W* x, const int* index, int divisor, W* out, int rows, int sources, int words, int lanes) {
+    int row = (blockIdx.x * blockDim.x + threadIdx.x) / lanes;
     if (row >= rows) {
         return;
     }
     int i = index[row];
     W* to = out + long(row) * words;
-    int lane = threadIdx.x % kWarp;
+    int lane = threadIdx.x % lanes;
     if (i < 0) {
-        for (int w = lane; w < words; w += kWarp) {
+        for (int w = lane; w < words; w += lanes) {
             to[w] = zeroWord<W>();
         }
         return;
@@ -46,37 +47,38 @@ __device__ __forceinline__ void gather(const W* x, const int* index, int divisor
     const W* from = x + long(source) * words;
     // Four loads before the first store: the compiler may not reorder them, the pointers could alias.
     int w = lane;
-    for (; w + 3 * kWarp < words; w += 4 * kWarp) {
+    for (; w + 3 * lanes < words; w += 4 * lanes) {
         W held[4];
 #pragma unroll
         for (int j = 0; j < 4; ++j) {
-            held[j] = from[w + j * kWarp];
+            held[j] = from[w + j * lanes];
         }
 #pragma unroll
         for (int j = 0; j < 4; ++j) {
-            to[w + j * kWarp] = held[j];
+            to[w + j * lanes] = held[j];
         }
     }
-    for (; w < words; w += kWarp) {
+    for (; w < words; w += lanes) {
         to[w] = from[w];
     }
 }
 
-// One warp per token.
+// `lanes` lanes per token.
 template <class W>
-__device__ __forceinline__ void spread(const W* x, const int* rowOfSlot, int k, W* out, int tokens, int rows, int words) {
-    int token = blockIdx.x * kWarps + threadIdx.x / kWarp;
+__device__ __forceinline__ void spread(const W* x, const int* rowOfSlot, int k, W* out, int tokens, int rows, int words,
+    int lanes) {
+    int token = (blockIdx.x * blockDim.x + threadIdx.x) / lanes;
     if (token >= tokens) {
         return;
     }
     const int* slots = rowOfSlot + long(token) * k;
     const W* from = x + long(token) * words;
-    for (int first = threadIdx.x % kWarp; first < words; first += 4 * kWarp) {
+    for (int first = threadIdx.x % lanes; first < words; first += 4 * lanes) {
         W held[4];
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-            if (first + i * kWarp < words) {
-                held[i] = from[first + i * kWarp];
+            if (first + i * lanes < words) {
+                held[i] = from[first + i * lanes];
             }
         }
         for (int j = 0; j < k; ++j) {
@@ -87,8 +89,8 @@ __device__ __forceinline__ void spread(const W* x, const int* rowOfSlot, int k, 
             W* to = out + long(row) * words;
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
-                if (row >= 0 && first + i * kWarp < words) {
-                    to[first + i * kWarp] = held[i];
+                if (row >= 0 && first + i * lanes < words) {
+                    to[first + i * lanes] = held[i];
                 }
             }
         }
@@ -148,12 +150,14 @@ using namespace fourfold;
 
 #define GATHER(BYTES, W)                                                                                       \
     extern "C" __global__ void __launch_bounds__(256)                                                          \
-        gather_rows_##BYTES(const W* x, const int* index, int divisor, W* out, int rows, int sources, int words) { \
-        gather(x, index, divisor, out, rows, sources, words);                                                  \
+        gather_rows_##BYTES(const W* x, const int* index, int divisor, W* out, int rows, int sources, int words, \
+                            int lanes) {                                                                       \
+        gather(x, index, divisor, out, rows, sources, words, lanes);                                           \
     }                                                                                                          \
     extern "C" __global__ void __launch_bounds__(256)                                                          \
-        spread_rows_##BYTES(const W* x, const int* rowOfSlot, int k, W* out, int tokens, int rows, int words) { \
-        spread(x, rowOfSlot, k, out, tokens, rows, words);                                                     \
+        spread_rows_##BYTES(const W* x, const int* rowOfSlot, int k, W* out, int tokens, int rows, int words,  \
+                            int lanes) {                                                                       \
+        spread(x, rowOfSlot, k, out, tokens, rows, words, lanes);                                              \
     }                                                                                                          \
     extern "C" __global__ void __launch_bounds__(256)                                                          \
         clear_rows_##BYTES(const int* slotOfRow, W* out, int rows, int words) {                                \

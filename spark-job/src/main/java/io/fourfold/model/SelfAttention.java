@@ -107,7 +107,15 @@ final class SelfAttention implements Sublayer {
         int kvHeads = config.kvHeads();
         if (!backend.norm()
                 .headNormRope(
-                        before.qkv(), heads, kvHeads, query, key, norms.epsilon(), rotation(pass), qkv, before.rstd())) {
+                        before.qkv(),
+                        heads,
+                        kvHeads,
+                        query,
+                        key,
+                        norms.epsilon(),
+                        rotation(pass),
+                        qkv,
+                        before.rstd())) {
             backend.norm().headNorm(before.qkv(), heads, kvHeads, query, key, norms.epsilon(), qkv, before.rstd());
             rotate(pass, qkv, false);
         }

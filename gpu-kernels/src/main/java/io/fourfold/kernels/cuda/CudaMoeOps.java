@@ -19,6 +19,7 @@ import org.jspecify.annotations.Nullable;
 final class CudaMoeOps implements MoeOps {
     private static final int BLOCK = 256;
     private static final int ROWS_PER_BLOCK = 8;
+    private static final int WARP = 32;
 
     private final CudaRuntime cuda;
     private final SlotSort sort;
@@ -201,9 +202,10 @@ final class CudaMoeOps implements MoeOps {
         require(to.elements() == (long) rows * cols, "gathering " + rows + " rows of " + from + " into " + to);
         long rowBytes = (long) cols * from.dtype().bytes();
         int word = word(rowBytes, from, to);
+        int words = (int) (rowBytes / word);
         cuda.function("rows", "gather_rows_" + word)
                 .launchLine(
-                        blocks(rows, ROWS_PER_BLOCK),
+                        blocks((long) rows * lanes(words), BLOCK),
                         BLOCK,
                         from,
                         int32(index, "index", rows),
@@ -211,7 +213,8 @@ final class CudaMoeOps implements MoeOps {
                         to,
                         rows,
                         from.shape().rows(),
-                        (int) (rowBytes / word));
+                        words,
+                        lanes(words));
     }
 
     @Override
@@ -228,7 +231,7 @@ final class CudaMoeOps implements MoeOps {
         int words = (int) (rowBytes / word);
         cuda.function("rows", "spread_rows_" + word)
                 .launchLine(
-                        blocks(tokens, ROWS_PER_BLOCK),
+                        blocks((long) tokens * lanes(words), BLOCK),
                         BLOCK,
                         from,
                         int32(rowOfSlot, "rowOfSlot", (long) tokens * k),
@@ -236,9 +239,15 @@ final class CudaMoeOps implements MoeOps {
                         to,
                         tokens,
                         rows,
-                        words);
+                        words,
+                        lanes(words));
         cuda.function("rows", "clear_rows_" + word)
                 .launchLine(blocks(rows, BLOCK), BLOCK, int32(slotOfRow, "slotOfRow", rows), to, rows, words);
+    }
+
+    /** Lanes that move a row: a power of two, no more than a warp. */
+    private static int lanes(int words) {
+        return words <= 1 ? 1 : Math.min(WARP, Integer.highestOneBit(words - 1) * 2);
     }
 
     /** Bytes of the widest words in which rows can be moved. */

@@ -164,17 +164,7 @@ final class CudaNormOps implements NormOps {
             Tensor dqueryWeight,
             Tensor dkeyWeight) {
         return rotating.backward(
-                dy,
-                qkv,
-                heads,
-                kvHeads,
-                queryWeight,
-                keyWeight,
-                rstd,
-                rotation,
-                dqkv,
-                dqueryWeight,
-                dkeyWeight);
+                dy, qkv, heads, kvHeads, queryWeight, keyWeight, rstd, rotation, dqkv, dqueryWeight, dkeyWeight);
     }
 
     private int grid(Heads layout, int perMultiprocessor) {

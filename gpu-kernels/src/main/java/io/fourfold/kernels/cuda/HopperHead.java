@@ -81,7 +81,7 @@ final class HopperHead implements AutoCloseable {
         int tokens = hidden.shape().rows();
         int vocabulary = weight.shape().rows();
         boolean differentiate = dhidden != null || dweight != null;
-        int rows = differentiate ? chunk(tokens, vocabulary) : tokens;
+        int rows = chunk(tokens, vocabulary);
         try (CudaTensorScope work = cuda.workspace()) {
             Buffers buffers = new Buffers(work, rows, weight, differentiate, dhidden != null, dweight != null);
             for (int from = 0; from < tokens; from += rows) {
@@ -89,7 +89,13 @@ final class HopperHead implements AutoCloseable {
                 CudaTensor h = (CudaTensor) hidden.rows(from, to);
                 Buffers chunk = buffers.first(to - from);
                 exponentials(h, weight, (CudaTensor) labels.rows(from, to), chunk);
-                finish(h, weight, (CudaTensor) labels.rows(from, to), gradScale, (CudaTensor) loss.rows(from, to), chunk);
+                finish(
+                        h,
+                        weight,
+                        (CudaTensor) labels.rows(from, to),
+                        gradScale,
+                        (CudaTensor) loss.rows(from, to),
+                        chunk);
                 if (dweight != null) {
                     GemmOperand e = operand(chunk.exponentials(), true, work);
                     gemm.multiply(e, operand(chunk.scaled(), true, work), dweight, accumulate || from > 0);
@@ -99,7 +105,13 @@ final class HopperHead implements AutoCloseable {
                     gemm.multiply(e, operand(weight, true, work), chunk.product(), false);
                     CudaTensor out = (CudaTensor) dhidden.rows(from, to);
                     cuda.function(SOFTMAX, CudaArguments.kernel("head_scale_rows", out))
-                            .launchLine(to - from, BLOCK, chunk.product(), chunk.factors, weight.shape().cols(), out);
+                            .launchLine(
+                                    to - from,
+                                    BLOCK,
+                                    chunk.product(),
+                                    chunk.factors,
+                                    weight.shape().cols(),
+                                    out);
                 }
             }
         }

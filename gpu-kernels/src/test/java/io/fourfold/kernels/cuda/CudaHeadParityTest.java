@@ -171,7 +171,9 @@ class CudaHeadParityTest {
         Twin h = pair.floats(DType.BF16, hidden, 4, 256);
         Twin w = pair.gaussian(DType.BF16, 0.1, 304, 256);
         Twin loss = pair.poison(DType.FP32, 4);
-        pair.cuda.loss().linearCrossEntropy(h.cuda(), w.cuda(), pair.ints(1, 2, 3, 4).cuda(), 1, loss.cuda(), null, null);
+        pair.cuda
+                .loss()
+                .linearCrossEntropy(h.cuda(), w.cuda(), pair.ints(1, 2, 3, 4).cuda(), 1, loss.cuda(), null, null);
         float[] losses = pair.cuda.download(loss.cuda());
         assertThat(losses[0]).isFinite();
         assertThat(losses[2]).isNaN();
