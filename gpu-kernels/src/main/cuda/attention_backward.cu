@@ -266,7 +266,7 @@ extern "C" __global__ void __launch_bounds__(256) attention_delta(
     extern "C" __global__ void __launch_bounds__(kThreads) attention_backward_kv_##PART##D(PARAMETERS(G)) {        \
         backwardKv<D, Q>(ARGUMENTS(G));                                                                            \
     }                                                                                                              \
-    extern "C" __global__ void __launch_bounds__(kThreads) attention_backward_q_##PART##D(PARAMETERS(G)) {         \
+    extern "C" __global__ void __launch_bounds__(kThreads, 2) attention_backward_q_##PART##D(PARAMETERS(G)) {         \
         backwardQ<D, K>(ARGUMENTS(G));                                                                             \
     }
 BACKWARD(32, 64, 64, , bf16)

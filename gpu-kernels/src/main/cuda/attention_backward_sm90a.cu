@@ -236,6 +236,8 @@ __device__ __forceinline__ void attentionBackward(const AttentionTiles<Rows>& sh
         for (int stage = 0; stage < L::sumStages; ++stage) {
             barrierInit(bars.sumsFull(stage), 1);
         }
+        storeReleaseShared(sharedAddress(base) + L::added, 0);
+        storeReleaseShared(sharedAddress(base) + L::added + 4, 0);
         barrierInitFence();
         prefetchTensorMap(maps.queries);
         prefetchTensorMap(maps.keys);
@@ -267,8 +269,7 @@ __device__ __forceinline__ void attentionBackward(const AttentionTiles<Rows>& sh
 
 using namespace fourfold;
 
-// Four (D 64) or eight (D 128) lanes for each head of each padded row, less than 2^32 of those; grid: any that covers them;
-// block 256.
+// Eight lanes of 8 (D 64) or 16 (D 128) values for each head of each padded row; grid: any that covers them; block 256.
 extern "C" __global__ void __launch_bounds__(256) attention_backward_prepare(
     const bf16* __restrict__ dout, const bf16* __restrict__ out, const float* __restrict__ logSumExp,
     const int* __restrict__ documentStart, float* __restrict__ rows, int* __restrict__ added, int batch, int sequence, int heads,

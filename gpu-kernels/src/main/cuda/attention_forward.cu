@@ -211,7 +211,7 @@ __device__ __forceinline__ void forward(
 using namespace fourfold;
 
 #define FORWARD(D, K, PART, O)                                                                                           \
-    extern "C" __global__ void __launch_bounds__(kThreads) attention_forward_##PART##D(                                  \
+    extern "C" __global__ void __launch_bounds__(kThreads, 2) attention_forward_##PART##D(                                  \
         const bf16* qkv, const bf16* keyValues, const int* documentStart, O* out, float* logSumExp,                      \
         const __grid_constant__ TokenChunks queries, const __grid_constant__ TokenChunks keys, int keyWidth,             \
         int keyColumn, int sequence, int heads, int kvHeads, float scale) {                                              \

@@ -22,15 +22,13 @@
 //
 // Alignment: base pointers 16 bytes, row lengths multiples of 16 elements; C rows multiples of 8.
 
+#include "sm90/fp8_stage.cuh"
 #include "sm90/grouped_output.cuh"
 #include "sm90/grouped_tiles.cuh"
-#include "sm90/wgmma_e4m3.cuh"
 
 namespace fourfold {
 
 enum class Factors { kGroups, kBlocks };
-
-constexpr int kBoxRowBytes = 128;
 
 struct RowsLayout : Layout<128, 4, false, 1> {
     static constexpr int stageStride = stageBytes;
@@ -38,6 +36,14 @@ struct RowsLayout : Layout<128, 4, false, 1> {
 
 struct DepthLayout : Layout<128, 4, true, 1> {
     static constexpr int stageStride = stageBytes;
+};
+
+constexpr int kAsideBytes = 96;  // a warp's room for what it does not need while it multiplies
+
+struct RowsBlocksLayout : RowsLayout {
+    static constexpr int aside = order + kMaxOrdered * 2;
+    static constexpr int total = aside + 8 * kAsideBytes + 1024 /* alignment */;
+    static_assert(total <= 227 * 1024 && sizeof(TileWalk<Split::kRows>) <= kAsideBytes);
 };
 
 // Each stage is followed by the factors of its rows and columns.
@@ -51,7 +57,8 @@ struct DepthBlocksLayout {
     static constexpr int staging = stages * stageStride;
     static constexpr int barriers = staging + 2 * kStagingBuffers * kStagingBytes;
     static constexpr int order = barriers + 2 * stages * 8;
-    static constexpr int total = order + kMaxOrdered * 2 + 1024 /* alignment */;
+    static constexpr int aside = order + kMaxOrdered * 2;
+    static constexpr int total = aside + 8 * kAsideBytes + 1024 /* alignment */;
     static_assert(total <= 227 * 1024 && colScales + kTileCols * 4 <= stageStride && stageStride % 1024 == 0);
 };
 
@@ -87,6 +94,29 @@ __device__ __forceinline__ void loadB(
     }
 }
 
+// Registers are scarce while a warp multiplies: what it does not need then waits in shared memory. Every lane holds the same.
+template <class T>
+__device__ __forceinline__ void putAside(uint32_t slot, const T& value) {
+    uint32_t words[sizeof(T) / 4];
+    memcpy(words, &value, sizeof(T));
+#pragma unroll
+    for (int i = 0; i < sizeof(T) / 4; ++i) {
+        asm volatile("st.shared.b32 [%0], %1;" ::"r"(slot + i * 4), "r"(words[i]) : "memory");
+    }
+}
+
+template <class T>
+__device__ __forceinline__ void takeBack(uint32_t slot, T& value) {
+    uint32_t words[sizeof(T) / 4];
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < sizeof(T) / 4; ++i) {
+        asm volatile("ld.shared.b32 %0, [%1];" : "=r"(words[i]) : "r"(slot + i * 4) : "memory");
+    }
+    memcpy(&value, words, sizeof(T));
+    __syncwarp();
+}
+
 // Announces a stage's bytes and copies the factors of its rows and columns, as far as they exist.
 template <class L>
 __device__ __forceinline__ void loadScales(
@@ -99,104 +129,6 @@ __device__ __forceinline__ void loadScales(
     }
     if (bytesB > 0) {
         copyBytes(stage + L::colScales, scaleB + long(piece) * cols + tile.col, bytesB, bar);
-    }
-}
-
-// Half a stage: part = A[64 x 128] * B[128 x 128]^T.
-__device__ __forceinline__ void multiplyHalf(float (&part)[64], uint32_t a, uint32_t b) {
-    wgmmaFence();
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-        wgmma64x128x32(part, operandDescriptor<false, 64>(a + i * 32), operandDescriptor<false, 64>(b + i * 32), i > 0);
-    }
-    wgmmaCommit();
-    wgmmaWait<0>();
-}
-
-// One stage: d += A[64 x 128] * B[256 x 128]^T.
-template <bool kPromote>
-__device__ __forceinline__ void multiplyStage(float (&d)[128], uint32_t a, uint32_t b) {
-    if constexpr (kPromote) {
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-            float part[64];
-            multiplyHalf(part, a, b + half * 128 * kBoxRowBytes);
-#pragma unroll
-            for (int i = 0; i < 64; ++i) {
-                d[half * 64 + i] += part[i];
-            }
-        }
-    } else {
-        wgmmaFence();
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            wgmma64x256x32(d, operandDescriptor<false, 64>(a + i * 32), operandDescriptor<false, 64>(b + i * 32), 1);
-        }
-        wgmmaCommit();
-    }
-}
-
-// The same with factors of this thread's two rows and of each half's columns.
-__device__ __forceinline__ void multiplyStageScaled(
-    float (&d)[128], uint32_t a, uint32_t b, const float (&rowScale)[2], const float (&colScale)[2]) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-        float part[64];
-        multiplyHalf(part, a, b + half * 128 * kBoxRowBytes);
-        float scale[2] = {rowScale[0] * colScale[half], rowScale[1] * colScale[half]};
-#pragma unroll
-        for (int i = 0; i < 64; ++i) {
-            d[half * 64 + i] = fmaf(part[i], scale[i / 2 % 2], d[half * 64 + i]);
-        }
-    }
-}
-
-// Where it is written, not where the value is wanted.
-__device__ __forceinline__ float loadEarly(const float* from) {
-    float v;
-    asm volatile("ld.global.nc.f32 %0, [%1];" : "=f"(v) : "l"(from) : "memory");
-    return v;
-}
-
-template <int kOffset>
-__device__ __forceinline__ float loadShared(uint32_t from) {
-    float v;
-    asm volatile("ld.shared.f32 %0, [%1 + %2];" : "=f"(v) : "r"(from), "n"(kOffset));
-    return v;
-}
-
-template <int kOffset>
-__device__ __forceinline__ float2 loadShared2(uint32_t from) {
-    float2 v;
-    asm volatile("ld.shared.v2.f32 {%0, %1}, [%2 + %3];" : "=f"(v.x), "=f"(v.y) : "r"(from), "n"(kOffset));
-    return v;
-}
-
-// sums += part * factors, a block of 8 columns after the other, of which a thread has two in two rows.
-template <int kBlock>
-__device__ __forceinline__ void addScaledColumns(
-    float* sums, const float (&part)[64], float upper, float lower, uint32_t colScales) {
-    if constexpr (kBlock < 16) {
-        float2 scale = loadShared2<kBlock * 32>(colScales);
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            float product = part[kBlock * 4 + i] * (i < 2 ? upper : lower);
-            sums[kBlock * 4 + i] = fmaf(product, i % 2 ? scale.y : scale.x, sums[kBlock * 4 + i]);
-        }
-        addScaledColumns<kBlock + 1>(sums, part, upper, lower, colScales);
-    }
-}
-
-// The same with factors of this thread's rows and columns in shared memory.
-__device__ __forceinline__ void multiplyStageScaled(
-    float (&d)[128], uint32_t a, uint32_t b, uint32_t rowScales, uint32_t colScales) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-        float part[64];
-        multiplyHalf(part, a, b + half * 128 * kBoxRowBytes);
-        float upper = loadShared<0>(rowScales);
-        float lower = loadShared<32>(rowScales);
-        addScaledColumns<0>(d + half * 64, part, upper, lower, colScales + half * 512);
     }
 }
 
@@ -213,7 +145,8 @@ __device__ __forceinline__ void groupedGemmFp8(
     int depth,      // kRows: K
     const float* scaleA,
     const float* scaleB,
-    int scaleRows,  // kRows, kBlocks: R
+    int scaleRows,   // kRows, kBlocks: R
+    float* squares,  // kFp32: [G][row tiles][column tiles][warps 8] sums of squares; may be null
     __nv_bfloat16* c) {
     constexpr bool kColumnScales = kFactors == Factors::kBlocks && kSplit == Split::kDepth;
     constexpr bool kRowScales = kFactors == Factors::kBlocks && kSplit == Split::kRows;
@@ -239,6 +172,16 @@ __device__ __forceinline__ void groupedGemmFp8(
     if (kSplit == Split::kDepth && groups <= kMaxOrdered) {
         order = reinterpret_cast<uint16_t*>(base + L::order);
         orderByLength(offsets, groups, order);
+        __syncthreads();
+    }
+    if constexpr (kColumnScales) {
+        // What a tile's last rows and columns read beyond the factors that exist must not be NaN: zeros are multiplied with it.
+        for (int i = threadIdx.x; i < L::stages * (L::stageStride - L::stageBytes) / 16; i += kThreads) {
+            int perStage = (L::stageStride - L::stageBytes) / 16;
+            *reinterpret_cast<uint4*>(base + i / perStage * L::stageStride + L::stageBytes + i % perStage * 16) =
+                make_uint4(0, 0, 0, 0);
+        }
+        fenceAsyncProxy();
         __syncthreads();
     }
     clusterBarrier();
@@ -276,6 +219,9 @@ __device__ __forceinline__ void groupedGemmFp8(
         int consumer = warpgroup - 1;
         int thread = threadIdx.x % 128;
         while (walk.next(tile)) {
+            if constexpr (kFactors == Factors::kBlocks) {
+                putAside(baseAddr + L::aside + (threadIdx.x / 32 - 4) * kAsideBytes, walk);
+            }
             float d[128];
 #pragma unroll
             for (int i = 0; i < 128; ++i) {
@@ -286,21 +232,22 @@ __device__ __forceinline__ void groupedGemmFp8(
             // Factors of this thread's first row and of the tile's first columns.
             int rowAt = 0;
             int colAt = 0;
+            float nextRowScale[2], nextColScale[2];  // a stage ahead
             if constexpr (kRowScales) {
                 int across = (cols + 127) / 128;
                 rowAt = tile.row + consumer * 64 + thread / 32 * 16 + thread % 32 / 4;
                 colAt = (tile.group * across + min(tile.col / 128, across - 1)) * ((depth + 127) / 128);
+                loadFactors(nextRowScale, nextColScale, scaleA + rowAt, scaleB + colAt, (depth + 127) / 128);
             }
             for (int k = 0; k < span; k += L::depth) {
-                float rowScale[2], colScale[2];
+                float rowScale[2] = {nextRowScale[0], nextRowScale[1]};
+                float colScale[2] = {nextColScale[0], nextColScale[1]};
                 if constexpr (kRowScales) {
-#pragma unroll
-                    for (int i = 0; i < 2; ++i) {  // read before the products are there
-                        rowScale[i] = loadEarly(scaleA + rowAt + i * 8);
-                        colScale[i] = loadEarly(scaleB + colAt + i * ((depth + 127) / 128));
+                    if (k + L::depth < span) {
+                        rowAt += scaleRows;
+                        ++colAt;
+                        loadFactors(nextRowScale, nextColScale, scaleA + rowAt, scaleB + colAt, (depth + 127) / 128);
                     }
-                    rowAt += scaleRows;
-                    ++colAt;
                 }
                 barrierWait(full + stage * 8, parity);
                 uint32_t a = baseAddr + stage * L::stageStride + consumer * 64 * kBoxRowBytes;
@@ -352,9 +299,18 @@ __device__ __forceinline__ void groupedGemmFp8(
             if constexpr (kOutput == Output::kBf16) {
                 storeBf16(d, c + long(row) * cols + tile.col, cols, tile.end - row, cols - tile.col, thread);
             } else if (kOutput == Output::kFp32 || span > 0) {
+                if (kOutput == Output::kFp32 && squares != nullptr && tile.col < cols) {
+                    long rowTiles = (fixedRows + kTileRows - 1) / kTileRows;
+                    long colTiles = (cols + kTileCols - 1) / kTileCols;
+                    long at = (tile.group * rowTiles + tile.row / kTileRows) * colTiles + tile.col / kTileCols;
+                    storeSquares(d, squares + at * 8 + consumer * 4, thread);
+                }
                 char* staging = base + L::staging + consumer * kStagingBuffers * kStagingBytes;
                 storeFp32<kOutput == Output::kFp32Accumulate>(d, mapC, staging, tile.col, row, tile.group, thread,
                                                               2 + consumer);
+            }
+            if constexpr (kFactors == Factors::kBlocks) {
+                takeBack(baseAddr + L::aside + (threadIdx.x / 32 - 4) * kAsideBytes, walk);
             }
         }
         if (kOutput != Output::kBf16 && thread == 0) {
@@ -371,17 +327,18 @@ __device__ __forceinline__ void groupedGemmFp8(
 // Tensor maps of bytes, 128-byte swizzle: A [64 rows x 128], B [128 rows x 128]; C FP32 3-D [group][64][32].
 
 extern "C" __constant__ int grouped_gemm_fp8_rows_shared_bytes = fourfold::RowsLayout::total;
+extern "C" __constant__ int grouped_gemm_fp8_rows_blocks_shared_bytes = fourfold::RowsBlocksLayout::total;
 extern "C" __constant__ int grouped_gemm_fp8_depth_shared_bytes = fourfold::DepthLayout::total;
 extern "C" __constant__ int grouped_gemm_fp8_depth_blocks_shared_bytes = fourfold::DepthBlocksLayout::total;
 
-#define FOURFOLD_GROUPED_GEMM_FP8_ROWS(name, promote, factors)                                                          \
+#define FOURFOLD_GROUPED_GEMM_FP8_ROWS(name, layout, promote, factors)                                                       \
     extern "C" __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(fourfold::kThreads, 1)                       \
         name(const __grid_constant__ CUtensorMap mapA, const __grid_constant__ CUtensorMap mapB,                        \
              const int* __restrict__ offsets, int groups, int cols, int depth, const float* __restrict__ scaleA,         \
              const float* __restrict__ scaleB, int scaleRows, __nv_bfloat16* c) {                                       \
-        fourfold::groupedGemmFp8<fourfold::RowsLayout, fourfold::Split::kRows, fourfold::Output::kBf16, promote,        \
+        fourfold::groupedGemmFp8<fourfold::layout, fourfold::Split::kRows, fourfold::Output::kBf16, promote,            \
                                  fourfold::Factors::factors>(                                                           \
-            &mapA, &mapB, nullptr, offsets, nullptr, groups, 0, cols, depth, scaleA, scaleB, scaleRows, c);             \
+            &mapA, &mapB, nullptr, offsets, nullptr, groups, 0, cols, depth, scaleA, scaleB, scaleRows, nullptr, c);    \
     }
 
 #define FOURFOLD_GROUPED_GEMM_FP8_DEPTH(name, layout, output, promote, factors)                                         \
@@ -389,16 +346,16 @@ extern "C" __constant__ int grouped_gemm_fp8_depth_blocks_shared_bytes = fourfol
         name(const __grid_constant__ CUtensorMap mapA, const __grid_constant__ CUtensorMap mapB,                        \
              const __grid_constant__ CUtensorMap mapC, const int* __restrict__ offsets,                                 \
              const int* __restrict__ starts, int groups, int rows, int cols, const float* __restrict__ scaleA,          \
-             const float* __restrict__ scaleB) {                                                                        \
+             const float* __restrict__ scaleB, float* squares) {                                                        \
         fourfold::groupedGemmFp8<fourfold::layout, fourfold::Split::kDepth, fourfold::Output::output, promote,          \
                                  fourfold::Factors::factors>(                                                           \
-            &mapA, &mapB, &mapC, offsets, starts, groups, rows, cols, 0, scaleA, scaleB, rows, nullptr);                \
+            &mapA, &mapB, &mapC, offsets, starts, groups, rows, cols, 0, scaleA, scaleB, 0, squares, nullptr);          \
     }
 
-FOURFOLD_GROUPED_GEMM_FP8_ROWS(grouped_gemm_fp8_rows_sm90a, true, kGroups)
-FOURFOLD_GROUPED_GEMM_FP8_ROWS(grouped_gemm_fp8_rows_blocks_sm90a, true, kBlocks)
+FOURFOLD_GROUPED_GEMM_FP8_ROWS(grouped_gemm_fp8_rows_sm90a, RowsLayout, true, kGroups)
+FOURFOLD_GROUPED_GEMM_FP8_ROWS(grouped_gemm_fp8_rows_blocks_sm90a, RowsBlocksLayout, true, kBlocks)
 #ifdef FOURFOLD_VARIANTS
-FOURFOLD_GROUPED_GEMM_FP8_ROWS(grouped_gemm_fp8_rows_fast_sm90a, false, kGroups)
+FOURFOLD_GROUPED_GEMM_FP8_ROWS(grouped_gemm_fp8_rows_fast_sm90a, RowsLayout, false, kGroups)
 FOURFOLD_GROUPED_GEMM_FP8_DEPTH(grouped_gemm_fp8_wgrad_fast_sm90a, DepthLayout, kFp32, false, kGroups)
 #endif
 FOURFOLD_GROUPED_GEMM_FP8_DEPTH(grouped_gemm_fp8_wgrad_sm90a, DepthLayout, kFp32, true, kGroups)

@@ -15,7 +15,7 @@
 #include "quantize/mxfp4.cuh"
 #include "quantize/nvfp4.cuh"
 #include "quantize/random_bytes.cuh"
-#include "quantize/store.cuh"
+#include "quantize/tile.cuh"
 
 namespace fourfold {
 
@@ -24,15 +24,6 @@ constexpr int kBlock = 32;
 constexpr int kColumnStrip = 512;  // columns one warp walks
 
 enum class Rounding { kNearest, kStochastic, kMeasured };  // kMeasured: either, and gathers statistics
-
-template <class T>
-__device__ __forceinline__ bool aligned(const T* pointer, int bytes) {
-    return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
-}
-
-__device__ __forceinline__ uint32_t magnitudeBits(float x) {
-    return __float_as_uint(x) & 0x7FFFFFFFu;
-}
 
 // The value of an element: rounded(x * encode) * decode with the sign of x.
 __device__ __forceinline__ float emulate(float x, const Mxfp4Scale& scale, bool stochastic, uint32_t word, uint32_t index) {
@@ -106,12 +97,12 @@ __device__ __forceinline__ void emulateRows(
 
 // Random words of a warp's 32 rows x 64 columns: each lane draws those of its row, all share them. Blocks behind the last
 // column repeat the last one; nothing is rounded with them. The odd stride spreads the rows over the banks.
-struct WarpWords {
+struct BlockWords {
     uint32_t word[kBlock][17];
 };
 
-__device__ __forceinline__ void drawWords(
-    const RandomStream& random, const RowSpan& span, int firstRow, int col, int cols, WarpWords& words) {
+__device__ __forceinline__ void drawBlockWords(
+    const RandomStream& random, const RowSpan& span, int firstRow, int col, int cols, BlockWords& words) {
     int row = threadIdx.x % 32;
     __syncwarp();
 #pragma unroll 1
@@ -143,7 +134,7 @@ struct PairFp32 {
 // Rounds a block of 32 rows of two columns and stores it. kWhole: all rows and both columns exist and are aligned.
 template <Rounding kRounding, bool kWhole, class Pair>
 __device__ __forceinline__ void roundPairs(
-    const Pair (&v)[kBlock], const Mxfp4Scale (&scale)[2], bool stochastic, const WarpWords& words, __nv_bfloat16* out,
+    const Pair (&v)[kBlock], const Mxfp4Scale (&scale)[2], bool stochastic, const BlockWords& words, __nv_bfloat16* out,
     int cols, int present, int columns, bool vector, QuantSums& statistics) {
     bool draw = draws<kRounding>(stochastic);
     uint32_t index = threadIdx.x % 2 * 2;
@@ -164,7 +155,7 @@ __device__ __forceinline__ void roundPairs(
                 statistics.addElement(input.y, b, scale[1].encode, scale[1].decode, 1.0f, 6.0f);
             }
         }
-        store2(out + long(i) * cols, kWhole ? 2 : columns, kWhole || vector, a, b);
+        storePair(out + long(i) * cols, kWhole ? 2 : columns, kWhole || vector, a, b);
     }
 }
 
@@ -172,8 +163,8 @@ template <class T, class Pair, Rounding kRounding>
 __device__ __forceinline__ void emulateColumns(
     const T* x, int cols, const Groups& groups, const RandomStream& random, bool stochastic, __nv_bfloat16* out,
     double* sums) {
-    __shared__ WarpWords shared[kRounding != Rounding::kNearest ? kWarps : 1];
-    WarpWords& words = shared[kRounding != Rounding::kNearest ? threadIdx.x / 32 : 0];
+    __shared__ BlockWords shared[kRounding != Rounding::kNearest ? kWarps : 1];
+    BlockWords& words = shared[kRounding != Rounding::kNearest ? threadIdx.x / 32 : 0];
     RowSpan span;
     int firstRow;
     if (!spanOfBlock<kBlock>(groups, blockIdx.x * kWarps + threadIdx.x / 32, span, firstRow)) {
@@ -187,7 +178,7 @@ __device__ __forceinline__ void emulateColumns(
 #pragma unroll 1
     for (int base = strip; base < min(cols, strip + kColumnStrip); base += 64) {
         if (draws<kRounding>(stochastic)) {
-            drawWords(random, span, firstRow, base, cols, words);
+            drawBlockWords(random, span, firstRow, base, cols, words);
         }
         int col = base + threadIdx.x % 32 * 2;
         int columns = max(0, cols - col);

@@ -6,7 +6,7 @@
 //   values    code * block scale as BF16: by rows [rows, cols]; by columns [16 * blocks, cols]
 //   packed    by columns only: for each block of 16 rows and each column 8 bytes of codes and a scale byte
 //
-// A warp's tile: 16 rows x 256 columns, walked 64 columns at a time. The second pass reads these 64 columns along the rows
+// A warp's tile: 16 rows x some hundred columns, walked 64 columns at a time. The second pass reads these 64 columns along the rows
 // and, from the L1 cache, along the columns. cols is a multiple of 16 and rows start at multiples of 16 bytes.
 
 #include "quantize/groups.cuh"
@@ -20,7 +20,6 @@
 namespace fourfold {
 
 constexpr int kWarps = 8;
-constexpr int kStrip = 256;
 
 #if __CUDA_ARCH__ >= 1000
 constexpr int kResident = 1;
@@ -64,9 +63,9 @@ __device__ __forceinline__ void findAmax(const TileQueue& queue, const Tile& til
     int rowsLeft = tile.span.end - tile.span.begin - tile.firstRow;
     float ofRows = 0.f;
     float ofColumns = 0.f;
-    int end = min(cols, (tile.strip + 1) * kStrip);
+    int end = min(cols, (tile.strip + 1) * queue.strip);
 #pragma unroll 1
-    for (int col = tile.strip * kStrip + threadIdx.x % 32 * 2; col < end; col += 64) {
+    for (int col = tile.strip * queue.strip + threadIdx.x % 32 * 2; col < end; col += 64) {
         uint32_t raw[16];
         loadColumns(from + col, rowsLeft, cols, true, raw);
         float a[16], b[16];
@@ -84,9 +83,9 @@ __device__ __forceinline__ void findAmax(const TileQueue& queue, const Tile& til
             ofColumns = maxAbs(ofColumns, b[i]);
         }
     }
-    recordAmax(magnitudeBits(ofRows), &queue.state->amax[0][tile.span.group]);
+    raiseAmax(magnitudeBits(ofRows), &queue.state->amax[0][tile.span.group]);
     // The factor and the rounding to BF16 are monotonic, so they commute with the maximum.
-    recordAmax(magnitudeBits(__bfloat162float(__float2bfloat16_rn(__fmul_rn(ofColumns, 0.25f)))),
+    raiseAmax(magnitudeBits(__bfloat162float(__float2bfloat16_rn(__fmul_rn(ofColumns, 0.25f)))),
                &queue.state->amax[1][tile.span.group]);
     finishFirst(queue, tile.span.group);
 }
@@ -229,9 +228,9 @@ __device__ __forceinline__ void quantizeTile(
     int lane = threadIdx.x % 32;
     int rowsLeft = tile.span.end - tile.span.begin - tile.firstRow;
     long start = long(tile.span.begin + tile.firstRow) * cols;
-    int end = min(cols, (tile.strip + 1) * kStrip);
+    int end = min(cols, (tile.strip + 1) * queue.strip);
 #pragma unroll 1
-    for (int base = tile.strip * kStrip; base < end; base += 64) {
+    for (int base = tile.strip * queue.strip; base < end; base += 64) {
         int rowCol = base + lane % 4 * 16;
         bool rowPresent = rowCol < cols;
         uint4 raw[2][2];
@@ -271,15 +270,18 @@ __device__ __forceinline__ void quantizeTile(
 
 template <bool kStochastic, bool kPacked, bool kPaper>
 __device__ __forceinline__ void quantizeBoth(
-    const __nv_bfloat16* x, int cols, const Groups& groups, QueueState* state, bool given,
+    const __nv_bfloat16* x, int cols, const Groups& groups, QueueState* state, int strip, int ahead,
+    bool given,
     const RandomStream& random, float* scaleRows, float* scaleColumns, int* padded, __nv_bfloat16* byRows,
     __nv_bfloat16* byColumns, const Packed& packed) {
     __shared__ int before[kMostGroups + 1];
     __shared__ __align__(16) WarpWords words[kStochastic ? kWarps : 1];
     countBlocks(groups, before, padded);
-    TileQueue queue{state, groups, before, (cols + kStrip - 1) / kStrip, given};
+    TileQueue queue{state, groups, before, strip, (cols + strip - 1) / strip, ahead, given};
     Tile tile;
-    while (nextTile(queue, tile)) {
+    int number = takeNumber(queue);
+    while (tileOf(queue, number, tile)) {
+        number = takeNumber(queue);
         if (tile.second) {
             quantizeTile<kStochastic, kPacked, kPaper>(
                 queue, tile, x, cols, random, words[kStochastic ? threadIdx.x / 32 : 0], byRows, byColumns, packed);
@@ -296,18 +298,20 @@ using namespace fourfold;
 
 // kernels -----------------------------------------------------------------------------------------------------------
 
-// state: a QueueState. given: its amax are known. offsets null: groups of groupRows rows each. padded: INT32 [groups + 1] or
+// state: a QueueState. strip: columns of a tile, a multiple of 128. ahead: groups by which the first pass leads. given: its amax are known. offsets null: groups of groupRows rows each. padded: INT32 [groups + 1] or
 // null, where each group's blocks begin in the operand by columns. columns: its values, or its codes with columnScales their
 // scale bytes. Grid: any; block 256.
 #define FOURFOLD_BOTH(name, stochastic, isPacked, paper)                                                                \
     extern "C" __global__ void __launch_bounds__(256, kResident) nvfp4_both_##name(                                    \
         const __nv_bfloat16* __restrict__ x, int cols, const int* __restrict__ offsets, int groups, int groupRows,     \
-        void* state, int given, uint64_t seed, uint32_t step, uint32_t tensorId, const int* __restrict__ rowIds,       \
+        void* state, int strip, int ahead, int given, uint64_t seed, uint32_t step, uint32_t tensorId,                 \
+        const int* __restrict__ rowIds,                                                                                \
         const int* __restrict__ columnGroups, float* __restrict__ scaleRows, float* __restrict__ scaleColumns,         \
         int* __restrict__ padded, __nv_bfloat16* __restrict__ rowValues, void* __restrict__ columns,                   \
         uint8_t* __restrict__ columnScales) {                                                                          \
         quantizeBoth<stochastic, isPacked, paper>(                                                                     \
-            x, cols, Groups{offsets, nullptr, groups, groupRows}, static_cast<QueueState*>(state), given != 0,         \
+            x, cols, Groups{offsets, nullptr, groups, groupRows}, static_cast<QueueState*>(state), strip, ahead,       \
+            given != 0,                                                                                                \
             RandomStream{seed, step, tensorId, 0, rowIds, columnGroups}, scaleRows, scaleColumns, padded, rowValues,   \
             static_cast<__nv_bfloat16*>(columns), Packed{static_cast<uint2*>(columns), columnScales});                 \
     }

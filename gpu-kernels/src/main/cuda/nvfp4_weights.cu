@@ -10,7 +10,6 @@
 
 namespace fourfold {
 
-constexpr int kStrip = 256;
 
 #if __CUDA_ARCH__ >= 1000
 constexpr int kResident = 1;
@@ -20,10 +19,10 @@ constexpr int kResident = 3;
 
 __device__ __forceinline__ void findAmax(const TileQueue& queue, const Tile& tile, const float* from, int cols) {
     int lane = threadIdx.x % 32;
-    int end = min(cols, (tile.strip + 1) * kStrip);
+    int end = min(cols, (tile.strip + 1) * queue.strip);
     uint32_t largest = 0;
 #pragma unroll 1
-    for (int col = tile.strip * kStrip + lane * 4; col < end; col += 128) {
+    for (int col = tile.strip * queue.strip + lane * 4; col < end; col += 128) {
         float4 values[16];
 #pragma unroll
         for (int i = 0; i < 16; ++i) {
@@ -35,7 +34,7 @@ __device__ __forceinline__ void findAmax(const TileQueue& queue, const Tile& til
             largest = max(max(largest, magnitudeBits(values[i].z)), magnitudeBits(values[i].w));
         }
     }
-    recordAmax(largest, &queue.state->amax[0][tile.span.group]);
+    raiseAmax(largest, &queue.state->amax[0][tile.span.group]);
     finishFirst(queue, tile.span.group);
 }
 
@@ -45,9 +44,9 @@ __device__ __forceinline__ void quantizeTile(
     awaitFirst(queue, tile.span.group);
     TensorScale tensor = tensorScale(__ldcg(&queue.state->amax[0][tile.span.group]), kPaper);
     int lane = threadIdx.x % 32;
-    int end = min(cols, (tile.strip + 1) * kStrip);
+    int end = min(cols, (tile.strip + 1) * queue.strip);
 #pragma unroll 1
-    for (int base = tile.strip * kStrip; base < end; base += 64) {
+    for (int base = tile.strip * queue.strip; base < end; base += 64) {
         int col = base + lane * 2;
         bool present = col < cols;
         float2 v[16];
@@ -81,13 +80,16 @@ __device__ __forceinline__ void quantizeTile(
 
 template <bool kPaper>
 __device__ __forceinline__ void quantizeWeights(
-    const float* x, int cols, int groups, int groupRows, QueueState* state, float* scale, __nv_bfloat16* out) {
+    const float* x, int cols, int groups, int groupRows, QueueState* state, int strip, int ahead, float* scale,
+    __nv_bfloat16* out) {
     __shared__ int before[kMostGroups + 1];
     Groups equal{nullptr, nullptr, groups, groupRows};
     countBlocks(equal, before, nullptr);
-    TileQueue queue{state, equal, before, (cols + kStrip - 1) / kStrip, false};
+    TileQueue queue{state, equal, before, strip, (cols + strip - 1) / strip, ahead, false};
     Tile tile;
-    while (nextTile(queue, tile)) {
+    int number = takeNumber(queue);
+    while (tileOf(queue, number, tile)) {
+        number = takeNumber(queue);
         long start = long(tile.span.begin + tile.firstRow) * cols;
         if (tile.second) {
             quantizeTile<kPaper>(queue, tile, x + start, cols, out + start);
@@ -107,9 +109,10 @@ using namespace fourfold;
 // Grid: any; block 256.
 #define FOURFOLD_WEIGHTS(name, paper)                                                                                   \
     extern "C" __global__ void __launch_bounds__(256, kResident) nvfp4_weights##name(                                  \
-        const float* __restrict__ x, int cols, int groups, int groupRows, void* state, float* __restrict__ scale,      \
+        const float* __restrict__ x, int cols, int groups, int groupRows, void* state, int strip, int ahead,           \
+        float* __restrict__ scale,                                                                                     \
         __nv_bfloat16* __restrict__ out) {                                                                             \
-        quantizeWeights<paper>(x, cols, groups, groupRows, static_cast<QueueState*>(state), scale, out);               \
+        quantizeWeights<paper>(x, cols, groups, groupRows, static_cast<QueueState*>(state), strip, ahead, scale, out); \
     }
 FOURFOLD_WEIGHTS(, false)
 FOURFOLD_WEIGHTS(_paper, true)

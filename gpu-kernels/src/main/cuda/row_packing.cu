@@ -82,17 +82,20 @@ __device__ __forceinline__ uint32_t fourCodes(const float* v, float factor) {
     return word;
 }
 
-// Half a warp has the 128 columns of a block, a lane eight of them; it loads kUnits blocks before it works on the first.
+// Half a warp has the 128 columns of a block, a lane eight of them; it loads some blocks before it works on the first: two for
+// packing, which needs registers for the values, four for unpacking.
 constexpr int kHalfWarp = 16;
 constexpr int kHalves = 16;
+constexpr int kPackUnits = 2;
 constexpr int kUnits = 4;
 
+template <int kCount>
 struct Fp8Block {
     int row, block, col;  // col: this lane's first column
     bool exists;          // the block
     bool inside;          // this lane's columns
     __device__ __forceinline__ Fp8Block(int i, int rows, int cols, int blocks) {
-        int unit = (blockIdx.x * kUnits + i) * kHalves + threadIdx.x / kHalfWarp;
+        int unit = (blockIdx.x * kCount + i) * kHalves + threadIdx.x / kHalfWarp;
         row = unit / blocks;
         block = unit - row * blocks;
         col = block * kFp8Block + threadIdx.x % kHalfWarp * kVector;
@@ -107,10 +110,10 @@ __device__ __forceinline__ void packFp8(const T* x, int rows, int cols, uint32_t
     int blocks = ceilDiv(cols, kFp8Block);
     int lane = threadIdx.x % kHalfWarp;
     bool wide = aligned(x, cols);
-    float v[kUnits][kVector];
+    float v[kPackUnits][kVector];
 #pragma unroll
-    for (int i = 0; i < kUnits; ++i) {
-        Fp8Block at(i, rows, cols, blocks);
+    for (int i = 0; i < kPackUnits; ++i) {
+        Fp8Block<kPackUnits> at(i, rows, cols, blocks);
         if (at.inside) {
             load8(x + long(at.row) * cols + at.col, cols - at.col, wide, v[i]);
         } else {
@@ -121,8 +124,8 @@ __device__ __forceinline__ void packFp8(const T* x, int rows, int cols, uint32_t
         }
     }
 #pragma unroll
-    for (int i = 0; i < kUnits; ++i) {
-        Fp8Block at(i, rows, cols, blocks);
+    for (int i = 0; i < kPackUnits; ++i) {
+        Fp8Block<kPackUnits> at(i, rows, cols, blocks);
         uint32_t bits = 0;
 #pragma unroll
         for (int j = 0; j < kVector; ++j) {
@@ -164,7 +167,7 @@ __device__ __forceinline__ void unpackFp8(const uint32_t* packed, int rows, int 
     uint32_t bytes[kUnits];
 #pragma unroll
     for (int i = 0; i < kUnits; ++i) {
-        Fp8Block at(i, rows, cols, blocks);
+        Fp8Block<kUnits> at(i, rows, cols, blocks);
         if (at.inside) {
             const uint32_t* from = packed + long(at.row) * shape.words;
             codes[i] = loadCodes(from, at.col / 4, shape);
@@ -173,7 +176,7 @@ __device__ __forceinline__ void unpackFp8(const uint32_t* packed, int rows, int 
     }
 #pragma unroll
     for (int i = 0; i < kUnits; ++i) {
-        Fp8Block at(i, rows, cols, blocks);
+        Fp8Block<kUnits> at(i, rows, cols, blocks);
         if (!at.inside) {
             continue;
         }
@@ -371,7 +374,7 @@ using namespace fourfold;
 
 // kernels -----------------------------------------------------------------------------------------------------------
 
-// FP8: grid ceil(rows * ceil(cols / 128) / 64), block 256. NVFP4: pack grid rows, block up to 512 (whole warps, 16 columns a
+// FP8: grid ceil(rows * ceil(cols / 128) / 32), unpack / 64, block 256. NVFP4: pack grid rows, block up to 512 (whole warps, 16 columns a
 // thread); unpack grid ceil(rows * ceil(cols / 8) / 1024), block 256.
 #define FOURFOLD_PACKING(suffix, T, Held)                                                                               \
     extern "C" __global__ void __launch_bounds__(256) pack_rows_fp8_##suffix(                                          \

@@ -9,11 +9,11 @@
 #include <cstdint>
 
 #include "groups.cuh"
+#include "nvfp4.cuh"
 
 namespace fourfold {
 
 constexpr int kMostGroups = 1024;
-constexpr int kAhead = 2;  // groups by which the first pass leads
 
 // In device memory, zero before the first launch.
 struct QueueState {
@@ -35,7 +35,9 @@ struct TileQueue {
     QueueState* state;
     Groups groups;
     const int* before;  // shared, [count + 1]: blocks of 16 rows before each group
-    int strips;
+    int strip;   // columns of a tile, a multiple of 128
+    int strips;  // tiles beside one another
+    int ahead;   // groups by which the first pass leads
     bool given;  // amax is known, there is no first pass
 };
 
@@ -95,25 +97,27 @@ __device__ __forceinline__ int tilesOf(const TileQueue& queue, int g) {
     return (queue.before[g + 1] - queue.before[g]) * queue.strips;
 }
 
-// Where segment s begins: the first pass of group s, then the second of group s - kAhead. One pass only: group s.
+// Where segment s begins: the first pass of group s, then the second of group s - ahead. One pass only: group s.
 __device__ __forceinline__ int segmentStart(const TileQueue& queue, int s) {
     int first = queue.before[min(s, queue.groups.count)];
-    return (queue.given ? first : first + queue.before[max(s - kAhead, 0)]) * queue.strips;
+    return (queue.given ? first : first + queue.before[max(s - queue.ahead, 0)]) * queue.strips;
 }
 
-// The next tile; false when none is left. All lanes of the warp get the same.
-__device__ __forceinline__ bool nextTile(const TileQueue& queue, Tile& tile) {
-    int n = 0;
-    if (threadIdx.x % 32 == 0) {
-        n = atomicAdd(&queue.state->taken, 1);
-    }
-    n = __shfl_sync(0xffffffffu, n, 0);
+// Lane 0 takes the number of a tile. A warp takes its next one before it works on the present one, so that nobody waits for
+// the counter: a tile waits only for tiles of lower numbers, and a warp works in the order of the numbers.
+__device__ __forceinline__ int takeNumber(const TileQueue& queue) {
+    return threadIdx.x % 32 == 0 ? static_cast<int>(atomicAdd(&queue.state->taken, 1)) : 0;
+}
+
+// The tile of a number that lane 0 has; false behind the last. All lanes of the warp get the same.
+__device__ __forceinline__ bool tileOf(const TileQueue& queue, int number, Tile& tile) {
+    int n = __shfl_sync(0xffffffffu, number, 0);
     int count = queue.groups.count;
     if (n >= queue.before[count] * queue.strips * (queue.given ? 1 : 2)) {
         return false;
     }
     int low = 0;
-    int high = count + kAhead;
+    int high = count + queue.ahead;
     while (high - low > 1) {
         int middle = (low + high) / 2;
         if (segmentStart(queue, middle) <= n) {
@@ -127,7 +131,7 @@ __device__ __forceinline__ bool nextTile(const TileQueue& queue, Tile& tile) {
     int inFirst = low < count ? tilesOf(queue, low) : 0;
     tile.second = queue.given || unit >= inFirst;
     if (!queue.given && unit >= inFirst) {
-        group = low - kAhead;
+        group = low - queue.ahead;
         unit = tilesOf(queue, group) - 1 - (unit - inFirst);
     }
     int block = unit / queue.strips;
@@ -143,6 +147,14 @@ __device__ __forceinline__ bool nextTile(const TileQueue& queue, Tile& tile) {
         tile.span.end = __ldg(queue.groups.offsets + group + 1);
     }
     return true;
+}
+
+// Raises an amax to the largest magnitude of the warp; nothing waits for it.
+__device__ __forceinline__ void raiseAmax(uint32_t bits, float* amax) {
+    bits = __reduce_max_sync(0xffffffffu, bits);
+    if (threadIdx.x % 32 == 0) {
+        atomicMax(reinterpret_cast<uint32_t*>(amax), bits);
+    }
 }
 
 // A tile of the first pass is done: the warp's amax is written.

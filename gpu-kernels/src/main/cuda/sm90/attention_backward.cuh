@@ -38,7 +38,8 @@ struct BackwardLayout {
     static constexpr int barriers = rows + stages * rowBytes;
     static constexpr int info = barriers + (5 + 2 * stages + 2 * doutStages + sumStages) * 8;
     static constexpr int workBytes = 48;
-    static constexpr int total = info + 2 * workBytes + 1024 /* alignment */;
+    static constexpr int added = info + 2 * workBytes;  // of each adder: how many steps it has added
+    static constexpr int total = added + 2 * 4 + 1024 /* alignment */;
     static_assert(total <= 227 * 1024);
 };
 
@@ -112,7 +113,13 @@ __device__ __forceinline__ void packRows(const float (&x)[kCount], uint32_t (&a)
     }
 }
 
-// Values of shared memory, read here and not earlier: hoisted loads would cost registers.
+// Two values of shared memory, read here and not earlier: hoisted loads would cost registers.
+__device__ __forceinline__ float2 loadPair(uint32_t from) {
+    float2 x;
+    asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(x.x), "=f"(x.y) : "r"(from) : "memory");
+    return x;
+}
+
 __device__ __forceinline__ float4 loadFour(uint32_t from) {
     float4 x;
     asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w) : "r"(from) : "memory");
@@ -153,26 +160,24 @@ __device__ __forceinline__ void probabilities(
         }
     }
 #pragma unroll
-    for (int i = 0; i < L::queries / 2; i += 8) {
-        float4 l = loadFour(row + threadIdx.x % 4 * 16 + i * 8);
-#pragma unroll
-        for (int j = 0; j < 8; j += 2) {
-            s[i + j] = exp2Fast(fmaf(s[i + j], factor, j < 4 ? -l.x : -l.z));
-            s[i + j + 1] = exp2Fast(fmaf(s[i + j + 1], factor, j < 4 ? -l.y : -l.w));
-        }
+    for (int i = 0; i < L::queries / 2; i += 4) {
+        float2 l = loadPair(row + (column + i * 2) * 4);
+        s[i] = exp2Fast(fmaf(s[i], factor, -l.x));
+        s[i + 1] = exp2Fast(fmaf(s[i + 1], factor, -l.y));
+        s[i + 2] = exp2Fast(fmaf(s[i + 2], factor, -l.x));
+        s[i + 3] = exp2Fast(fmaf(s[i + 3], factor, -l.y));
     }
 }
 
 template <class L>
 __device__ __forceinline__ void scoreGradients(const float (&p)[L::queries / 2], float (&dp)[L::queries / 2], uint32_t delta) {
 #pragma unroll
-    for (int i = 0; i < L::queries / 2; i += 8) {
-        float4 d = loadFour(delta + threadIdx.x % 4 * 16 + i * 8);
-#pragma unroll
-        for (int j = 0; j < 8; j += 2) {
-            dp[i + j] = p[i + j] * (dp[i + j] - (j < 4 ? d.x : d.z));
-            dp[i + j + 1] = p[i + j + 1] * (dp[i + j + 1] - (j < 4 ? d.y : d.w));
-        }
+    for (int i = 0; i < L::queries / 2; i += 4) {
+        float2 d = loadPair(delta + (threadIdx.x % 4 * 2 + i * 2) * 4);
+        dp[i] = p[i] * (dp[i] - d.x);
+        dp[i + 1] = p[i + 1] * (dp[i + 1] - d.y);
+        dp[i + 2] = p[i + 2] * (dp[i + 2] - d.x);
+        dp[i + 3] = p[i + 3] * (dp[i + 3] - d.y);
     }
 }
 

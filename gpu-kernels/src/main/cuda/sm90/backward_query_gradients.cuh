@@ -50,6 +50,7 @@ __device__ __forceinline__ void addQueryGradients(const AttentionTiles<Rows>& sh
                 bulkWait<0>();
                 fenceAsyncProxyAll();
                 addRelease(added, 1);
+                storeReleaseShared(shared + L::added + adder * 4, step / 2 + 1);
             }
         }
     }
@@ -115,6 +116,7 @@ template <class L, class Rows>
 __device__ __forceinline__ void finishQueryGradients(const AttentionTiles<Rows>& shape, const BackwardRows& rows, const CUtensorMap* dqkv,
                                                      uint32_t shared, const BackwardBarriers<L>& bars, const volatile Work* work) {
     Ring<L::sumStages> ring;
+    int begun = 0;  // steps of earlier rounds
     for (int round = 0;; ++round) {
         barrierWait(bars.keysFull(), round & 1);
         const volatile Work& tile = work[round & 1];  // stays until the next round's arrival
@@ -131,14 +133,12 @@ __device__ __forceinline__ void finishQueryGradients(const AttentionTiles<Rows>&
             if (shape.keys.template tileUntil<L::keys>(last) != tile.number) {
                 continue;
             }
-            int document = __ldg(rows.start + tile.batch * fresh(shape.sequence) + place.position);
-            int all = tile.number - shape.keys.template tileFrom<L::keys>(document) + 1;
-            int group = fresh(shape.heads) / fresh(shape.kvHeads);
+            int group = fresh(shape.heads) / fresh(shape.kvHeads), step = begun + (tile.endTile - 1 - m) * group;
 #pragma unroll 1
-            for (int head = tile.kvHead * group; head < (tile.kvHead + 1) * group; ++head) {
+            for (int head = tile.kvHead * group; head < (tile.kvHead + 1) * group; ++head, ++step) {
                 int at = (tile.batch * fresh(shape.heads) + head) * shape.queries.template tiles<L::queries>() + m;
-                while (loadAcquire(rows.added + at) != all) {
-                    __nanosleep(100);
+                while (loadAcquireShared(shared + L::added + (step & 1) * 4) <= step / 2) {
+                    __nanosleep(500);
                 }
                 __syncwarp();
                 fenceAsyncProxyAll();
@@ -146,6 +146,7 @@ __device__ __forceinline__ void finishQueryGradients(const AttentionTiles<Rows>&
                               tile.batch * shape.queries.count() + place.chunk, shape.scale, shared, bars, ring);
             }
         }
+        begun += fresh(shape.heads) / fresh(shape.kvHeads) * (tile.endTile - tile.firstTile);
     }
     if (threadIdx.x % 32 == 0) {
         bulkWait<0>();

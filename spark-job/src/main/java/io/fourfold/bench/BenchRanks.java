@@ -20,6 +20,8 @@ import java.util.function.IntFunction;
  */
 public final class BenchRanks implements AutoCloseable {
     private static final Duration START = Duration.ofSeconds(60);
+    private static final String THREAD = "rank-";
+    private static final int FRAMES = 12;
 
     /**
      * One rank.
@@ -37,6 +39,7 @@ public final class BenchRanks implements AutoCloseable {
     private final List<ExecutorService> threads = new ArrayList<>();
     private final List<InProcessWorld> hosts;
     private final List<Rank> ranks = new ArrayList<>();
+    private boolean stuck;
 
     private BenchRanks(int size) {
         hosts = InProcessWorld.create(size);
@@ -51,7 +54,7 @@ public final class BenchRanks implements AutoCloseable {
         for (int i = 0; i < size; i++) {
             int index = i;
             ExecutorService thread = Executors.newSingleThreadExecutor(task -> {
-                Thread made = new Thread(task, "rank-" + index);
+                Thread made = new Thread(task, THREAD + index);
                 made.setDaemon(true);
                 return made;
             });
@@ -102,8 +105,10 @@ public final class BenchRanks implements AutoCloseable {
                 boolean consequence = e.getCause() instanceof CommunicationException;
                 first = first == null || first instanceof CommunicationException && !consequence ? e.getCause() : first;
             } catch (TimeoutException e) {
+                stuck = true;
+                String places = places();
                 ranks.forEach(rank -> rank.world().abort("a rank did not end within " + limit.toSeconds() + " s"));
-                first = first == null ? e : first;
+                first = first == null ? new IllegalStateException("no end within " + limit + places, e) : first;
             }
         }
         if (first != null) {
@@ -112,8 +117,27 @@ public final class BenchRanks implements AutoCloseable {
         return results;
     }
 
+    /** Where the ranks' threads are. */
+    private String places() {
+        StringBuilder text = new StringBuilder();
+        Thread.getAllStackTraces().forEach((thread, frames) -> {
+            if (thread.getName().startsWith(THREAD)) {
+                text.append("; ").append(thread.getName()).append(" at ");
+                for (int i = 0; i < Math.min(FRAMES, frames.length); i++) {
+                    text.append(i == 0 ? "" : " < ").append(frames[i]);
+                }
+            }
+        });
+        return text.toString();
+    }
+
+    /** Leaves devices as they are when a rank is stuck: they would wait for it. */
     @Override
     public void close() throws InterruptedException {
+        if (stuck) {
+            threads.forEach(ExecutorService::shutdownNow);
+            return;
+        }
         try {
             List<Boolean> unused = run(START, rank -> {
                 rank.world().close();

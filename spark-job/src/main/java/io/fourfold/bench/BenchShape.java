@@ -85,8 +85,7 @@ public enum BenchShape {
      *
      * @param settings {@code key=value}, the mapping among them
      */
-    public FourfoldConfig config(
-            RecipeConfig.Kind recipe, int microBatches, boolean cuda, List<String> settings) {
+    public FourfoldConfig config(RecipeConfig.Kind recipe, int microBatches, boolean cuda, List<String> settings) {
         // Any batch that every mapping divides will do to read the mapping.
         ParallelConfig mapping = ConfigLoader.load(List.of(), sets(recipe, 1, ANY_BATCH, cuda, settings))
                 .config()
@@ -100,8 +99,7 @@ public enum BenchShape {
                 .config();
     }
 
-    private List<String> sets(
-            RecipeConfig.Kind recipe, int micro, int global, boolean cuda, List<String> settings) {
+    private List<String> sets(RecipeConfig.Kind recipe, int micro, int global, boolean cuda, List<String> settings) {
         List<String> sets = new ArrayList<>();
         sets.add("model.name=" + model);
         for (String setting : this.settings) {
@@ -111,7 +109,7 @@ public enum BenchShape {
         sets.add("recipe.kind=" + recipe.name().toLowerCase(Locale.ROOT));
         sets.add("recipe.telemetry_every=0");
         if (cuda) {
-            sets.add("recipe.fp8_scaling=tensor"); // the only FP8 of the CUDA backend
+            sets.add("recipe.fp8_scaling=tensor"); // its dense products are the matrix library's
         }
         sets.add("train.sequence_length=" + sequence);
         sets.add("train.micro_batch_size=" + micro);

@@ -112,15 +112,15 @@ public final class CollectiveBenchmark {
         Arrays.fill(counts, part);
         Timing timing = new Timing(rank, group, type, bytes, results);
         timing.add(
-                "all-to-all-v",
-                () -> group.allToAllV(large, counts, other, counts),
-                () -> raw.allToAll(large, other));
+                "all-to-all-v", () -> group.allToAllV(large, counts, other, counts), () -> raw.allToAll(large, other));
         timing.add(
                 "all-to-all-v, started",
                 () -> group.startAllToAllV(large, counts, other, counts).await(),
                 () -> raw.allToAll(large, other));
-        timing.add("reduce-scatter", () -> group.reduceScatter(large, small, ReduceOp.SUM), () -> raw.reduceScatter(
-                large, small));
+        timing.add(
+                "reduce-scatter",
+                () -> group.reduceScatter(large, small, ReduceOp.SUM),
+                () -> raw.reduceScatter(large, small));
         timing.add("all-gather", () -> group.allGather(small, large), () -> raw.allGather(small, large));
         timing.add("all-gather-v", () -> group.allGatherV(small, large, counts), () -> raw.allGather(small, large));
         timing.add("all-reduce", () -> group.allReduce(large, ReduceOp.SUM), () -> raw.allReduce(large));
@@ -174,8 +174,7 @@ public final class CollectiveBenchmark {
 
     public static String header() {
         return String.format(
-                "%-28s %9s %10s %9s %10s %9s %7s",
-                "collective", "MiB", "ms", "GB/s", "NCCL ms", "GB/s", "ratio");
+                "%-28s %9s %10s %9s %10s %9s %7s", "collective", "MiB", "ms", "GB/s", "NCCL ms", "GB/s", "ratio");
     }
 
     /** One line of the table. */

@@ -35,8 +35,9 @@ public final class MappingText {
             case "V" -> "parallel.virtual_stages=" + value;
             case "ETP" -> "parallel.expert_tensor_parallel_size=" + value;
             case "EP" -> "parallel.expert_parallel_size=" + value;
-            default -> throw new IllegalArgumentException(
-                    "'" + word + "' is no part of a mapping; write for example TP2 CP2 PP2 V2 ETP2 EP4 RING");
+            default ->
+                throw new IllegalArgumentException(
+                        "'" + word + "' is no part of a mapping; write for example TP2 CP2 PP2 V2 ETP2 EP4 RING");
         };
     }
 }

@@ -67,7 +67,8 @@ public final class RankBenchmark {
         all.addAll(MappingText.settings(mapping));
         all.addAll(settings);
         List<StepResult> ranks = ranks(size, all, job);
-        double slowest = ranks.stream().mapToDouble(StepResult::milliseconds).max().orElse(Double.NaN);
+        double slowest =
+                ranks.stream().mapToDouble(StepResult::milliseconds).max().orElse(Double.NaN);
         double perSecond = ranks.get(0).tokens() / slowest * 1e3;
         List<BenchDevice.TracedWork> work = ranks.get(0).work();
         double exposed = sum(work, "wait for ") + sum(work, "nccl ") - besides(work);
@@ -82,8 +83,7 @@ public final class RankBenchmark {
                 ranks);
     }
 
-    private List<StepResult> ranks(int size, List<String> settings, StepBenchmark.Job job)
-            throws InterruptedException {
+    private List<StepResult> ranks(int size, List<String> settings, StepBenchmark.Job job) throws InterruptedException {
         try (BenchRanks ranks = BenchRanks.open(size, devices)) {
             return ranks.run(LIMIT, rank -> StepBenchmark.run(rank.device(), rank.world(), job, settings));
         }

@@ -169,8 +169,7 @@ public final class StepBenchmark {
             boolean steady,
             BenchDevice.Traced traced) {
         double median = median(times);
-        long tokens =
-                (long) config.train().globalBatchSize() * config.train().sequenceLength();
+        long tokens = (long) config.train().globalBatchSize() * config.train().sequenceLength();
         double perSecond = tokens / median * 1e3;
         double teraflops = perSecond
                 * FlopCount.of(config.model(), config.train().sequenceLength()).causal()

@@ -57,7 +57,7 @@ final class BenchCommand implements Callable<Integer> {
             split = ",",
             description =
                     "Measure single operations instead of steps, each checked against a reference first: all, gemm,"
-                            + " grouped, attention, quantize, adamw, norm, loss, permute.")
+                            + " grouped, attention, quantize, adamw, norm, loss, permute; collectives with --ranks.")
     private Set<OperationGroup> operations = Set.of();
 
     @Option(
@@ -126,11 +126,6 @@ final class BenchCommand implements Callable<Integer> {
     private List<String> settings = List.of();
 
     @Option(
-            names = "--collectives",
-            description = "With --ranks: measure collectives beside NCCL's own calls instead of steps.")
-    private boolean collectives;
-
-    @Option(
             names = "--trace",
             description = "Trace one more step: time by kernel and the share in which the GPU idles.")
     private boolean trace;
@@ -145,11 +140,14 @@ final class BenchCommand implements Callable<Integer> {
         List<BenchShape> chosen = !shapes.isEmpty()
                 ? shapes
                 : cuda ? List.of(BenchShape.S, BenchShape.M, BenchShape.Q) : List.of(BenchShape.T);
-        if (!operations.isEmpty()) {
-            return measureOperations(cuda, chosen);
-        }
         if (ranks > 1) {
             return measureRanks(cuda, chosen);
+        }
+        if (operations.contains(OperationGroup.COLLECTIVES)) {
+            throw new UsageException("collectives need --ranks of at least 2");
+        }
+        if (!operations.isEmpty()) {
+            return measureOperations(cuda, chosen);
         }
         for (BenchShape shape : chosen) {
             for (RecipeConfig.Kind recipe : recipes) {
@@ -186,10 +184,13 @@ final class BenchCommand implements Callable<Integer> {
     }
 
     private int measureRanks(boolean cuda, List<BenchShape> chosen) {
+        if (!operations.isEmpty() && !operations.equals(Set.of(OperationGroup.COLLECTIVES))) {
+            throw new UsageException("--ranks measures steps, or --operations collectives");
+        }
         IntFunction<BenchDevice> devices = cuda ? CudaBenchDevice::new : index -> new CpuBenchDevice(threads);
         List<Object> results = new ArrayList<>();
         try {
-            if (collectives) {
+            if (operations.contains(OperationGroup.COLLECTIVES)) {
                 common.say("%s", CollectiveBenchmark.header());
                 for (CollectiveBenchmark.Result result : CollectiveBenchmark.run(ranks, warmUps, runs, devices)) {
                     results.add(result);
@@ -213,8 +214,7 @@ final class BenchCommand implements Callable<Integer> {
         common.say("%s", RankBenchmark.header());
         for (BenchShape shape : chosen) {
             for (RecipeConfig.Kind recipe : recipes) {
-                StepBenchmark.Job job =
-                        new StepBenchmark.Job(shape, recipe, microBatches, warmUps, runs, trace);
+                StepBenchmark.Job job = new StepBenchmark.Job(shape, recipe, microBatches, warmUps, runs, trace);
                 for (String mapping : mappings) {
                     RankBenchmark.Result result = benchmark.run(ranks, mapping, settings, job);
                     results.add(result);
@@ -234,8 +234,7 @@ final class BenchCommand implements Callable<Integer> {
                 common.say("%s", device.description());
                 common.say("%s", BenchText.stepHeader());
             }
-            StepResult result =
-                    StepBenchmark.run(
+            StepResult result = StepBenchmark.run(
                     device, new StepBenchmark.Job(shape, recipe, microBatches, warmUps, runs, trace), settings);
             common.say("%s", BenchText.step(result));
             if (trace) {

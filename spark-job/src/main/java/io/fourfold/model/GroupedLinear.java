@@ -175,6 +175,22 @@ final class GroupedLinear {
             Tensor dy,
             Tensor dx,
             TensorScope work) {
+        backward(pass, rows, xByColumns, dy, dx, work, () -> {});
+    }
+
+    /**
+     * The same.
+     *
+     * @param written runs when dx is written and before the weight gradients are
+     */
+    void backward(
+            Pass pass,
+            ExpertRows rows,
+            @Nullable OperandSource<GroupedOperand> xByColumns,
+            Tensor dy,
+            Tensor dx,
+            TensorScope work,
+            Runnable written) {
         StepContext step = pass.step();
         OperandPair<GroupedOperand> both = backend.quantize()
                 .raggedPair(
@@ -184,7 +200,7 @@ final class GroupedLinear {
                         outputCopy(step, rows, precision().dgradDy(), "dgrad.dy", work),
                         outputCopy(step, rows, precision().wgradDy(), "wgrad.dy", work),
                         split.output());
-        backward(both, xByColumns, dx, work);
+        backward(both, xByColumns, dx, work, written);
     }
 
     /** Operands of the gradient of {@code inner}, whose activation has the gradient {@code dactivated}; null as above. */
@@ -223,8 +239,10 @@ final class GroupedLinear {
             OperandPair<GroupedOperand> both,
             @Nullable OperandSource<GroupedOperand> xByColumns,
             Tensor dx,
-            TensorScope work) {
+            TensorScope work,
+            Runnable written) {
         backend.gemm().multiplyGrouped(both.byRows(), prepared(dgradW), dx);
+        written.run();
         backend.gemm()
                 .multiplyGroupedDepth(
                         both.byColumns(),

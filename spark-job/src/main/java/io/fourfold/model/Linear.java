@@ -195,7 +195,9 @@ final class Linear {
         if (split.gathersInput()) {
             split.ranks().scatterSum(dinput, dx);
         }
-        backend.gemm().multiply(both.byColumns(), Objects.requireNonNull(xByColumns).operand(work), weight.grad(), !overwrites);
+        backend.gemm()
+                .multiply(
+                        both.byColumns(), Objects.requireNonNull(xByColumns).operand(work), weight.grad(), !overwrites);
         overwrites = false;
         if (bias != null) {
             backend.elementwise().biasBackward(doutput, bias.grad());

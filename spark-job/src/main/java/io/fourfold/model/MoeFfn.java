@@ -9,6 +9,7 @@ import io.fourfold.kernels.op.OperandPair;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
+import io.fourfold.moe.Arrival;
 import io.fourfold.moe.Dispatch;
 import io.fourfold.moe.ExpertRows;
 import io.fourfold.moe.Router;
@@ -141,22 +142,21 @@ final class MoeFfn implements Sublayer {
         layers.down().backward(pass, rows, saved.activatedByColumns(), dexpertY, dactivated, work);
         Tensor dprobability = work.allocate(DType.FP32, rows.count());
         OperandPair<GroupedOperand> fused = layers.up()
-                .activationGradient(
-                        pass, rows, config.activation(), dactivated, saved.inner(), dprobability, work);
-        Tensor dexpertX;
+                .activationGradient(pass, rows, config.activation(), dactivated, saved.inner(), dprobability, work);
+        Tensor dexpertX = work.allocate(pass.type(), dexpertY.shape());
+        Arrival[] back = new Arrival[1]; // rows travel back while the weight gradients are computed
+        Runnable written = () -> back[0] = saved.dispatch().startBack(dexpertX, work);
         if (fused != null) {
-            dexpertX = work.allocate(pass.type(), dexpertY.shape());
-            layers.up().backward(fused, saved.rowsByColumns(), dexpertX, work);
+            layers.up().backward(fused, saved.rowsByColumns(), dexpertX, work, written);
         } else {
             Tensor dinner = work.allocate(pass.type(), saved.inner().shape());
             backend.moe()
                     .activationBackward(
                             config.activation(), dactivated, saved.inner(), rows.probability(), dinner, dprobability);
-            dexpertX = work.allocate(pass.type(), dexpertY.shape());
-            layers.up().backward(pass, rows, saved.rowsByColumns(), dinner, dexpertX, work);
+            layers.up().backward(pass, rows, saved.rowsByColumns(), dinner, dexpertX, work, written);
         }
         Tensor dweights = work.allocate(DType.FP32, saved.routing().weights().shape());
-        saved.dispatch().dispatchBackward(dexpertX, dprobability, dx, dweights, work);
+        saved.dispatch().dispatchBackward(Objects.requireNonNull(back[0]), dprobability, dx, dweights, work);
         Tensor dlogits = work.allocate(DType.FP32, saved.routing().logits().shape());
         router.backward(
                 saved.routing(),

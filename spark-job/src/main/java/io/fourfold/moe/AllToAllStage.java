@@ -43,6 +43,14 @@ final class AllToAllStage implements RowStage {
         return exchange(rows, receivedRows, sentRows, sent, scope);
     }
 
+    /** {@link #fromExperts} beside the work that is queued next. */
+    Arrival startFromExperts(Tensor rows, TensorScope scope) {
+        int cols = rows.dim(1);
+        Tensor out = scope.allocate(rows.dtype(), sent, cols);
+        return new Arrival(
+                out, group.startAllToAllV(rows, elements(receivedRows, cols), out, elements(sentRows, cols)));
+    }
+
     private Tensor exchange(Tensor rows, long[] send, long[] receive, int arriving, TensorScope scope) {
         int cols = rows.dim(1);
         Tensor out = scope.allocate(rows.dtype(), arriving, cols);

@@ -58,14 +58,19 @@ public final class Dispatch {
         return route.toExperts(dout, topK, work, work);
     }
 
+    /** Starts the way back of the gradient of the experts' rows, [rows, C], beside the work that is queued next. */
+    public Arrival startBack(Tensor drows, TensorScope work) {
+        return route.startFromExperts(drows, work);
+    }
+
     /**
      * Writes dx [T, C] and dweights [T, k].
      *
-     * @param drows [rows, C]
+     * @param drows what {@link #startBack} returned
      * @param dprobability FP32 [rows]
      */
-    public void dispatchBackward(Tensor drows, Tensor dprobability, Tensor dx, Tensor dweights, TensorScope work) {
-        ops.sumRows(route.fromExperts(drows, work), route.rowOfSlot(), topK, dx);
+    public void dispatchBackward(Arrival drows, Tensor dprobability, Tensor dx, Tensor dweights, TensorScope work) {
+        ops.sumRows(drows.await(), route.rowOfSlot(), topK, dx);
         Tensor dslots = route.fromExperts(dprobability.reshape(rows.count(), 1), work);
         int slots = Math.toIntExact(dweights.elements());
         ops.gatherRows(dslots, route.rowOfSlot(), 1, dweights.reshape(slots, 1));

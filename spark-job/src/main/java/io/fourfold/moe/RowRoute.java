@@ -1,5 +1,6 @@
 package io.fourfold.moe;
 
+import io.fourfold.kernels.comm.Pending;
 import io.fourfold.kernels.op.MoeOps;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
@@ -41,5 +42,17 @@ record RowRoute(MoeOps ops, Tensor rowOfSlot, Tensor slotOfRow, List<RowStage> s
             out = stages.get(i).fromExperts(out, work);
         }
         return out;
+    }
+
+    /** {@link #fromExperts} whose all-to-all runs beside the work that is queued next. */
+    Arrival startFromExperts(Tensor y, TensorScope work) {
+        Tensor out = y;
+        for (int i = stages.size() - 1; i >= 0; i--) {
+            if (i == 0 && stages.get(0) instanceof AllToAllStage exchange) {
+                return exchange.startFromExperts(out, work);
+            }
+            out = stages.get(i).fromExperts(out, work);
+        }
+        return new Arrival(out, Pending.DONE);
     }
 }

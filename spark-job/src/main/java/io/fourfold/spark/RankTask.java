@@ -161,15 +161,7 @@ record RankTask(
             CommunicationWorld ranks = backend.communicating(world);
             try {
                 TrainerInputs inputs = new TrainerInputs(
-                        config,
-                        backend,
-                        ranks,
-                        train,
-                        validation,
-                        sink,
-                        faults.storage(run),
-                        identity,
-                        flopsPerToken);
+                        config, backend, ranks, train, validation, sink, faults.storage(run), identity, flopsPerToken);
                 return new Trainer(inputs, faults.model(setup.model())).run();
             } finally {
                 if (ranks != world) {

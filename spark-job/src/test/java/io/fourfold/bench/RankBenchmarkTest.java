@@ -10,8 +10,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 class RankBenchmarkTest {
-    private final StepBenchmark.Job job =
-            new StepBenchmark.Job(BenchShape.T, RecipeConfig.Kind.BF16, 1, 4, 3, false);
+    private final StepBenchmark.Job job = new StepBenchmark.Job(BenchShape.T, RecipeConfig.Kind.BF16, 1, 4, 3, false);
 
     @ParameterizedTest
     @ValueSource(strings = {"", "EP2", "TP2 ETP2", "PP2"})

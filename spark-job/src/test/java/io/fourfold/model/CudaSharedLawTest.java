@@ -51,7 +51,7 @@ class CudaSharedLawTest {
     private static final StepComparison FP32 = new StepComparison(1e-5, 2e-5, 1e-5, true);
 
     /** Of a batch in which no token is so near the border of capacity that noise moves it. */
-    private static final int EXACT_SEED = 6;
+    private static final int EXACT_SEED = 8;
 
     /** Widths whose halves are whole blocks of 32. */
     private static final String[] WIDE = {
@@ -98,12 +98,12 @@ class CudaSharedLawTest {
         return within(recipe("bf16"), MAPPINGS, 1e-3, 0.03);
     }
 
-    /** Rows that travel packed: the codes of a row do not depend on the mapping. */
+    /** Rows that travel packed: what BF16 sums move by a rounding may move by a step of the codes. */
     @TestFactory
     Stream<DynamicTest> packedDispatch() {
         return Stream.of("fp8", "nvfp4")
                 .flatMap(format -> within(
-                        recipe("bf16").with("dispatch " + format, "recipe.dispatch=" + format), DIVIDING, 1e-3, 0.03));
+                        recipe("bf16").with("dispatch " + format, "recipe.dispatch=" + format), DIVIDING, 2e-3, 0.05));
     }
 
     /** As close as one rank to itself with other bits of stochastic rounding. */

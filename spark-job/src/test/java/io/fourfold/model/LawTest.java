@@ -38,7 +38,7 @@ class LawTest {
      * noise decides it, whichever kernel OpenBLAS takes (tried: Haswell, SkylakeX, Sandybridge, Nehalem, Zen, Cooperlake,
      * Prescott).
      */
-    private static final int SEED = 8;
+    static final int SEED = 8;
 
     @TestFactory
     Stream<DynamicTest> smallList() {

@@ -52,7 +52,7 @@ final class RankGroup {
     private record MicroBatchValues(double loss, double aux, double z, long dropped) {}
 
     private static final double LEARNING_RATE = 0.01;
-    private static final Duration LIMIT = Duration.ofSeconds(30);
+    private static final Duration LIMIT = Duration.ofSeconds(20);
 
     private RankGroup() {}
 

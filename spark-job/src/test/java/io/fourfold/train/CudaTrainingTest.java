@@ -7,12 +7,16 @@ import io.fourfold.kernels.cuda.CudaBackend;
 import io.fourfold.kernels.cuda.CudaDevice;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /**
  * A tiny model trains on the GPU as on the CPU. FP32 differs by the order of sums only. With BF16, FP8 and NVFP4 a sum on a
@@ -86,6 +90,51 @@ class CudaTrainingTest {
                 .isCloseTo(
                         cpu.gradientNorms().get(0),
                         within(20 * first * cpu.gradientNorms().get(0)));
+    }
+
+    /** The trainer, its checkpoints and the validation on two GPUs against two ranks on the CPU. */
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "expert_parallel_size=1",
+                "gradients={overlap: true, bucket_mib: 1}",
+                "expert_parallel_size=2",
+                "pipeline_parallel_size=2",
+                "tensor_parallel_size=2",
+                "context_parallel_size=2"
+            })
+    void twoGpusFollowTwoRanksOnTheCpu(String mapping) {
+        int gpus = CudaDevice.count();
+        Assumptions.assumeTrue(gpus > 1, "two GPUs are needed, this process sees " + gpus);
+        String[] setting = mapping.split("=", 2);
+        TinyRun cpu = run("cpu", "fp32", 0.01, 16, 16)
+                .set("model.attention.kv_heads", 2)
+                .set("parallel.world_size", 2)
+                .set("parallel." + setting[0], setting[1]);
+        cpu.train();
+        AtomicInteger next = new AtomicInteger();
+        TinyRun gpu = run("gpu", "fp32", 0.01, 16, 16)
+                .set("model.attention.kv_heads", 2)
+                .set("parallel.world_size", 2)
+                .set("parallel." + setting[0], setting[1])
+                .backend(() -> new CudaBackend(next.getAndIncrement()));
+        gpu.train();
+        System.out.println(mapping + " cpu " + cpu.losses());
+        System.out.println(mapping + " gpu " + gpu.losses());
+        assertThat(gpu.losses()).hasSize(STEPS);
+        for (int step = 0; step < STEPS; step++) {
+            assertThat(gpu.losses().get(step))
+                    .as("loss of step %d", step + 1)
+                    .isCloseTo(
+                            cpu.losses().get(step), within(1e-4 * cpu.losses().get(step)));
+        }
+        Map<String, Long> bytes = new TreeMap<>(cpu.sink().steps().get(2).bytesSent());
+        Map<String, Long> gpuBytes = new TreeMap<>(gpu.sink().steps().get(2).bytesSent());
+        // The loss over a split vocabulary: the GPU sends the values of every row, the CPU those of counted labels.
+        assertThat(gpuBytes.getOrDefault("tp", 0L)).isGreaterThanOrEqualTo(bytes.getOrDefault("tp", 0L));
+        bytes.remove("tp");
+        gpuBytes.remove("tp");
+        assertThat(gpuBytes).isEqualTo(bytes);
     }
 
     private TinyRun run(String name, String recipe, double rate, int hidden, int expertHidden) {

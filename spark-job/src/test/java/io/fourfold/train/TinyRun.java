@@ -7,6 +7,7 @@ import io.fourfold.config.FourfoldConfig;
 import io.fourfold.config.ResolvedConfig;
 import io.fourfold.data.BatchReader;
 import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.comm.CommunicationWorld;
 import io.fourfold.kernels.comm.InProcessWorld;
 import io.fourfold.kernels.cpu.CpuBackend;
 import io.fourfold.metrics.MetricsSink;
@@ -110,19 +111,24 @@ public final class TinyRun {
                 BatchReader train = readers.open(world.rank());
                 BatchReader validation = new SyntheticReader(SEQUENCE, VOCABULARY, 6)) {
             RunIdentity identity = new RunIdentity(ResolvedConfig.of(config).sha256(), "tokenizer", "test");
-            return new Trainer(
-                            new TrainerInputs(
-                                    config,
-                                    backend,
-                                    backend.communicating(world),
-                                    train,
-                                    validation,
-                                    world.rank() == 0 ? sink : others.getOrDefault(world.rank(), Sinks.none()),
-                                    storage,
-                                    identity,
-                                    1e6),
-                            factory)
-                    .run();
+            CommunicationWorld ranks = backend.communicating(world);
+            try {
+                TrainerInputs inputs = new TrainerInputs(
+                        config,
+                        backend,
+                        ranks,
+                        train,
+                        validation,
+                        world.rank() == 0 ? sink : others.getOrDefault(world.rank(), Sinks.none()),
+                        storage,
+                        identity,
+                        1e6);
+                return new Trainer(inputs, factory).run();
+            } finally {
+                if (ranks != world) {
+                    ranks.close();
+                }
+            }
         }
     }
 

@@ -54,7 +54,10 @@ final class CublasLtFp8 implements AutoCloseable {
     boolean multiply(CudaFp8Operand a, CudaFp8Operand b, CudaTensor c, boolean accumulate) {
         int depth = depth(a, b);
         boolean narrow = c.dtype() == DType.BF16;
-        if (depth == 0 || b.rows() % Fp8Source.UNIT != 0 || c.address() % Fp8Source.UNIT != 0 || (narrow && accumulate)) {
+        if (depth == 0
+                || b.rows() % Fp8Source.UNIT != 0
+                || c.address() % Fp8Source.UNIT != 0
+                || (narrow && accumulate)) {
             return false;
         }
         long alignment = Long.lowestOneBit(a.codes().address() | b.codes().address() | c.address() | 256);
@@ -134,8 +137,7 @@ final class CublasLtFp8 implements AutoCloseable {
 
     private static cublasLtMatrixLayoutOpaque_t layout(int type, int inner, int outer, int stride) {
         cublasLtMatrixLayoutOpaque_t layout = new cublasLtMatrixLayoutOpaque_t();
-        CublasLt.check(
-                cublas.cublasLtMatrixLayoutInit(layout, type, inner, outer, stride), "cublasLtMatrixLayoutInit");
+        CublasLt.check(cublas.cublasLtMatrixLayoutInit(layout, type, inner, outer, stride), "cublasLtMatrixLayoutInit");
         return layout;
     }
 }

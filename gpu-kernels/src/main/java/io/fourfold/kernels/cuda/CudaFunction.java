@@ -30,7 +30,8 @@ public final class CudaFunction {
 
     private static final boolean SYNCHRONOUS = Boolean.getBoolean("fourfold.cuda.sync");
     private static final @Nullable PointerPointer<Pointer> NO_EXTRA = null;
-    private static final int STATIC_SHARED_LIMIT = 48 << 10;
+    /** What a launch may ask for without raising the kernel's limit: 48 KiB less what the kernel declares itself. */
+    private static final int UNRAISED_SHARED = 16 << 10;
 
     private static final class Handle extends CUfunction {
         long address() {
@@ -44,7 +45,7 @@ public final class CudaFunction {
     private final LaunchArguments arguments;
     private final Handle handle = new Handle();
     private final CUfunc_st javacpp;
-    private int sharedLimit = STATIC_SHARED_LIMIT;
+    private int sharedLimit = UNRAISED_SHARED;
 
     CudaFunction(String name, CudaDevice device, CUmodule module, LaunchArguments arguments) {
         this.name = name;
@@ -74,7 +75,7 @@ public final class CudaFunction {
      * Launches on the device's stream; does nothing when the grid is empty.
      *
      * @param block threads per block
-     * @param sharedBytes dynamic shared memory; the limit is raised where more than 48 KiB are asked for
+     * @param sharedBytes dynamic shared memory; the limit is raised where more than 16 KiB are asked for
      */
     public void launch(int gridX, int gridY, int gridZ, int block, int sharedBytes, Object... values) {
         launchOn(device.stream(), gridX, gridY, gridZ, block, sharedBytes, values);

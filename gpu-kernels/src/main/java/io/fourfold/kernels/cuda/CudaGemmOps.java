@@ -137,8 +137,9 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
         CudaTensor out = CudaTensor.of(c);
         CudaArguments.require(squares == null || !accumulate, "squared norms of a sum that may go on");
         CudaTensor sums = squares == null ? null : CudaArguments.fp32(squares, "squares", a.groups());
-        boolean summed = false;
-        if (!(fp4 != null && fp4.multiplyGrouped(a, b, out, accumulate)) && !groupedFp8.depth(a, b, out, accumulate)) {
+        boolean fourBits = fp4 != null && fp4.multiplyGrouped(a, b, out, accumulate);
+        boolean summed = !fourBits && groupedFp8.depth(a, b, out, accumulate, sums);
+        if (!fourBits && !summed) {
             try (CudaTensorScope work = cuda.workspace()) {
                 summed = multiplyDepth(decoded(a, work), decoded(b, work), out, accumulate, sums);
             }

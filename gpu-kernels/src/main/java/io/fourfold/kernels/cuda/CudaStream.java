@@ -30,8 +30,7 @@ public final class CudaStream implements AutoCloseable {
     /** A stream whose work gets free multiprocessors before that of other streams. */
     static CudaStream urgent() {
         int[] greatest = new int[1];
-        CudaDevice.check(
-                JCudaDriver.cuCtxGetStreamPriorityRange(new int[1], greatest), "cuCtxGetStreamPriorityRange");
+        CudaDevice.check(JCudaDriver.cuCtxGetStreamPriorityRange(new int[1], greatest), "cuCtxGetStreamPriorityRange");
         return new CudaStream(greatest[0]);
     }
 

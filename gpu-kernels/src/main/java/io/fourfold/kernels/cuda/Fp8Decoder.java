@@ -30,8 +30,8 @@ final class Fp8Decoder {
         }
         int rows = fp8.byColumns() ? fp8.depth() : fp8.rows();
         int cols = fp8.byColumns() ? fp8.rows() : fp8.depth();
-        CudaTensor values =
-                values(fp8.spec(), fp8.codes(), fp8.scale(), fp8.stride(), fp8.byColumns(), rows, cols, 1, null, null, work);
+        CudaTensor values = values(
+                fp8.spec(), fp8.codes(), fp8.scale(), fp8.stride(), fp8.byColumns(), rows, cols, 1, null, null, work);
         return new CudaOperand(
                 fp8.spec(), fp8.rows(), fp8.depth(), values, fp8.byColumns(), isWhole(fp8.spec()) ? fp8.scale() : null);
     }
@@ -49,8 +49,7 @@ final class Fp8Decoder {
         if (!stacked && starts == null) {
             starts = CudaTensor.of(work.allocate(DType.INT32, fp8.groups() + 1));
             cuda.function("fp8_quantize", "fp8_starts")
-                    .launchLine(
-                            1, Fp8Encoder.STARTS_THREADS, CudaFunction.orNull(fp8.offsets()), fp8.groups(), starts);
+                    .launchLine(1, Fp8Encoder.STARTS_THREADS, CudaFunction.orNull(fp8.offsets()), fp8.groups(), starts);
         }
         CudaTensor values = values(
                 fp8.spec(),
@@ -89,12 +88,10 @@ final class Fp8Decoder {
             @Nullable CudaTensor offsets,
             @Nullable CudaTensor starts,
             TensorScope work) {
-        CudaTensor values =
-                CudaTensor.of(work.allocate(isWhole(spec) ? DType.BF16 : DType.FP32, Shape.of(rows, cols)));
+        CudaTensor values = CudaTensor.of(work.allocate(isWhole(spec) ? DType.BF16 : DType.FP32, Shape.of(rows, cols)));
         int groupRows = offsets == null ? rows / groups : 0;
-        int tiles = offsets == null
-                ? groups * Fp8Source.ceil(groupRows, Fp8Source.TILE)
-                : rows / Fp8Source.TILE + groups;
+        int tiles =
+                offsets == null ? groups * Fp8Source.ceil(groupRows, Fp8Source.TILE) : rows / Fp8Source.TILE + groups;
         cuda.function("fp8_values", "fp8_decode_" + Fp8Encoder.scaling(spec) + (byColumns ? "_columns" : "_rows"))
                 .launch(
                         tiles,

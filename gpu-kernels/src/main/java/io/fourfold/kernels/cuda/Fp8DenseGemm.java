@@ -47,7 +47,8 @@ final class Fp8DenseGemm implements AutoCloseable {
                         one(Layout.RAGGED_DEPTH, a, a.depth(), a.rows(), 0, depth),
                         one(Layout.RAGGED_DEPTH, b, b.depth(), b.rows(), 0, depth),
                         c,
-                        accumulate);
+                        accumulate,
+                        null);
             }
         }
         return false;

@@ -31,13 +31,13 @@ final class Fp8Encoder {
     record Codes(CudaTensor codes, @Nullable CudaTensor scale) {}
 
     /** Both copies; one that was not asked for is null. */
-    record Both(
-            @Nullable Codes rows, @Nullable Codes columns) {}
+    record Both(@Nullable Codes rows, @Nullable Codes columns) {}
 
     /** Tokens split by offsets, with the places of padded groups. */
     Fp8Source ragged(CudaTensor x, int cols, RowGroups groups, TensorScope scope) {
         if (groups.count() > STARTS_THREADS) {
-            throw new IllegalArgumentException("at most " + STARTS_THREADS + " experts per rank, got " + groups.count());
+            throw new IllegalArgumentException(
+                    "at most " + STARTS_THREADS + " experts per rank, got " + groups.count());
         }
         CudaTensor starts = CudaTensor.of(scope.allocate(DType.INT32, groups.count() + 1));
         cuda.function(BYTES, "fp8_starts")
@@ -69,7 +69,8 @@ final class Fp8Encoder {
         Codes byColumns = both.columns();
         try (CudaTensorScope work = cuda.workspace()) {
             CudaTensor amax = amax(source, rows, columns, exchange, work);
-            OperandSpec spec = rows != null ? rows.spec() : Objects.requireNonNull(columns).spec();
+            OperandSpec spec =
+                    rows != null ? rows.spec() : Objects.requireNonNull(columns).spec();
             cuda.function(BYTES, "fp8_" + scaling(spec) + source.suffix())
                     .launch(
                             source.tiles(),

@@ -4,6 +4,7 @@ import io.fourfold.kernels.op.GroupedOperand;
 import io.fourfold.kernels.op.GroupedOperand.Layout;
 import io.fourfold.kernels.op.OperandSpec.Blocks;
 import io.fourfold.kernels.tensor.DType;
+import org.jspecify.annotations.Nullable;
 
 /** Launches of {@code grouped_gemm_fp8_sm90a.cu}: grouped products on Hopper's FP8 tensor cores. */
 final class Fp8GroupedGemm implements AutoCloseable {
@@ -13,11 +14,16 @@ final class Fp8GroupedGemm implements AutoCloseable {
     private static final int BOX_ROWS_A = 64;
     private static final int BOX_ROWS_B = 128;
     private static final int BOX_COLS_C = 32;
+    private static final int TILE_ROWS = 128;
+    private static final int TILE_COLS = 256;
+    private static final int SQUARES_PER_TILE = 8;
+    private static final int SUM_THREADS = 512;
 
     private final CudaRuntime cuda;
     private final TensorMaps maps = new TensorMaps();
     private final int grid;
     private int rowsSharedBytes;
+    private int rowsBlocksSharedBytes;
     private int depthSharedBytes;
     private int depthBlocksSharedBytes;
 
@@ -45,6 +51,7 @@ final class Fp8GroupedGemm implements AutoCloseable {
                 cuda.function(FILE, blocks ? "grouped_gemm_fp8_rows_blocks_sm90a" : "grouped_gemm_fp8_rows_sm90a");
         if (rowsSharedBytes == 0) {
             rowsSharedBytes = function.constant("grouped_gemm_fp8_rows_shared_bytes");
+            rowsBlocksSharedBytes = function.constant("grouped_gemm_fp8_rows_blocks_shared_bytes");
         }
         int weightRows = Math.multiplyExact(w.groups(), w.width());
         function.launch(
@@ -52,7 +59,7 @@ final class Fp8GroupedGemm implements AutoCloseable {
                 1,
                 1,
                 THREADS,
-                rowsSharedBytes,
+                blocks ? rowsBlocksSharedBytes : rowsSharedBytes,
                 maps.bytes(a.codes().address(), a.rows(), a.stride(), BOX_ROWS_A, BOX_BYTES),
                 maps.bytes(w.codes().address(), weightRows, w.stride(), BOX_ROWS_B, BOX_BYTES),
                 CudaFunction.orNull(a.offsets()),
@@ -66,8 +73,13 @@ final class Fp8GroupedGemm implements AutoCloseable {
         return true;
     }
 
-    /** C_g[m, n] (+)= sum over the group's tokens r of A[m, r] * B[n, r]. False, with nothing done, where it cannot. */
-    boolean depth(GroupedOperand left, GroupedOperand right, CudaTensor c, boolean accumulate) {
+    /**
+     * C_g[m, n] (+)= sum over the group's tokens r of A[m, r] * B[n, r]. False, with nothing done, where it cannot.
+     *
+     * @param squares FP32 [G], squared norms of C_g, written when not accumulating; null = not wanted
+     */
+    boolean depth(
+            GroupedOperand left, GroupedOperand right, CudaTensor c, boolean accumulate, @Nullable CudaTensor squares) {
         if (!(left instanceof CudaFp8GroupedOperand a)
                 || !(right instanceof CudaFp8GroupedOperand b)
                 || !fits(a, Layout.RAGGED_DEPTH, b, Layout.RAGGED_DEPTH)
@@ -87,22 +99,33 @@ final class Fp8GroupedGemm implements AutoCloseable {
             depthSharedBytes = function.constant("grouped_gemm_fp8_depth_shared_bytes");
             depthBlocksSharedBytes = function.constant("grouped_gemm_fp8_depth_blocks_shared_bytes");
         }
-        function.launch(
-                grid,
-                1,
-                1,
-                THREADS,
-                blocks ? depthBlocksSharedBytes : depthSharedBytes,
-                maps.bytes(a.codes().address(), a.width(), a.stride(), BOX_ROWS_A, BOX_BYTES),
-                maps.bytes(b.codes().address(), b.width(), b.stride(), BOX_ROWS_B, BOX_BYTES),
-                maps.fp32(c.address(), a.groups(), a.width(), b.width(), BOX_ROWS_A, BOX_COLS_C),
-                CudaFunction.orNull(a.offsets()),
-                CudaFunction.orNull(a.starts()),
-                a.groups(),
-                a.width(),
-                b.width(),
-                a.scale(),
-                b.scale());
+        boolean summing = squares != null && !accumulate;
+        int parts = SQUARES_PER_TILE
+                * CudaArguments.blocks(a.width(), TILE_ROWS)
+                * CudaArguments.blocks(b.width(), TILE_COLS);
+        try (CudaTensorScope work = cuda.workspace()) {
+            CudaTensor partial = summing ? work.allocate(DType.FP32, a.groups(), parts) : null;
+            function.launch(
+                    grid,
+                    1,
+                    1,
+                    THREADS,
+                    blocks ? depthBlocksSharedBytes : depthSharedBytes,
+                    maps.bytes(a.codes().address(), a.width(), a.stride(), BOX_ROWS_A, BOX_BYTES),
+                    maps.bytes(b.codes().address(), b.width(), b.stride(), BOX_ROWS_B, BOX_BYTES),
+                    maps.fp32(c.address(), a.groups(), a.width(), b.width(), BOX_ROWS_A, BOX_COLS_C),
+                    CudaFunction.orNull(a.offsets()),
+                    CudaFunction.orNull(a.starts()),
+                    a.groups(),
+                    a.width(),
+                    b.width(),
+                    a.scale(),
+                    b.scale(),
+                    CudaFunction.orNull(partial));
+            if (partial != null && squares != null) {
+                cuda.function("optimizer", "sum_parts").launchLine(a.groups(), SUM_THREADS, partial, parts, squares);
+            }
+        }
         return true;
     }
 

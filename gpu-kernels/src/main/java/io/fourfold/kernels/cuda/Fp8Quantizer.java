@@ -40,10 +40,7 @@ final class Fp8Quantizer {
 
     /** x [rows, cols]. */
     Made<GemmOperand> dense(
-            CudaTensor x,
-            @Nullable OperandCopy rows,
-            @Nullable OperandCopy columns,
-            @Nullable AmaxExchange exchange) {
+            CudaTensor x, @Nullable OperandCopy rows, @Nullable OperandCopy columns, @Nullable AmaxExchange exchange) {
         int height = x.shape().rows();
         int width = x.shape().cols();
         int stride = Fp8Source.roundUp(height, Fp8Source.TILE);
@@ -56,7 +53,13 @@ final class Fp8Quantizer {
     }
 
     private static GemmOperand dense(
-            Codes codes, boolean bytes, int rows, int depth, int stride, boolean byColumns, @Nullable OperandCopy copy) {
+            Codes codes,
+            boolean bytes,
+            int rows,
+            int depth,
+            int stride,
+            boolean byColumns,
+            @Nullable OperandCopy copy) {
         var spec = Objects.requireNonNull(copy).spec();
         return bytes
                 ? new CudaFp8Operand(
@@ -66,10 +69,7 @@ final class Fp8Quantizer {
 
     /** Weights [groups, rows, cols]. */
     Made<GroupedOperand> stacked(
-            CudaTensor x,
-            @Nullable OperandCopy rows,
-            @Nullable OperandCopy columns,
-            @Nullable AmaxExchange exchange) {
+            CudaTensor x, @Nullable OperandCopy rows, @Nullable OperandCopy columns, @Nullable AmaxExchange exchange) {
         int groups = x.dim(0);
         int height = x.dim(1);
         int width = x.dim(2);

@@ -11,7 +11,12 @@ import org.jspecify.annotations.Nullable;
  * @param stride bytes of a row of codes in the copy by columns
  * @param starts INT32 [groups + 1] where ragged groups begin in the copy by columns; null for equal groups
  */
-record Fp8Source(CudaTensor x, int cols, RowGroups groups, int stride, @Nullable CudaTensor starts) {
+record Fp8Source(
+        CudaTensor x,
+        int cols,
+        RowGroups groups,
+        int stride,
+        @Nullable CudaTensor starts) {
     static final int TILE = 128;
     /** Rows of codes are whole 16-byte units. */
     static final int UNIT = 16;
@@ -57,10 +62,11 @@ record Fp8Source(CudaTensor x, int cols, RowGroups groups, int stride, @Nullable
     int scales(OperandSpec spec, boolean byColumns) {
         return switch (spec.blocks()) {
             case TENSOR -> groups.count();
-            case B1X128 -> TILE
-                    + (byColumns
-                            ? Math.multiplyExact(tiles(), cols)
-                            : Math.multiplyExact(columnTiles(), groups.totalRows()));
+            case B1X128 ->
+                TILE
+                        + (byColumns
+                                ? Math.multiplyExact(tiles(), cols)
+                                : Math.multiplyExact(columnTiles(), groups.totalRows()));
             case B128X128 -> Math.multiplyExact(tiles() + 1, columnTiles() + 1);
             case NONE, B1X16, B16X16, B1X32 -> throw new IllegalArgumentException("no FP8 operand: " + spec);
         };

@@ -30,8 +30,6 @@ final class HopperAttention implements AutoCloseable {
     private static final int ROW_VALUES = 3;
 
     private static final int TILE_VALUES = 4;
-    /** Of a head, for each thread of the preparation. */
-    private static final int LANE_VALUES = 16;
     /** Keys and values of the heads that forward walks at the same time should stay in the L2 (50 MB). */
     private static final long SECTION_BYTES = 24L << 20;
     /** Backward: tiles of keys that blocks walk at the same time, about two for each multiprocessor. */
@@ -134,7 +132,7 @@ final class HopperAttention implements AutoCloseable {
             arguments.add(AttentionCall.argument(call.queries()));
         }
         arguments.addAll(List.of(shape.batch(), shape.sequence(), shape.heads(), shape.headDim()));
-        long lanes = (long) shape.batch() * padded * shape.heads() * (shape.headDim() / LANE_VALUES);
+        long lanes = (long) shape.batch() * padded * shape.heads() * (shape.headDim() / 8);
         String name = call.kind() == Kind.WHOLE ? "prepare" : "prepare_chunks";
         cuda.function(BACKWARD + SUFFIX, BACKWARD + name).launchLine(blocks(lanes, LINE), LINE, arguments.toArray());
     }

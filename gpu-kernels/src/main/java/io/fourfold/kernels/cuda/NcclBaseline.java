@@ -28,8 +28,8 @@ public final class NcclBaseline implements AutoCloseable {
         size = host.size();
         Communicator all =
                 host.group("baseline", IntStream.range(0, size).boxed().toList());
-        CpuTensor id = CpuTensor.ofInts(
-                host.rank() == 0 ? Nccl.newId() : new int[Nccl.ID_INTS], Shape.of(Nccl.ID_INTS));
+        CpuTensor id =
+                CpuTensor.ofInts(host.rank() == 0 ? Nccl.newId() : new int[Nccl.ID_INTS], Shape.of(Nccl.ID_INTS));
         all.broadcast(id, 0);
         communicator = Nccl.join(id.ints(), size, host.rank());
     }

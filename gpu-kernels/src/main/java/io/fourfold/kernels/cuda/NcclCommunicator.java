@@ -98,18 +98,7 @@ final class NcclCommunicator implements Communicator {
             sum(from, to, counts);
             return;
         }
-        queue(
-                "reduceScatter",
-                c -> Nccl.check(
-                        nccl.ncclReduceScatter(
-                                Nccl.pointer(from, 0),
-                                Nccl.pointer(to, 0),
-                                to.elements(),
-                                Nccl.type(from.dtype()),
-                                Nccl.op(op),
-                                c,
-                                stream().javacpp()),
-                        "ncclReduceScatter"));
+        scatterSums("reduceScatter", from, to, op);
     }
 
     @Override
@@ -121,6 +110,10 @@ final class NcclCommunicator implements Communicator {
         sent(Arrays.stream(counts).sum() - counts[rank()], from);
         if (inRankOrder(from, op)) {
             sum(from, to, counts);
+            return;
+        }
+        if (equal(counts)) {
+            scatterSums("reduceScatterV", from, to, op);
             return;
         }
         queue("reduceScatterV", c -> {
@@ -150,17 +143,7 @@ final class NcclCommunicator implements Communicator {
         CudaTensor to = CudaTensor.of(receive);
         require(to.elements() == from.elements() * size(), "allGather", from, to);
         sent((long) (size() - 1) * from.elements(), from);
-        queue(
-                "allGather",
-                c -> Nccl.check(
-                        nccl.ncclAllGather(
-                                Nccl.pointer(from, 0),
-                                Nccl.pointer(to, 0),
-                                from.elements(),
-                                Nccl.type(from.dtype()),
-                                c,
-                                stream().javacpp()),
-                        "ncclAllGather"));
+        gatherEqual("allGather", from, to);
     }
 
     @Override
@@ -170,7 +153,11 @@ final class NcclCommunicator implements Communicator {
         require(counts.length == size() && from.elements() == counts[rank()], "allGatherV", from, to);
         require(Arrays.stream(counts).sum() <= to.elements(), "allGatherV", from, to);
         sent((long) (size() - 1) * from.elements(), from);
-        gather("allGatherV", from, to, counts);
+        if (equal(counts)) {
+            gatherEqual("allGatherV", from, to);
+        } else {
+            gather("allGatherV", from, to, counts);
+        }
     }
 
     @Override
@@ -291,6 +278,39 @@ final class NcclCommunicator implements Communicator {
         } else {
             work.close();
         }
+    }
+
+    private void scatterSums(String what, CudaTensor from, CudaTensor to, ReduceOp op) {
+        queue(
+                what,
+                c -> Nccl.check(
+                        nccl.ncclReduceScatter(
+                                Nccl.pointer(from, 0),
+                                Nccl.pointer(to, 0),
+                                to.elements(),
+                                Nccl.type(from.dtype()),
+                                Nccl.op(op),
+                                c,
+                                stream().javacpp()),
+                        "ncclReduceScatter"));
+    }
+
+    private void gatherEqual(String what, CudaTensor from, CudaTensor to) {
+        queue(
+                what,
+                c -> Nccl.check(
+                        nccl.ncclAllGather(
+                                Nccl.pointer(from, 0),
+                                Nccl.pointer(to, 0),
+                                from.elements(),
+                                Nccl.type(from.dtype()),
+                                c,
+                                stream().javacpp()),
+                        "ncclAllGather"));
+    }
+
+    private static boolean equal(long[] counts) {
+        return Arrays.stream(counts).allMatch(count -> count == counts[0]);
     }
 
     /** Sends this rank's part to all others and receives theirs. */

@@ -57,8 +57,8 @@ final class Nvfp4Encoder {
         CudaTensor codes = zeroBytes(Nvfp4Layout.codeBytes(extent, depth), scope);
         CudaTensor scales = zeroBytes(Nvfp4Layout.scaleBytes(extent, depth), scope);
         int id = random == null ? 0 : random.tensorId();
-        CudaTensor scale =
-                encode(x, cols, RowGroups.equal(1, rows), byColumns, spec, random, id, probe, exchange, codes, scales, scope);
+        CudaTensor scale = encode(
+                x, cols, RowGroups.equal(1, rows), byColumns, spec, random, id, probe, exchange, codes, scales, scope);
         return new CudaFp4Operand(spec, extent, depth, codes, scales, scale);
     }
 
@@ -77,7 +77,18 @@ final class Nvfp4Encoder {
         CudaTensor codes = zeroBytes(groups * Nvfp4Layout.codeBytes(extent, depth), scope);
         CudaTensor scales = zeroBytes(groups * Nvfp4Layout.scaleBytes(extent, depth), scope);
         CudaTensor scale = encode(
-                weights, cols, RowGroups.equal(groups, rows), byColumns, spec, null, 0, probe, exchange, codes, scales, scope);
+                weights,
+                cols,
+                RowGroups.equal(groups, rows),
+                byColumns,
+                spec,
+                null,
+                0,
+                probe,
+                exchange,
+                codes,
+                scales,
+                scope);
         return new CudaFp4GroupedOperand(Layout.STACKED, spec, groups, extent, depth, codes, scales, null, scale);
     }
 

@@ -42,14 +42,6 @@ final class Nvfp4Pair {
 
     private static final String FILE = "nvfp4_fused";
     private static final int BLOCK = 256;
-    private static final int WARPS = 8;
-    private static final int STRIP = 256;
-    private static final int RESIDENT = 3;
-    static final int MOST_GROUPS = 1024;
-    /** Words of a QueueState: two counters, tiles done by group, and two amax by group. */
-    private static final int STATE_WORDS = 2 + 3 * MOST_GROUPS;
-
-    private static final int AMAX_WORD = 2 + MOST_GROUPS;
 
     private final CudaRuntime cuda;
     private final Nvfp4Emulation single;
@@ -58,7 +50,7 @@ final class Nvfp4Pair {
     Nvfp4Pair(CudaRuntime cuda, Nvfp4Emulation single) {
         this.cuda = cuda;
         this.single = single;
-        state = cuda.memory().scope(Region.WORKSPACE).zeros(DType.INT32, STATE_WORDS);
+        state = cuda.memory().scope(Region.WORKSPACE).zeros(DType.INT32, TileQueue.STATE_WORDS);
     }
 
     /** The counters of the kernels that walk tiles of groups, zero between launches. */
@@ -77,7 +69,7 @@ final class Nvfp4Pair {
                 && x.dtype() == DType.BF16
                 && x.shape().cols() % 16 == 0
                 && x.address() % 16 == 0
-                && groups <= MOST_GROUPS;
+                && groups <= TileQueue.MOST_GROUPS;
     }
 
     private static boolean sameStream(@Nullable RandomStream a, @Nullable RandomStream b) {
@@ -215,7 +207,8 @@ final class Nvfp4Pair {
         try (CudaTensorScope work = cuda.workspace()) {
             RowGroups counted = counted(groups, work);
             for (int copy = 0; copy < 2; copy++) {
-                CudaTensor words = state.view(AMAX_WORD + (long) copy * MOST_GROUPS, Shape.of(groups.count()));
+                CudaTensor words =
+                        state.view(TileQueue.AMAX_WORD + (long) copy * TileQueue.MOST_GROUPS, Shape.of(groups.count()));
                 CudaTensor amax = new CudaTensor(DType.FP32, words.shape(), words.address());
                 single.findAmax(x, counted, copy == 0 ? rows : columns, amax);
                 exchange.largest(amax);
@@ -231,12 +224,10 @@ final class Nvfp4Pair {
         Nvfp4Columns packed = result.columns();
         String name = "nvfp4_both_" + (packed == null ? "values" : "packed") + (stochastic ? "_sr" : "")
                 + (rows.spec().formula() == ScaleFormula.PAPER ? "_paper" : "");
-        long tiles = (given ? 1L : 2L) * groups.maxBlocks() * CudaArguments.blocks(cols, STRIP);
-        int most = cuda.device().multiprocessors() * RESIDENT;
-        int grid = Math.max(1, (int) Math.min(most, (tiles + WARPS - 1) / WARPS));
+        TileQueue queue = TileQueue.of(cuda, x, groups, given ? 1 : 2);
         cuda.function(FILE, name)
                 .launchLine(
-                        grid,
+                        queue.grid(),
                         BLOCK,
                         x,
                         cols,
@@ -244,6 +235,8 @@ final class Nvfp4Pair {
                         groups.count(),
                         groups.rows(),
                         state,
+                        queue.strip(),
+                        queue.ahead(),
                         given ? 1 : 0,
                         random == null ? 0L : random.seed(),
                         random == null ? 0 : random.step(),

@@ -18,9 +18,6 @@ import org.jspecify.annotations.Nullable;
  */
 final class Nvfp4Weights {
     private static final int BLOCK = 256;
-    private static final int WARPS = 8;
-    private static final int STRIP = 256;
-    private static final int RESIDENT = 3;
 
     private final CudaRuntime cuda;
     private final Nvfp4Emulation emulation;
@@ -42,7 +39,7 @@ final class Nvfp4Weights {
                 && groups.rows() % 16 == 0
                 && x.shape().cols() % 16 == 0
                 && x.address() % 16 == 0
-                && groups.count() <= Nvfp4Pair.MOST_GROUPS;
+                && groups.count() <= TileQueue.MOST_GROUPS;
     }
 
     /** Any operand, by one launch where it is one of those; parameters as those of {@link Nvfp4Emulation#quantize}. */
@@ -58,22 +55,22 @@ final class Nvfp4Weights {
             @Nullable AmaxExchange exchange,
             TensorScope scope) {
         if (probe != null || exchange != null || !supports(x, groups, spec)) {
-            return emulation.quantize(
-                    x, cols, groups, byColumns, spec, random, firstTensorId, probe, exchange, scope);
+            return emulation.quantize(x, cols, groups, byColumns, spec, random, firstTensorId, probe, exchange, scope);
         }
         CudaTensor values = CudaTensor.of(scope.allocate(DType.BF16, Shape.of(groups.totalRows(), cols)));
         CudaTensor scale = CudaTensor.of(scope.allocate(DType.FP32, groups.count()));
-        long tiles = 2L * groups.maxBlocks() * CudaArguments.blocks(cols, STRIP);
-        int most = cuda.device().multiprocessors() * RESIDENT;
+        TileQueue queue = TileQueue.of(cuda, x, groups, 2);
         cuda.function("nvfp4_weights", spec.formula() == ScaleFormula.PAPER ? "nvfp4_weights_paper" : "nvfp4_weights")
                 .launchLine(
-                        (int) Math.min(most, (tiles + WARPS - 1) / WARPS),
+                        queue.grid(),
                         BLOCK,
                         x,
                         cols,
                         groups.count(),
                         groups.rows(),
                         state,
+                        queue.strip(),
+                        queue.ahead(),
                         scale,
                         values);
         return new Nvfp4Emulation.Result(values, scale);

@@ -2,7 +2,6 @@ package io.fourfold.kernels.cuda;
 
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Shape;
-import org.bytedeco.cuda.global.nccl;
 import org.bytedeco.cuda.nccl.ncclComm;
 
 /**

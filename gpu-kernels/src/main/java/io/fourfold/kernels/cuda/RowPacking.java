@@ -18,8 +18,10 @@ final class RowPacking {
     private static final int WARP = 32;
     /** Columns of a thread. */
     private static final int VECTOR = 8;
-    /** Scale blocks (FP8) that a block of threads takes: four for each half warp. */
-    private static final int FP8_UNITS = THREADS / 16 * 4;
+    /** Scale blocks (FP8) that a block of threads packs: two for each half warp; it unpacks four. */
+    private static final int FP8_PACK_UNITS = THREADS / 16 * 2;
+
+    private static final int FP8_UNPACK_UNITS = THREADS / 16 * 4;
 
     private static final int NVFP4_UNITS = THREADS * 4;
 
@@ -40,7 +42,7 @@ final class RowPacking {
             int threads = Math.min(ROW_THREADS, Math.max(1, blocks(cols, WARP * 2 * VECTOR)) * WARP);
             function.launchLine(rows, threads, from, rows, cols, to);
         } else {
-            function.launchLine(fp8Blocks(rows, cols), THREADS, from, rows, cols, to);
+            function.launchLine(fp8Blocks(rows, cols, FP8_PACK_UNITS), THREADS, from, rows, cols, to);
         }
     }
 
@@ -52,12 +54,12 @@ final class RowPacking {
         CudaTensor from = int32(packed, "packed", (long) rows * format.words(cols));
         int grid = format == RowFormat.NVFP4
                 ? blocks((long) rows * blocks(cols, VECTOR), NVFP4_UNITS)
-                : fp8Blocks(rows, cols);
+                : fp8Blocks(rows, cols, FP8_UNPACK_UNITS);
         cuda.function(FILE, kernel("unpack_rows" + suffix(format), to)).launchLine(grid, THREADS, from, rows, cols, to);
     }
 
-    private static int fp8Blocks(int rows, int cols) {
-        return blocks((long) rows * blocks(cols, RowFormat.FP8.block()), FP8_UNITS);
+    private static int fp8Blocks(int rows, int cols, int units) {
+        return blocks((long) rows * blocks(cols, RowFormat.FP8.block()), units);
     }
 
     private static String suffix(RowFormat format) {

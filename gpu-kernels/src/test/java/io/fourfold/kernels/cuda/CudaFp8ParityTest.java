@@ -105,8 +105,7 @@ class CudaFp8ParityTest {
             for (int i = 0; i < found.length; i++) {
                 found[i] = values[g * rows * cols + i] * scales[g];
             }
-            CudaPair.assertSameBits(
-                    name + " group " + g, values(pair.cpu, expected, rows, cols, pair.cpuScope), found);
+            CudaPair.assertSameBits(name + " group " + g, values(pair.cpu, expected, rows, cols, pair.cpuScope), found);
         }
     }
 
@@ -141,8 +140,7 @@ class CudaFp8ParityTest {
         return tests;
     }
 
-    private static void rows(
-            String name, boolean blocks, int[] bound, boolean dgrad, int k, int n, double tolerance) {
+    private static void rows(String name, boolean blocks, int[] bound, boolean dgrad, int k, int n, double tolerance) {
         int groups = bound.length - 1;
         int rows = bound[groups] + 11;
         Twin x = pair.gaussian(DType.BF16, 1, rows, k);
@@ -171,14 +169,21 @@ class CudaFp8ParityTest {
         Twin x = pair.gaussian(DType.BF16, 1, rows, n);
         Twin offsets = pair.ints(bound);
         Twin c = accumulate ? pair.gaussian(DType.FP32, 1, groups, m, n) : pair.poison(DType.FP32, groups, m, n);
+        Twin squares = pair.poison(DType.FP32, groups);
         for (boolean gpu : new boolean[] {false, true}) {
             Backend backend = gpu ? pair.cuda : pair.cpu;
             TensorScope scope = gpu ? pair.cudaScope : pair.cpuScope;
             GroupedOperand left = tokens(backend, side(dy, gpu), side(offsets, gpu), blocks, scope);
             GroupedOperand right = tokens(backend, side(x, gpu), side(offsets, gpu), blocks, scope);
-            backend.gemm().multiplyGroupedDepth(left, right, side(c, gpu), accumulate);
+            backend.gemm()
+                    .multiplyGroupedDepth(
+                            left, right, side(c, gpu), accumulate, accumulate ? null : side(squares, gpu));
         }
-        pair.assertClose("FP8 " + name + " m " + m + " n " + n, c.cpu(), c.cuda(), tolerance);
+        String what = "FP8 " + name + " m " + m + " n " + n;
+        pair.assertClose(what, c.cpu(), c.cuda(), tolerance);
+        if (!accumulate) {
+            pair.assertClose(what + " squares", squares.cpu(), squares.cuda(), 1e-3);
+        }
     }
 
     /** SwiGLU straight into operands gives the bits of SwiGLU into memory and operands of that. */
@@ -255,8 +260,7 @@ class CudaFp8ParityTest {
     }
 
     /** The operand by columns of a pair. */
-    private static GroupedOperand tokens(
-            Backend backend, Tensor x, Tensor offsets, boolean blocks, TensorScope scope) {
+    private static GroupedOperand tokens(Backend backend, Tensor x, Tensor offsets, boolean blocks, TensorScope scope) {
         OperandCopy copy = new OperandCopy(blocks ? VECTORS : FP8, null, null, scope);
         return backend.quantize().raggedPair(x, offsets, 0, copy, copy, null).byColumns();
     }
@@ -282,19 +286,15 @@ class CudaFp8ParityTest {
         Twin x = pair.floats(dtype, pair.awkwardValues(rows * cols), rows, cols);
         OperandPair<GemmOperand> expected = both(pair.cpu, x.cpu(), spec, pair.cpuScope);
         OperandPair<GemmOperand> actual = both(pair.cuda, x.cuda(), spec, pair.cudaScope);
-        GemmOperand rowsAlone =
-                pair.cuda.quantize().operand(x.cuda(), false, spec, null, null, pair.cudaScope);
-        GemmOperand columnsAlone =
-                pair.cuda.quantize().operand(x.cuda(), true, spec, null, null, pair.cudaScope);
+        GemmOperand rowsAlone = pair.cuda.quantize().operand(x.cuda(), false, spec, null, null, pair.cudaScope);
+        GemmOperand columnsAlone = pair.cuda.quantize().operand(x.cuda(), true, spec, null, null, pair.cudaScope);
         String what = name + " " + rows + " x " + cols;
         float[] byRows = values(pair.cpu, expected.byRows(), rows, cols, pair.cpuScope);
         float[] byColumns = values(pair.cpu, expected.byColumns(), cols, rows, pair.cpuScope);
-        CudaPair.assertSameBits(
-                what + " rows", byRows, values(pair.cuda, actual.byRows(), rows, cols, pair.cudaScope));
+        CudaPair.assertSameBits(what + " rows", byRows, values(pair.cuda, actual.byRows(), rows, cols, pair.cudaScope));
         CudaPair.assertSameBits(
                 what + " columns", byColumns, values(pair.cuda, actual.byColumns(), cols, rows, pair.cudaScope));
-        CudaPair.assertSameBits(
-                what + " rows alone", byRows, values(pair.cuda, rowsAlone, rows, cols, pair.cudaScope));
+        CudaPair.assertSameBits(what + " rows alone", byRows, values(pair.cuda, rowsAlone, rows, cols, pair.cudaScope));
         CudaPair.assertSameBits(
                 what + " columns alone", byColumns, values(pair.cuda, columnsAlone, cols, rows, pair.cudaScope));
     }

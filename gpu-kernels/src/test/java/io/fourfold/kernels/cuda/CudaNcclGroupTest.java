@@ -162,11 +162,9 @@ class CudaNcclGroupTest {
         pair.cpu().allGatherV(raggedOwn, raggedAll, counts);
         pair.compare(what + "allGatherV" + Arrays.toString(counts), raggedAll, deviceAll, 0);
 
-        long[] receiveCounts = IntStream.range(0, size)
-                .mapToLong(peer -> matrix[peer][rank])
-                .toArray();
-        CpuTensor sent =
-                random(mine, dtype, (int) Arrays.stream(matrix[rank]).sum());
+        long[] receiveCounts =
+                IntStream.range(0, size).mapToLong(peer -> matrix[peer][rank]).toArray();
+        CpuTensor sent = random(mine, dtype, (int) Arrays.stream(matrix[rank]).sum());
         CpuTensor received = zeros(dtype, (int) Arrays.stream(receiveCounts).sum());
         Tensor deviceReceived = pair.device(received);
         pair.gpu().allToAllV(pair.device(sent), matrix[rank], deviceReceived, receiveCounts);

@@ -112,15 +112,27 @@ final class Fp8Operations {
                 Tensor y = scope.allocate(DType.BF16, m, n);
                 Tensor dx = scope.allocate(DType.BF16, m, k);
                 Tensor dw = scope.allocate(DType.FP32, n, k);
-                measure("gemm fprop fp8 " + scaling.name(), label, 2.0 * m * n * k, y, () -> backend.gemm()
-                        .multiply(xs.byRows(), ws.byRows(), y, false), (i, j) ->
-                        ProductCheck.sum(x, (long) i * k, 1, w, (long) j * k, 1, k));
-                measure("gemm dgrad fp8 " + scaling.name(), label, 2.0 * m * n * k, dx, () -> backend.gemm()
-                        .multiply(dys.byRows(), ws.byColumns(), dx, false), (i, j) ->
-                        ProductCheck.sum(dy, (long) i * n, 1, w, j, k, n));
-                measure("gemm wgrad fp8 " + scaling.name(), label, 2.0 * m * n * k, dw, () -> backend.gemm()
-                        .multiply(dys.byColumns(), xs.byColumns(), dw, false), (i, j) ->
-                        ProductCheck.sum(dy, i, n, x, j, k, m));
+                measure(
+                        "gemm fprop fp8 " + scaling.name(),
+                        label,
+                        2.0 * m * n * k,
+                        y,
+                        () -> backend.gemm().multiply(xs.byRows(), ws.byRows(), y, false),
+                        (i, j) -> ProductCheck.sum(x, (long) i * k, 1, w, (long) j * k, 1, k));
+                measure(
+                        "gemm dgrad fp8 " + scaling.name(),
+                        label,
+                        2.0 * m * n * k,
+                        dx,
+                        () -> backend.gemm().multiply(dys.byRows(), ws.byColumns(), dx, false),
+                        (i, j) -> ProductCheck.sum(dy, (long) i * n, 1, w, j, k, n));
+                measure(
+                        "gemm wgrad fp8 " + scaling.name(),
+                        label,
+                        2.0 * m * n * k,
+                        dw,
+                        () -> backend.gemm().multiply(dys.byColumns(), xs.byColumns(), dw, false),
+                        (i, j) -> ProductCheck.sum(dy, i, n, x, j, k, m));
             }
         }
     }
@@ -151,30 +163,43 @@ final class Fp8Operations {
             RandomData w = RandomData.normal(backend, scope, runner.random(), DType.BF16, 1, groups, n, k);
             OperandCopy tokens = new OperandCopy(scaling.tokens(), null, null, scope);
             OperandCopy weights = new OperandCopy(scaling.weights(), null, null, scope);
-            OperandPair<GroupedOperand> xs = backend.quantize().raggedPair(x.tensor(), offsets, 0, tokens, tokens, null);
+            OperandPair<GroupedOperand> xs =
+                    backend.quantize().raggedPair(x.tensor(), offsets, 0, tokens, tokens, null);
             OperandPair<GroupedOperand> dys =
                     backend.quantize().raggedPair(dy.tensor(), offsets, 0, tokens, tokens, null);
             OperandPair<GroupedOperand> ws = backend.quantize().stackedPair(w.tensor(), weights, weights, null);
             Tensor y = scope.allocate(DType.BF16, rows, n);
             Tensor dx = scope.allocate(DType.BF16, rows, k);
             Tensor dw = scope.allocate(DType.FP32, groups, n, k);
-            measure("grouped fprop fp8 " + scaling.name(), label, flops, y, () -> backend.gemm()
-                    .multiplyGrouped(xs.byRows(), ws.byRows(), y), (i, j) ->
-                    ProductCheck.sum(x, (long) i * k, 1, w, ((long) (i / each) * n + j) * k, 1, k));
-            measure("grouped dgrad fp8 " + scaling.name(), label, flops, dx, () -> backend.gemm()
-                    .multiplyGrouped(dys.byRows(), ws.byColumns(), dx), (i, j) ->
-                    ProductCheck.sum(dy, (long) i * n, 1, w, (long) (i / each) * n * k + j, k, n));
-            measure("grouped wgrad fp8 " + scaling.name(), label, flops, dw, () -> backend.gemm()
-                    .multiplyGroupedDepth(dys.byColumns(), xs.byColumns(), dw, false), (i, j) -> {
-                long first = (long) (i / n) * each;
-                return ProductCheck.sum(dy, first * n + i % n, n, x, first * k + j, k, each);
-            });
+            measure(
+                    "grouped fprop fp8 " + scaling.name(),
+                    label,
+                    flops,
+                    y,
+                    () -> backend.gemm().multiplyGrouped(xs.byRows(), ws.byRows(), y),
+                    (i, j) -> ProductCheck.sum(x, (long) i * k, 1, w, ((long) (i / each) * n + j) * k, 1, k));
+            measure(
+                    "grouped dgrad fp8 " + scaling.name(),
+                    label,
+                    flops,
+                    dx,
+                    () -> backend.gemm().multiplyGrouped(dys.byRows(), ws.byColumns(), dx),
+                    (i, j) -> ProductCheck.sum(dy, (long) i * n, 1, w, (long) (i / each) * n * k + j, k, n));
+            measure(
+                    "grouped wgrad fp8 " + scaling.name(),
+                    label,
+                    flops,
+                    dw,
+                    () -> backend.gemm().multiplyGroupedDepth(dys.byColumns(), xs.byColumns(), dw, false),
+                    (i, j) -> {
+                        long first = (long) (i / n) * each;
+                        return ProductCheck.sum(dy, first * n + i % n, n, x, first * k + j, k, each);
+                    });
         }
     }
 
     private void measure(
             String name, String label, double flops, Tensor out, Runnable work, ProductCheck.Element want) {
-        runner.measure(
-                name, label, Cost.flops(flops), PRODUCT_BOUND, List.of(out), work, () -> samples(out, want));
+        runner.measure(name, label, Cost.flops(flops), PRODUCT_BOUND, List.of(out), work, () -> samples(out, want));
     }
 }

@@ -17,5 +17,7 @@ public enum OperationGroup {
     LOSS,
     /** Rows to experts and back. */
     PERMUTE,
+    /** Collectives of several GPUs beside NCCL's own; not among {@link #ALL}. */
+    COLLECTIVES,
     ALL
 }

@@ -29,7 +29,7 @@ class OperationBenchmarkTest {
                     results::add);
         }
         assertThat(results)
-                .hasSize(71)
+                .hasSize(73)
                 .allSatisfy(result -> assertThat(result.passed())
                         .as(OperationBenchmark.line(result))
                         .isTrue());
