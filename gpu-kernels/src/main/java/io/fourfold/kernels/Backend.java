@@ -9,9 +9,12 @@ import io.fourfold.kernels.op.MoeOps;
 import io.fourfold.kernels.op.NormOps;
 import io.fourfold.kernels.op.OptimizerOps;
 import io.fourfold.kernels.op.QuantizeOps;
+import io.fourfold.kernels.tensor.Lending;
 import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * One device as the trainer sees it: memory and operations. The CPU backend is the oracle; every other backend must
@@ -24,6 +27,16 @@ public interface Backend extends AutoCloseable {
 
     /** Opens a new, empty scope. Close it to release everything allocated through it. */
     TensorScope scope(Region region);
+
+    /**
+     * Begins to lend memory of this backend whose contents nobody needs before it is written again.
+     *
+     * @param ranges in the order in which they will be reclaimed
+     * @return null where the backend does not lend
+     */
+    default @Nullable Lending lend(List<Lending.Range> ranges) {
+        return null;
+    }
 
     void upload(float[] source, Tensor destination);
 

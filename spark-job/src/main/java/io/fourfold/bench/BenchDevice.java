@@ -34,8 +34,9 @@ public interface BenchDevice extends AutoCloseable {
      * @param region its name
      * @param peak most in use at a time
      * @param reserved taken from the device
+     * @param lent most of it that held activations and workspace at a time
      */
-    record Memory(String region, long peak, long reserved) {}
+    record Memory(String region, long peak, long reserved, long lent) {}
 
     Backend backend();
 

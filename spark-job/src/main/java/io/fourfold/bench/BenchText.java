@@ -53,17 +53,31 @@ public final class BenchText {
                 "loss");
     }
 
-    /** Memory by region and, where it was traced, where the time of a step went. */
-    public static String details(StepResult r) {
+    /** Most memory in use by region, GiB; empty where the device does not count. */
+    public static String memory(StepResult r) {
         StringBuilder text = new StringBuilder();
+        long reserved = 0;
         for (BenchDevice.Memory region : r.memory()) {
             text.append(String.format(
                     Locale.ROOT,
-                    "    %-12s peak %8.2f GiB  reserved %8.2f GiB%n",
+                    "%s %s %.2f",
+                    text.isEmpty() ? "   " : ",",
                     region.region().toLowerCase(Locale.ROOT),
-                    region.peak() / GIBIBYTE,
-                    region.reserved() / GIBIBYTE));
+                    region.peak() / GIBIBYTE));
+            if (region.lent() > 0) {
+                text.append(String.format(Locale.ROOT, " (%.2f of it lent)", region.lent() / GIBIBYTE));
+            }
+            reserved += region.reserved();
         }
+        return text.isEmpty()
+                ? ""
+                : text.append(String.format(Locale.ROOT, "; reserved %.2f", reserved / GIBIBYTE))
+                        .toString();
+    }
+
+    /** Where the time of a traced step went. */
+    public static String details(StepResult r) {
+        StringBuilder text = new StringBuilder();
         List<BenchDevice.TracedWork> work = r.work();
         double rest = 0;
         for (int i = 0; i < work.size(); i++) {

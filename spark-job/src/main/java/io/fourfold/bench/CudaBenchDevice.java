@@ -73,7 +73,8 @@ public final class CudaBenchDevice implements BenchDevice {
         CudaArena arena = backend.runtime().memory().arena();
         List<Memory> regions = new ArrayList<>();
         for (Region region : Region.values()) {
-            regions.add(new Memory(region.name(), arena.peakBytes(region), arena.reservedBytes(region)));
+            long lent = region == Region.GRADIENTS ? arena.peakLentBytes() : 0;
+            regions.add(new Memory(region.name(), arena.peakBytes(region), arena.reservedBytes(region), lent));
         }
         return regions;
     }

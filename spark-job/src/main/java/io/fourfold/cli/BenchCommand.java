@@ -122,7 +122,7 @@ final class BenchCommand implements Callable<Integer> {
     @Option(
             names = "--set",
             paramLabel = "KEY=VALUE",
-            description = "A setting of the steps' configuration, such as recipe.fp8_scaling=tensor; may be repeated.")
+            description = "Change a setting of the steps, for example train.recompute=[activation]; repeatable.")
     private List<String> settings = List.of();
 
     @Option(
@@ -237,6 +237,9 @@ final class BenchCommand implements Callable<Integer> {
             StepResult result = StepBenchmark.run(
                     device, new StepBenchmark.Job(shape, recipe, microBatches, warmUps, runs, trace), settings);
             common.say("%s", BenchText.step(result));
+            if (!result.memory().isEmpty()) {
+                common.say("%s", BenchText.memory(result));
+            }
             if (trace) {
                 common.say("%s", BenchText.details(result));
             }

@@ -6,6 +6,8 @@ public enum RecomputeModule {
     NORM,
     /** Outputs of the activation functions. */
     ACTIVATION,
+    /** The token rows that are gathered, or sent, to the experts. */
+    DISPATCH,
     /** Norm and attention. */
     ATTENTION,
     /** Norm and feed-forward network, with its experts. */

@@ -31,11 +31,17 @@ public record TrainConfig(
         int evalSamples,
 
         @Setting(
-                doc = "What backward computes again instead of keeping it: norm, activation, attention (with its norm),"
-                        + " expert (the feed-forward part with its norm) or block (whole blocks). Same results, less"
+                doc = "What backward computes again instead of keeping it: norm, activation, dispatch (rows of the"
+                        + " experts), attention (with its norm), expert (the feed-forward part with its norm) or block (whole blocks). Same results, less"
                         + " memory, more time.",
                 value = "[]")
-        List<RecomputeModule> recompute) {
+        List<RecomputeModule> recompute,
+
+        @Setting(
+                doc = "On a GPU, keep activations in the memory of gradients that backward has not written yet. Same"
+                        + " results; saves memory where a step has one micro-batch and there is no pipeline.",
+                value = "true")
+        boolean lendGradients) {
     public TrainConfig {
         recompute = List.copyOf(recompute);
     }

@@ -1,9 +1,9 @@
 package io.fourfold.model;
 
 import io.fourfold.config.RecomputeModule;
-import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
+import java.util.List;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
@@ -19,14 +19,6 @@ final class Block {
      * @param again the module that computes all of it again
      */
     record Branch(RmsNorm norm, Sublayer sublayer, RecomputeModule again) {}
-
-    /**
-     * A block's output and the state for its backward.
-     *
-     * @param output [T, H]
-     * @param backward null in evaluation
-     */
-    record Result(Tensor output, @Nullable Backward backward) {}
 
     /** Turns the gradient of the block's output, in place, into that of its input. */
     interface Backward {
@@ -53,60 +45,85 @@ final class Block {
         feedForward.sublayer().prepare(preparation);
     }
 
+    /** As {@link Sublayer#weights()}, of the part whose backward comes first. */
+    List<Parameter> feedForwardWeights() {
+        return feedForward.sublayer().weights();
+    }
+
+    /** As {@link Sublayer#weights()}, of the part whose backward comes second. */
+    List<Parameter> attentionWeights() {
+        return attention.sublayer().weights();
+    }
+
+    /** Writes out; keeps nothing beyond {@code pass.kept()}. */
+    void evaluate(Pass pass, Tensor x, Tensor out) {
+        Tensor middle = pass.kept().allocate(pass.type(), x.shape());
+        Backward none = compute(pass, attention, x, middle);
+        none = compute(pass, feedForward, middle, out);
+    }
+
     /**
-     * @param x [T, H] in a scope that lives as long as {@code pass.kept()}
+     * Writes out [T, H].
+     *
+     * @param pass of training
+     * @param x [T, H], which lives until the gradients of {@link #attentionWeights} are written
      */
-    Result forward(Pass pass, Tensor x) {
-        Tensor out = pass.kept().allocate(pass.type(), x.shape());
-        if (pass.training() && pass.recompute().has(RecomputeModule.BLOCK)) {
-            try (TensorScope temporary = pass.backend().scope(Region.ACTIVATIONS)) {
-                Backward unused = branches(pass.forgetting(temporary), x, out);
-            }
-            return new Result(out, dstream -> {
-                try (TensorScope temporary = pass.backend().scope(Region.ACTIVATIONS)) {
-                    Objects.requireNonNull(branches(pass.replaying(temporary), x, null))
-                            .run(dstream);
-                }
-            });
+    Backward forward(Pass pass, Tensor x, Tensor out) {
+        if (!pass.recompute().has(RecomputeModule.BLOCK)) {
+            return branches(pass, x, out);
         }
-        return new Result(out, branches(pass, x, out));
+        try (TensorScope temporary = pass.memory().keptInForward()) {
+            evaluate(pass.forgetting(temporary), x, out);
+        }
+        return dstream -> {
+            pass.memory().workThrough(feedForwardWeights());
+            branches(pass.replaying(), x, null).run(dstream);
+        };
     }
 
     /**
      * Both branches.
      *
      * @param out null = not needed
-     * @return null in evaluation
      */
-    private @Nullable Backward branches(Pass pass, Tensor x, @Nullable Tensor out) {
-        Tensor middle = pass.kept().allocate(pass.type(), x.shape());
+    private Backward branches(Pass pass, Tensor x, @Nullable Tensor out) {
+        TensorScope between = pass.memory().keptThrough(feedForwardWeights());
+        Tensor middle = between.allocate(pass.type(), x.shape());
         Backward first = branch(pass, attention, x, middle);
         Backward second = branch(pass, feedForward, middle, out);
-        if (first == null || second == null) {
-            return null;
-        }
         return dstream -> {
             second.run(dstream);
+            between.close();
             first.run(dstream);
         };
     }
 
-    private @Nullable Backward branch(Pass pass, Branch branch, Tensor x, @Nullable Tensor out) {
-        if (!pass.training() || !pass.recompute().has(branch.again())) {
-            return compute(pass, branch, x, out);
+    private Backward branch(Pass pass, Branch branch, Tensor x, @Nullable Tensor out) {
+        if (!pass.recompute().has(branch.again())) {
+            return keep(pass, branch, x, out);
         }
-        try (TensorScope temporary = pass.backend().scope(Region.ACTIVATIONS)) {
+        try (TensorScope temporary = pass.memory().keptInForward()) {
             Backward unused = compute(pass.forgetting(temporary), branch, x, out);
         }
         return dstream -> {
-            try (TensorScope temporary = pass.backend().scope(Region.ACTIVATIONS)) {
-                Objects.requireNonNull(compute(pass.replaying(temporary), branch, x, null))
-                        .run(dstream);
-            }
+            pass.memory().workThrough(branch.sublayer().weights());
+            keep(pass.replaying(), branch, x, null).run(dstream);
         };
     }
 
-    /** out = x + sublayer(norm(x)). */
+    /** The branch with what it keeps, which its backward releases. */
+    private Backward keep(Pass pass, Branch branch, Tensor x, @Nullable Tensor out) {
+        List<Parameter> weights = branch.sublayer().weights();
+        TensorScope kept = pass.memory().keptThrough(weights);
+        Backward backward = Objects.requireNonNull(compute(pass.withKept(kept), branch, x, out));
+        return dstream -> {
+            pass.memory().workThrough(weights);
+            backward.run(dstream);
+            kept.close();
+        };
+    }
+
+    /** out = x + sublayer(norm(x)); null in evaluation. */
     private @Nullable Backward compute(Pass pass, Branch branch, Tensor x, @Nullable Tensor out) {
         boolean normAgain = pass.training() && pass.recompute().has(RecomputeModule.NORM);
         Pass own = normAgain ? pass.withInput(new NormAgain(pass, branch.norm(), x)) : pass;

@@ -60,7 +60,9 @@ record BlockFactory(
                 : null;
         return new ModelChunk(
                 model.hiddenSize(),
-                stage.first() ? new Embedding(store.get(ParameterDeclarations.EMBEDDING), ranks) : null,
+                stage.first()
+                        ? new Embedding(store.get(ParameterDeclarations.EMBEDDING), ranks, model.tieEmbeddings())
+                        : null,
                 blocks(stage.firstLayer(), stage.endLayer(), moeLayers),
                 head);
     }

@@ -14,10 +14,15 @@ import org.jspecify.annotations.Nullable;
  */
 final class ChunkRun implements AutoCloseable {
     private final ModelChunk chunk;
+    private final PassMemory memory;
     private final TensorScope kept;
     private final TensorScope gradients;
     private final Pass pass;
     private final List<Block.Backward> backwards = new ArrayList<>();
+    /** Of each block's input. */
+    private final List<TensorScope> inputs = new ArrayList<>();
+
+    private @Nullable TensorScope lossInput;
     private @Nullable Tensor input;
     private @Nullable Tensor output;
     private @Nullable Tensor dstream;
@@ -25,9 +30,14 @@ final class ChunkRun implements AutoCloseable {
     /** Allocates nothing but the batch. */
     ChunkRun(ModelChunk chunk, MicroBatch microBatch) {
         this.chunk = chunk;
+        memory = PassMemory.lent(
+                microBatch.backend(),
+                chunk.weightsFromLastToFirst().stream()
+                        .filter(weight -> microBatch.lent().contains(weight.name()))
+                        .toList());
         kept = microBatch.backend().scope(Region.ACTIVATIONS);
         gradients = microBatch.backend().scope(Region.WORKSPACE);
-        pass = microBatch.pass(kept);
+        pass = microBatch.pass(kept, memory);
     }
 
     /** Memory [T, H] for the activation of the chunk before, to be filled before {@link #forward}. */
@@ -41,22 +51,37 @@ final class ChunkRun implements AutoCloseable {
      * the gradient that {@link #backward} starts from.
      */
     void forward() {
-        Tensor x = chunk.input(pass, input);
-        for (Block block : chunk.blocks()) {
-            Block.Result result = block.forward(pass, x);
-            backwards.add(Objects.requireNonNull(result.backward()));
-            x = result.output();
+        memory.workInForward();
+        TensorScope scope = scopeOfInput(0);
+        Tensor x = chunk.input(pass.withKept(scope), input);
+        for (int i = 0; i < chunk.blocks().size(); i++) {
+            inputs.add(scope);
+            scope = scopeOfInput(i + 1);
+            Tensor out = scope.allocate(pass.type(), x.shape());
+            backwards.add(chunk.blocks().get(i).forward(pass, x, out));
+            x = out;
         }
-        if (chunk.head() != null) {
+        if (chunk.head() == null) {
+            output = x;
+        } else {
             MicroBatchReport report = Objects.requireNonNull(pass.report());
             chunk.head().loss(pass, x, report.lossPerToken(), outputGradient());
+            lossInput = scope;
         }
-        output = x;
+        memory.workFreely();
     }
 
-    /** The hidden state after the last block [T, H], until {@link #backward}. */
+    /** Where the input of a block lies, or the output of the last one: until the loss, or until it is sent. */
+    private TensorScope scopeOfInput(int block) {
+        if (block < chunk.blocks().size()) {
+            return memory.keptThrough(chunk.blocks().get(block).attentionWeights());
+        }
+        return chunk.head() == null ? kept : memory.keptInForward();
+    }
+
+    /** The hidden state after the last block [T, H], until {@link #backward}; for a chunk without head. */
     Tensor output() {
-        return Objects.requireNonNull(output, "forward has not run");
+        return Objects.requireNonNull(output, "forward has not run, or the chunk has the head");
     }
 
     /**
@@ -77,11 +102,16 @@ final class ChunkRun implements AutoCloseable {
      */
     void backward(@Nullable GradientProgress progress) {
         Tensor gradient = outputGradient();
+        if (lossInput != null) {
+            lossInput.close();
+        }
         if (progress != null && chunk.head() != null) {
             progress.headDone();
         }
         for (int i = backwards.size() - 1; i >= 0; i--) {
             backwards.get(i).run(gradient);
+            inputs.get(i).close();
+            memory.workFreely();
             if (progress != null) {
                 progress.blockDone(chunk.blocks().get(i).index());
             }
@@ -90,16 +120,18 @@ final class ChunkRun implements AutoCloseable {
             chunk.embedding().backward(pass, gradient);
         }
         backwards.clear();
+        memory.close();
         kept.close();
     }
 
     /** Device bytes that forward kept. */
     long keptBytes() {
-        return kept.allocatedBytes();
+        return kept.allocatedBytes() + memory.keptBytes();
     }
 
     @Override
     public void close() {
+        memory.close();
         gradients.close();
         kept.close();
     }

@@ -5,6 +5,7 @@ import io.fourfold.kernels.op.Activation;
 import io.fourfold.kernels.op.GemmOperand;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -39,6 +40,11 @@ final class DenseFfn implements Sublayer {
     @Override
     public String name() {
         return name;
+    }
+
+    @Override
+    public List<Parameter> weights() {
+        return List.of(down.weight(), up.weight());
     }
 
     @Override

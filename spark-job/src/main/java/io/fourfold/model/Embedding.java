@@ -8,10 +8,37 @@ import java.util.Objects;
 /**
  * Token embedding, the start of the residual stream. Over tensor parallel ranks the vocabulary is split: each rank gives
  * the rows it has, zeros for the others, and the ranks sum them.
- *
- * @param weight [V, H], this rank's part of the vocabulary
  */
-record Embedding(Parameter weight, SequenceParallel ranks) {
+final class Embedding {
+    private final Parameter weight;
+    private final SequenceParallel ranks;
+    private final boolean tied;
+    /** The next backward is the step's first: the gradient holds nothing yet. */
+    private boolean overwrites;
+
+    /**
+     * @param weight [V, H], this rank's part of the vocabulary
+     * @param tied true when the head adds to the gradient too
+     */
+    Embedding(Parameter weight, SequenceParallel ranks, boolean tied) {
+        this.weight = weight;
+        this.ranks = ranks;
+        this.tied = tied;
+    }
+
+    boolean tied() {
+        return tied;
+    }
+
+    Parameter weight() {
+        return weight;
+    }
+
+    /** An untied embedding clears its gradient itself, when everything else of the step's first backward is done. */
+    void prepare(WeightPreparation preparation) {
+        overwrites = !tied && preparation.overwrites(weight);
+    }
+
     /** Writes x [T, H], the rows of this rank's tokens. */
     void forward(Pass pass, Tensor x) {
         Embedded embedded = pass.batch().embedded();
@@ -30,8 +57,13 @@ record Embedding(Parameter weight, SequenceParallel ranks) {
         pass.inspect("forward", -1, "embedding output", x);
     }
 
-    /** Adds to the weight gradient. */
+    /** Writes or adds to the weight gradient. */
     void backward(Pass pass, Tensor dx) {
+        if (overwrites) {
+            pass.memory().reclaim(weight);
+            pass.backend().elementwise().fill(weight.grad(), 0f);
+            overwrites = false;
+        }
         Embedded embedded = pass.batch().embedded();
         if (!ranks.splitsLayers()) {
             pass.backend().elementwise().embeddingBackward(embedded.tokens(), dx, weight.grad());

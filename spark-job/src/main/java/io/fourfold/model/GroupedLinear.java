@@ -52,6 +52,10 @@ final class GroupedLinear {
         this.squares = squares;
     }
 
+    Parameter weight() {
+        return weight;
+    }
+
     /** Makes the weight operands from the master weights; once per optimizer step. */
     void prepare(WeightPreparation preparation) {
         LinearPrecision chosen = preparation.precision(formats);
@@ -200,7 +204,7 @@ final class GroupedLinear {
                         outputCopy(step, rows, precision().dgradDy(), "dgrad.dy", work),
                         outputCopy(step, rows, precision().wgradDy(), "wgrad.dy", work),
                         split.output());
-        backward(both, xByColumns, dx, work, written);
+        backward(pass, both, xByColumns, dx, work, written);
     }
 
     /** Operands of the gradient of {@code inner}, whose activation has the gradient {@code dactivated}; null as above. */
@@ -236,6 +240,7 @@ final class GroupedLinear {
 
     /** The same for a gradient whose operands are there. */
     void backward(
+            Pass pass,
             OperandPair<GroupedOperand> both,
             @Nullable OperandSource<GroupedOperand> xByColumns,
             Tensor dx,
@@ -243,10 +248,14 @@ final class GroupedLinear {
             Runnable written) {
         backend.gemm().multiplyGrouped(both.byRows(), prepared(dgradW), dx);
         written.run();
+        GroupedOperand inputs = Objects.requireNonNull(xByColumns).operand(work);
+        if (overwrites) {
+            pass.memory().reclaim(weight);
+        }
         backend.gemm()
                 .multiplyGroupedDepth(
                         both.byColumns(),
-                        Objects.requireNonNull(xByColumns).operand(work),
+                        inputs,
                         weight.grad(),
                         !overwrites,
                         overwrites ? squares.written(weight) : null);

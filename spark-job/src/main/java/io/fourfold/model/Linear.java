@@ -195,9 +195,11 @@ final class Linear {
         if (split.gathersInput()) {
             split.ranks().scatterSum(dinput, dx);
         }
-        backend.gemm()
-                .multiply(
-                        both.byColumns(), Objects.requireNonNull(xByColumns).operand(work), weight.grad(), !overwrites);
+        GemmOperand inputs = Objects.requireNonNull(xByColumns).operand(work);
+        if (overwrites) {
+            pass.memory().reclaim(weight);
+        }
+        backend.gemm().multiply(both.byColumns(), inputs, weight.grad(), !overwrites);
         overwrites = false;
         if (bias != null) {
             backend.elementwise().biasBackward(doutput, bias.grad());

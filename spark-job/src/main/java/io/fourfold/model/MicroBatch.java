@@ -4,6 +4,7 @@ import io.fourfold.data.Batch;
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.TensorScope;
+import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -12,6 +13,7 @@ import org.jspecify.annotations.Nullable;
  * @param type of the residual stream and the activations
  * @param inspector looks for non-finite values; null normally
  * @param recompute what is not kept but computed again
+ * @param lent names of the parameters whose gradients' memory the micro-batch may use until it writes them
  */
 record MicroBatch(
         BatchUpload upload,
@@ -20,15 +22,19 @@ record MicroBatch(
         StepContext step,
         MicroBatchReport report,
         @Nullable NonFiniteInspector inspector,
-        Recomputation recompute) {
+        Recomputation recompute,
+        Set<String> lent) {
+    MicroBatch {
+        lent = Set.copyOf(lent);
+    }
 
     Backend backend() {
         return upload.backend();
     }
 
     /** A training pass with the batch uploaded to {@code kept}. */
-    Pass pass(TensorScope kept) {
+    Pass pass(TensorScope kept, PassMemory memory) {
         DeviceBatch device = upload.upload(batch, kept);
-        return new Pass(backend(), type, device, step, true, kept, report, inspector, recompute);
+        return new Pass(backend(), type, device, step, true, kept, report, inspector, recompute, memory);
     }
 }

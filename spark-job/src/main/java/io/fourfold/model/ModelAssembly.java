@@ -84,7 +84,16 @@ final class ModelAssembly {
                 moe.routers());
         Pipeline pipeline = new Pipeline(layout, factory.chunks(stages), groups.get(Axis.PP), backend);
         Recomputation recompute = Recomputation.of(config.train().recompute());
-        return new MoeTransformer(model, backend, recipe, store, pipeline, moe, ranks, recompute);
+        return new MoeTransformer(
+                model,
+                backend,
+                recipe,
+                store,
+                pipeline,
+                moe,
+                ranks,
+                recompute,
+                config.train().lendGradients());
     }
 
     private static Map<Kind, Integer> padding(ParallelMapping mapping) {

@@ -1,9 +1,9 @@
 package io.fourfold.model;
 
 import io.fourfold.kernels.tensor.DType;
-import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
 import java.util.function.BiConsumer;
@@ -28,10 +28,26 @@ record ModelChunk(
     }
 
     void prepare(WeightPreparation preparation, DType type) {
+        if (embedding != null) {
+            embedding.prepare(preparation);
+        }
         blocks.forEach(block -> block.prepare(preparation));
         if (head != null) {
             head.prepare(preparation, type);
         }
+    }
+
+    /** The weights whose gradients a step's first backward writes, in its order; the head's come before. */
+    List<Parameter> weightsFromLastToFirst() {
+        List<Parameter> weights = new ArrayList<>();
+        for (int i = blocks.size() - 1; i >= 0; i--) {
+            weights.addAll(blocks.get(i).feedForwardWeights());
+            weights.addAll(blocks.get(i).attentionWeights());
+        }
+        if (embedding != null && !embedding.tied()) {
+            weights.add(embedding.weight());
+        }
+        return weights;
     }
 
     OutputHead requireHead() {
@@ -56,15 +72,17 @@ record ModelChunk(
      * @param ending what to do with the last hidden state, which does not outlive the call
      */
     void evaluate(Pass pass, @Nullable Tensor received, BiConsumer<Pass, Tensor> ending) {
-        TensorScope current = pass.backend().scope(Region.ACTIVATIONS);
+        TensorScope current = pass.memory().keptInForward();
         try {
             Tensor x = input(pass.withKept(current), received);
             for (Block block : blocks) {
-                TensorScope next = pass.backend().scope(Region.ACTIVATIONS);
+                TensorScope next = pass.memory().keptInForward();
                 TensorScope done = current;
                 current = next;
                 try (done) {
-                    x = block.forward(pass.withKept(next), x).output();
+                    Tensor out = next.allocate(pass.type(), x.shape());
+                    block.evaluate(pass.withKept(next), x, out);
+                    x = out;
                 }
             }
             ending.accept(pass, x);

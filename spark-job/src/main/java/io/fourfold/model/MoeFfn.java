@@ -16,13 +16,16 @@ import io.fourfold.moe.Router;
 import io.fourfold.moe.RouterReport;
 import io.fourfold.moe.Routing;
 import io.fourfold.moe.TokenDispatcher;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
  * Mixture of experts: route, dispatch, grouped FC1, activation times routing weight, grouped FC2, combine; plus the shared
  * expert. The weight is applied inside the activation, so FC2's output is not kept. Kept: the input (for the FP32 router's
- * wgrad), the routing, the rows after FC1 and the wgrad operands.
+ * wgrad), the routing, the rows after FC1 and the wgrad operands. What is inside the experts, in forward and in backward, is
+ * released before backward multiplies the weight gradient of FC1.
  */
 final class MoeFfn implements Sublayer {
     /** The layers with parameters of one MoE block. */
@@ -37,6 +40,7 @@ final class MoeFfn implements Sublayer {
             Routing routing,
             Dispatch dispatch,
             @Nullable OperandSource<GroupedOperand> rowsByColumns,
+            TensorScope inside,
             Tensor inner,
             @Nullable OperandSource<GroupedOperand> activatedByColumns,
             @Nullable Backward shared) {}
@@ -80,6 +84,16 @@ final class MoeFfn implements Sublayer {
     }
 
     @Override
+    public List<Parameter> weights() {
+        List<Parameter> weights = new ArrayList<>(List.of(
+                layers.down().weight(), layers.up().weight(), layers.router().weight()));
+        if (layers.shared() != null) {
+            weights.addAll(layers.shared().weights());
+        }
+        return weights;
+    }
+
+    @Override
     public void prepare(WeightPreparation preparation) {
         layers.router().prepare(preparation);
         layers.up().prepare(preparation);
@@ -104,28 +118,34 @@ final class MoeFfn implements Sublayer {
         Routing routing = router.route(logits, pass.batch().routed(), pass.counts() ? report(pass) : null, scope);
         Dispatch dispatch = dispatcher.plan(routing, pass.batch().rowIds(), scope, work);
         ExpertRows rows = dispatch.rows();
-        Tensor expertX = dispatch.dispatch(x, layers.up().inputScope(pass, work), work);
-        Tensor inner = scope.allocate(
+        InputAgain rowsAgain = pass.recompute().has(RecomputeModule.DISPATCH)
+                ? recomputed -> dispatch.dispatch(pass.input(x, recomputed), recomputed, recomputed)
+                : null;
+        Tensor expertX = dispatch.dispatch(x, rowsAgain == null ? layers.up().inputScope(pass, work) : work, work);
+        TensorScope inside =
+                pass.training() ? pass.memory().keptUntil(layers.up().weight()) : work;
+        Tensor inner = inside.allocate(
                 pass.type(), rows.count(), innerWidth * config.activation().inputFactor());
-        OperandSource<GroupedOperand> rowsByColumns = layers.up().forward(pass, rows, expertX, inner, work);
+        OperandSource<GroupedOperand> rowsByColumns = layers.up().forward(pass, rows, expertX, inner, work, rowsAgain);
+        Pass within = pass.withKept(inside);
         InputAgain again = pass.recompute().has(RecomputeModule.ACTIVATION)
                 ? recomputed -> activate(pass, rows, inner, recomputed)
                 : null;
         OperandPair<GroupedOperand> fused =
-                again == null ? layers.down().activatedInput(pass, rows, config.activation(), inner, work) : null;
+                again == null ? layers.down().activatedInput(within, rows, config.activation(), inner, work) : null;
         Tensor activated = fused != null
                 ? null
-                : activate(pass, rows, inner, again == null ? layers.down().inputScope(pass, work) : work);
+                : activate(pass, rows, inner, again == null ? layers.down().inputScope(within, work) : work);
         Tensor expertY = work.allocate(pass.type(), rows.count(), y.dim(1));
         OperandSource<GroupedOperand> activatedByColumns = fused != null
                 ? layers.down().forward(fused, expertY)
-                : layers.down().forward(pass, rows, Objects.requireNonNull(activated), expertY, work, again);
+                : layers.down().forward(within, rows, Objects.requireNonNull(activated), expertY, work, again);
         dispatch.combine(expertY, y, work);
         Backward shared = layers.shared() == null ? null : layers.shared().addForward(pass, x, y, work);
         if (!pass.training()) {
             return null;
         }
-        Saved saved = new Saved(routerX, routing, dispatch, rowsByColumns, inner, activatedByColumns, shared);
+        Saved saved = new Saved(routerX, routing, dispatch, rowsByColumns, inside, inner, activatedByColumns, shared);
         return (dy, dx, backwardWork) -> backward(pass, saved, dy, dx, backwardWork);
     }
 
@@ -137,23 +157,43 @@ final class MoeFfn implements Sublayer {
 
     private void backward(Pass pass, Saved saved, Tensor dy, Tensor dx, TensorScope work) {
         ExpertRows rows = saved.dispatch().rows();
-        Tensor dexpertY = saved.dispatch().combineBackward(dy, work);
-        Tensor dactivated = work.allocate(pass.type(), rows.count(), innerWidth);
-        layers.down().backward(pass, rows, saved.activatedByColumns(), dexpertY, dactivated, work);
         Tensor dprobability = work.allocate(DType.FP32, rows.count());
-        OperandPair<GroupedOperand> fused = layers.up()
-                .activationGradient(pass, rows, config.activation(), dactivated, saved.inner(), dprobability, work);
-        Tensor dexpertX = work.allocate(pass.type(), dexpertY.shape());
+        OperandPair<GroupedOperand> fused;
+        Tensor dinner = null;
+        try (TensorScope kept = saved.inside();
+                TensorScope inside = pass.memory().workUntil(layers.up().weight())) {
+            Tensor dactivated = inside.allocate(pass.type(), rows.count(), innerWidth);
+            Tensor dexpertY = saved.dispatch().combineBackward(dy, inside);
+            layers.down().backward(pass, rows, saved.activatedByColumns(), dexpertY, dactivated, inside);
+            fused = layers.up()
+                    .activationGradient(pass, rows, config.activation(), dactivated, saved.inner(), dprobability, work);
+            if (fused == null) {
+                dinner = work.allocate(pass.type(), saved.inner().shape());
+                backend.moe()
+                        .activationBackward(
+                                config.activation(),
+                                dactivated,
+                                saved.inner(),
+                                rows.probability(),
+                                dinner,
+                                dprobability);
+            }
+        }
+        Tensor dexpertX = work.allocate(pass.type(), rows.count(), dx.dim(1));
         Arrival[] back = new Arrival[1]; // rows travel back while the weight gradients are computed
         Runnable written = () -> back[0] = saved.dispatch().startBack(dexpertX, work);
         if (fused != null) {
-            layers.up().backward(fused, saved.rowsByColumns(), dexpertX, work, written);
+            layers.up().backward(pass, fused, saved.rowsByColumns(), dexpertX, work, written);
         } else {
-            Tensor dinner = work.allocate(pass.type(), saved.inner().shape());
-            backend.moe()
-                    .activationBackward(
-                            config.activation(), dactivated, saved.inner(), rows.probability(), dinner, dprobability);
-            layers.up().backward(pass, rows, saved.rowsByColumns(), dinner, dexpertX, work, written);
+            layers.up()
+                    .backward(
+                            pass,
+                            rows,
+                            saved.rowsByColumns(),
+                            Objects.requireNonNull(dinner),
+                            dexpertX,
+                            work,
+                            written);
         }
         Tensor dweights = work.allocate(DType.FP32, saved.routing().weights().shape());
         saved.dispatch().dispatchBackward(Objects.requireNonNull(back[0]), dprobability, dx, dweights, work);

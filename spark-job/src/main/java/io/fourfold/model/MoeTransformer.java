@@ -15,6 +15,7 @@ import io.fourfold.precision.Recipe;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -36,6 +37,10 @@ public final class MoeTransformer implements AutoCloseable {
     private final MoeState moe;
     private final BatchUpload upload;
     private final PreparedWeights prepared;
+    private final boolean lends;
+    /** Parameters whose gradients hold nothing until the step's first micro-batch writes them. */
+    private Set<String> unwritten = Set.of();
+
     private @Nullable TensorScope reports;
     private boolean ran;
     private @Nullable GradientProgress progress;
@@ -48,7 +53,9 @@ public final class MoeTransformer implements AutoCloseable {
             Pipeline pipeline,
             MoeState moe,
             SequenceParallel ranks,
-            Recomputation recompute) {
+            Recomputation recompute,
+            boolean lends) {
+        this.lends = lends;
         this.model = model;
         this.recompute = recompute;
         this.backend = backend;
@@ -101,7 +108,8 @@ public final class MoeTransformer implements AutoCloseable {
         }
         reports = backend.scope(Region.WORKSPACE);
         moe.beginStep();
-        store.clearGradients(backend, prepared.forStep(step));
+        unwritten = prepared.forStep(step);
+        store.clearGradients(backend, unwritten);
         ran = false;
     }
 
@@ -146,8 +154,16 @@ public final class MoeTransformer implements AutoCloseable {
         for (Batch batch : batches) {
             check(batch);
             MicroBatchReport report = moe.report(reports, batch.samples(), localTokens(batch));
-            microBatches.add(
-                    new MicroBatch(upload, recipe.activationType(), batch, step, report, inspector, recompute));
+            microBatches.add(new MicroBatch(
+                    upload,
+                    recipe.activationType(),
+                    batch,
+                    step,
+                    report,
+                    inspector,
+                    recompute,
+                    lends() ? unwritten : Set.of()));
+            unwritten = Set.of();
         }
         store.gradientSquares().begin(batches.size() == 1);
         pipeline.train(microBatches, told);
@@ -155,6 +171,11 @@ public final class MoeTransformer implements AutoCloseable {
                 .map(microBatch ->
                         moe.result(microBatch.report(), microBatch.batch(), localTokens(microBatch.batch()), step))
                 .toList();
+    }
+
+    /** A pipeline has several micro-batches between forward and backward, which all need their memory. */
+    private boolean lends() {
+        return lends && pipeline.ranks() == 1 && pipeline.chunks().size() == 1;
     }
 
     /**
@@ -232,12 +253,16 @@ public final class MoeTransformer implements AutoCloseable {
 
     private void forward(List<Batch> batches, EvaluationPrecision precision, EvaluationPipeline.Ending ending) {
         StepContext step = prepared.forEvaluation(precision);
-        try (TensorScope scope = backend.scope(Region.ACTIVATIONS)) {
+        try (TensorScope scope = backend.scope(Region.ACTIVATIONS);
+                PassMemory memory = lends() && !store.gradientsNeeded()
+                        ? PassMemory.lent(backend, store.parameters())
+                        : PassMemory.owned(backend)) {
+            memory.workInForward();
             List<Pass> passes = new ArrayList<>();
             for (Batch batch : batches) {
                 check(batch);
                 DeviceBatch device = upload.upload(batch, scope);
-                passes.add(new Pass(backend, recipe.activationType(), device, step, false, scope, null, null));
+                passes.add(new Pass(backend, recipe.activationType(), device, step, scope, memory));
             }
             pipeline.evaluate(passes, ending);
         }

@@ -33,6 +33,7 @@ public final class ParameterStore implements AutoCloseable {
     private final Map<Parameter.Kind, Tensor> grads = new EnumMap<>(Parameter.Kind.class);
     private final Map<String, Parameter> parameters = new LinkedHashMap<>();
     private final Map<String, Tensor> state = new LinkedHashMap<>();
+    private boolean gradientsNeeded;
     private GradientSquares gradientSquares = new GradientSquares(null, Map.of());
 
     private ParameterStore(Backend backend) {
@@ -87,11 +88,22 @@ public final class ParameterStore implements AutoCloseable {
      * @param overwritten names of parameters to leave out, because their layer writes the step's first gradient
      */
     void clearGradients(Backend backend, Set<String> overwritten) {
+        gradientsNeeded = true;
         for (Parameter parameter : parameters.values()) {
             if (!overwritten.contains(parameter.name())) {
                 backend.elementwise().fill(parameter.grad(), 0f);
             }
         }
+    }
+
+    /** The optimizer has read the gradients: nobody needs them any more, and their memory may be used until the next step. */
+    public void releaseGradients() {
+        gradientsNeeded = false;
+    }
+
+    /** True from the beginning of a step until the optimizer has read the gradients. */
+    boolean gradientsNeeded() {
+        return gradientsNeeded;
     }
 
     /** In declaration order. */

@@ -17,6 +17,7 @@ import org.jspecify.annotations.Nullable;
  * @param report where training statistics go; null in evaluation
  * @param inspector looks for non-finite values; null normally
  * @param recompute what is not kept but computed again
+ * @param memory scopes by their lifetime
  */
 record Pass(
         Backend backend,
@@ -27,9 +28,10 @@ record Pass(
         TensorScope kept,
         @Nullable MicroBatchReport report,
         @Nullable NonFiniteInspector inspector,
-        Recomputation recompute) {
+        Recomputation recompute,
+        PassMemory memory) {
 
-    /** A pass that keeps everything. */
+    /** A pass that keeps everything, in memory of its own. */
     Pass(
             Backend backend,
             DType type,
@@ -39,25 +41,41 @@ record Pass(
             TensorScope kept,
             @Nullable MicroBatchReport report,
             @Nullable NonFiniteInspector inspector) {
-        this(backend, type, batch, step, training, kept, report, inspector, Recomputation.NONE);
+        this(
+                backend,
+                type,
+                batch,
+                step,
+                training,
+                kept,
+                report,
+                inspector,
+                Recomputation.NONE,
+                PassMemory.owned(backend));
+    }
+
+    /** A pass of evaluation. */
+    Pass(Backend backend, DType type, DeviceBatch batch, StepContext step, TensorScope kept, PassMemory memory) {
+        this(backend, type, batch, step, false, kept, null, null, Recomputation.NONE, memory);
     }
 
     Pass withKept(TensorScope other) {
-        return new Pass(backend, type, batch, step, training, other, report, inspector, recompute);
+        return new Pass(backend, type, batch, step, training, other, report, inspector, recompute, memory);
     }
 
     /** The same training pass for something that will be computed again: keeps nothing for backward. */
     Pass forgetting(TensorScope temporary) {
-        return new Pass(backend, type, batch, step, false, temporary, report, inspector, Recomputation.NONE);
+        return new Pass(backend, type, batch, step, false, temporary, report, inspector, Recomputation.NONE, memory);
     }
 
     /** The same training pass computing again what was forgotten. */
-    Pass replaying(TensorScope temporary) {
-        return new Pass(backend, type, batch, step, true, temporary, report, inspector, Recomputation.REPLAY);
+    Pass replaying() {
+        return new Pass(backend, type, batch, step, true, kept, report, inspector, Recomputation.REPLAY, memory);
     }
 
     Pass withInput(InputAgain again) {
-        return new Pass(backend, type, batch, step, training, kept, report, inspector, recompute.withInput(again));
+        return new Pass(
+                backend, type, batch, step, training, kept, report, inspector, recompute.withInput(again), memory);
     }
 
     /** A scope for values that die within a layer's forward or backward. */
@@ -77,6 +95,17 @@ record Pass(
     /** Where a sublayer's input must be allocated: {@code kept} when it is not computed again. */
     TensorScope inputScope(TensorScope keptScope, TensorScope work) {
         return recompute.input() == null ? keptScope : work;
+    }
+
+    /**
+     * A sublayer's input in its backward.
+     *
+     * @param x what forward got
+     * @param scope where it may be computed again
+     */
+    Tensor input(Tensor x, TensorScope scope) {
+        InputAgain again = recompute.input();
+        return again == null ? x : again.compute(scope);
     }
 
     /** Whether what forward reports is to be counted: not when it is computed again. */

@@ -7,6 +7,7 @@ import io.fourfold.kernels.op.NormOps;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -48,6 +49,11 @@ final class SelfAttention implements Sublayer {
     @Override
     public String name() {
         return "attention";
+    }
+
+    @Override
+    public List<Parameter> weights() {
+        return List.of(outputLinear.weight(), qkvLinear.weight());
     }
 
     @Override

@@ -5,6 +5,8 @@ import io.fourfold.kernels.op.GemmOperand;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
+import java.util.ArrayList;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /** The expert that every token passes through, optionally weighted by sigmoid(x . w) in FP32. */
@@ -20,6 +22,15 @@ final class SharedExpert {
         this.backend = backend;
         this.ffn = ffn;
         this.gate = gate;
+    }
+
+    /** As {@link Sublayer#weights()}. */
+    List<Parameter> weights() {
+        List<Parameter> weights = new ArrayList<>(ffn.weights());
+        if (gate != null) {
+            weights.add(gate.weight());
+        }
+        return weights;
     }
 
     void prepare(WeightPreparation preparation) {

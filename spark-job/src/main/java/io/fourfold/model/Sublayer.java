@@ -2,6 +2,7 @@ package io.fourfold.model;
 
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /** Attention or a feed-forward network: what a block puts between a norm and the residual addition. */
@@ -19,6 +20,9 @@ interface Sublayer {
 
     /** Name in messages, for example {@code attention}. */
     String name();
+
+    /** The weights of the linear layers, in the order in which backward writes their gradients. */
+    List<Parameter> weights();
 
     /** Prepares the weights of every linear layer. */
     void prepare(WeightPreparation preparation);

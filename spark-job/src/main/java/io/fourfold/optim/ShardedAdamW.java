@@ -33,6 +33,7 @@ public final class ShardedAdamW implements AutoCloseable {
     private final Backend backend;
     private final TrainConfig.OptimizerConfig config;
     private final Communicator world;
+    private final ParameterStore store;
     private final TensorScope moments;
     private final TensorScope gradients;
     private final Map<Parameter.Kind, OptimizerShard> shards = new EnumMap<>(Parameter.Kind.class);
@@ -77,6 +78,7 @@ public final class ShardedAdamW implements AutoCloseable {
         this.backend = backend;
         this.config = config;
         this.world = world;
+        this.store = store;
         moments = backend.scope(Region.OPTIMIZER);
         gradients = backend.scope(Region.GRADIENTS);
         for (Parameter.Kind kind : Parameter.Kind.values()) {
@@ -128,7 +130,7 @@ public final class ShardedAdamW implements AutoCloseable {
     }
 
     /**
-     * Applies the update to this rank's shard and gathers the weights. Gradients stay as they are.
+     * Applies the update to this rank's shard and gathers the weights. The gradients are not needed after it.
      *
      * @param step 1-based
      * @param norm the global norm, finite
@@ -153,6 +155,7 @@ public final class ShardedAdamW implements AutoCloseable {
             }
         }
         exchange.updateAndGather(bucket -> bucket.shard().update(update, bucket.ownFrom(), bucket.ownTo()));
+        store.releaseGradients();
     }
 
     /** Makes the weights of every rank whole from the shards; also needed after shards were loaded. */

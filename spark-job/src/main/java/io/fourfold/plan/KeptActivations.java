@@ -68,7 +68,8 @@ final class KeptActivations {
         }
         long inner = inner(moe.activation().inputFactor());
         // Sorted inputs, fused gate and up, activation, and four indices or weights a slot.
-        long slot = model.hiddenSize() + inner * moe.intermediateSize() + 4;
+        long rows = again.contains(RecomputeModule.DISPATCH) ? 0 : model.hiddenSize();
+        long slot = rows + inner * moe.intermediateSize() + 4;
         SharedExpertConfig shared = moe.sharedExpert();
         long sharedInner = shared == null ? 0 : inner * shared.intermediateSize() + model.hiddenSize();
         return norm() + moe.topK() * slot + sharedInner + 2L * moe.experts();

@@ -19,10 +19,11 @@ import io.fourfold.parallel.PipelineSchedule;
  * @param optimizer two FP32 moments, split over DP x CP (dense) and EDP (experts)
  * @param activations what the layers keep for the backward pass of the micro-batches in flight
  * @param workspace GEMM operands made of the weights once a step, the gradients inside one layer, a piece of the logits
+ * @param lent bytes of the gradients that hold further activations and workspace until backward writes them
  * @param onGpu true with {@code run.backend: cuda}
  */
 public record MemoryEstimate(
-        long weights, long gradients, long optimizer, long activations, long workspace, boolean onGpu) {
+        long weights, long gradients, long optimizer, long activations, long workspace, long lent, boolean onGpu) {
     private static final int FLOAT = 4;
 
     /** Head and loss are one operation that goes over the tokens in pieces of at least so many rows or logits. */
@@ -59,6 +60,7 @@ public record MemoryEstimate(
                 2L * FLOAT * (dense + replicated + expert),
                 FLOAT * kept,
                 FLOAT * (operands(config.recipe().kind(), share.linear()) + oneLayer + logits),
+                0,
                 false);
     }
 

@@ -97,7 +97,11 @@ public final class PlanText {
                 Quantities.bytes(memory.weights()),
                 split ? "BF16 and, sharded, the rest of FP32" : "FP32",
                 count(plan.rankParameters()));
-        line("gradients", "%12s  FP32", Quantities.bytes(memory.gradients()));
+        String lent = memory.lent() == 0
+                ? ""
+                : "; " + Quantities.bytes(memory.lent()) + " of it lent to activations and workspace until backward"
+                        + " writes it";
+        line("gradients", "%12s  FP32%s", Quantities.bytes(memory.gradients()), lent);
         line("optimizer", "%12s  two FP32 moments, sharded", Quantities.bytes(memory.optimizer()));
         line("activations", "%12s  estimate, micro-batches in flight", Quantities.bytes(memory.activations()));
         line(

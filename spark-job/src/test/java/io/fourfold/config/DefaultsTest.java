@@ -99,6 +99,7 @@ class DefaultsTest {
                           eval_every: 0
                           eval_samples: 32
                           recompute: []
+                          lend_gradients: true
                         run:
                           name: run
                           dir: runs/run

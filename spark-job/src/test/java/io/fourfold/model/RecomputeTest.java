@@ -12,7 +12,6 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
-import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -47,6 +46,7 @@ class RecomputeTest {
             strings = {
                 "fp32 norm",
                 "fp32 activation",
+                "fp32 dispatch",
                 "fp32 attention",
                 "fp32 expert",
                 "fp32 block",
@@ -54,6 +54,8 @@ class RecomputeTest {
                 "bf16 attention,expert",
                 "nvfp4 norm",
                 "nvfp4 activation",
+                "nvfp4 dispatch",
+                "nvfp4 norm,dispatch",
                 "nvfp4 attention",
                 "nvfp4 expert",
                 "nvfp4 block",
@@ -98,13 +100,14 @@ class RecomputeTest {
         }
     }
 
-    @Test
-    void ranksComputeAgainTogether() throws InterruptedException {
+    @ParameterizedTest
+    @ValueSource(strings = {"norm, activation, block", "norm, activation, dispatch"})
+    void ranksComputeAgainTogether(String modules) throws InterruptedException {
         String[] mapping = {
             "parallel.world_size=4", "parallel.pipeline_parallel_size=2", "parallel.expert_parallel_size=2"
         };
         FourfoldConfig keeping = TinyModels.config(with(mapping));
-        FourfoldConfig again = TinyModels.config(with(append(mapping, "train.recompute=[norm, activation, block]")));
+        FourfoldConfig again = TinyModels.config(with(append(mapping, "train.recompute=[" + modules + "]")));
         Batch batch = TinyModels.batch(keeping, 8, 5);
         StepResult expected = RankGroup.step(keeping, batch);
         StepResult actual = RankGroup.step(again, batch);

@@ -12,13 +12,18 @@ import io.fourfold.parallel.ProcessGroups;
 /** A model on one rank of the CPU backend, initialised. */
 final class SingleRank implements AutoCloseable {
     final FourfoldConfig config;
-    final Backend backend = new CpuBackend(1);
+    final Backend backend;
     final CommunicationWorld world = InProcessWorld.create(1).get(0);
     final ProcessGroups groups;
     final MoeTransformer model;
 
     SingleRank(FourfoldConfig config) {
+        this(config, new CpuBackend(1));
+    }
+
+    SingleRank(FourfoldConfig config, Backend backend) {
         this.config = config;
+        this.backend = backend;
         this.groups = ProcessGroups.create(ParallelMapping.of(config.parallel()), world);
         this.model = MoeTransformer.create(config, backend, groups);
         model.initialize(7);

@@ -74,6 +74,7 @@ class LearningRateScheduleTest {
                 new TrainConfig.ScheduleConfig(kind, warmup, decay),
                 0,
                 1,
-                List.of()));
+                List.of(),
+                true));
     }
 }

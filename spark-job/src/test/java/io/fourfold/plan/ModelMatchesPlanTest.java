@@ -49,6 +49,7 @@ class ModelMatchesPlanTest {
                 "recipe.kind=fp32; train.recompute=[norm]",
                 "train.recompute=[activation]; model.family=none; model.moe.shared_expert={intermediate_size: 96}",
                 "recipe.kind=nvfp4; train.recompute=[norm, activation]",
+                "train.recompute=[dispatch]",
                 "train.recompute=[attention]",
                 "recipe.kind=nvfp4; train.recompute=[expert]",
                 "train.recompute=[block]",

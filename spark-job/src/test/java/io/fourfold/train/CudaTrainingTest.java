@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.within;
 import io.fourfold.kernels.cuda.CudaBackend;
 import io.fourfold.kernels.cuda.CudaDevice;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
@@ -90,6 +91,26 @@ class CudaTrainingTest {
                 .isCloseTo(
                         cpu.gradientNorms().get(0),
                         within(20 * first * cpu.gradientNorms().get(0)));
+    }
+
+    /** Activations in the memory of gradients: the same bits as in memory of their own. */
+    @ParameterizedTest
+    @ValueSource(strings = {"fp32", "bf16", "nvfp4", "fp8"})
+    void lendingGradientMemoryChangesNoBit(String recipe) {
+        List<List<Double>> losses = new ArrayList<>();
+        List<List<Double>> norms = new ArrayList<>();
+        for (boolean lend : List.of(false, true)) {
+            TinyRun run = run("lend-" + lend, recipe, 0.001, 64, 64)
+                    .set("train.lend_gradients", lend)
+                    .set("train.eval_every", 4)
+                    .set("run.checkpoint.every", STEPS)
+                    .backend(() -> new CudaBackend(0));
+            run.train();
+            losses.add(run.losses());
+            norms.add(run.gradientNorms());
+        }
+        assertThat(losses.get(1)).isEqualTo(losses.get(0));
+        assertThat(norms.get(1)).isEqualTo(norms.get(0));
     }
 
     /** The trainer, its checkpoints and the validation on two GPUs against two ranks on the CPU. */

@@ -10,10 +10,13 @@ import io.fourfold.kernels.op.NormOps;
 import io.fourfold.kernels.op.OptimizerOps;
 import io.fourfold.kernels.op.QuantizeOps;
 import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Lending;
 import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
 import java.util.Arrays;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The oracle: every operation in plain Java over heap arrays, matrix products by OpenBLAS. A call has done its work when
@@ -24,7 +27,11 @@ import java.util.Arrays;
  */
 public final class CpuBackend implements Backend {
     private final int threads;
+    private final boolean poison;
+    private final boolean lends;
     private final ArrayPool pool;
+    private @Nullable CpuLending lending;
+    private long peakLent;
     private final ElementwiseOps elementwise = new CpuElementwiseOps();
     private final QuantizeOps quantize = new CpuQuantizeOps();
     private final CpuGemmOps gemm;
@@ -40,9 +47,25 @@ public final class CpuBackend implements Backend {
     }
 
     CpuBackend(int threads, boolean poison) {
+        this(threads, poison, false);
+    }
+
+    private CpuBackend(int threads, boolean poison, boolean lends) {
         this.threads = threads;
+        this.poison = poison;
+        this.lends = lends;
         this.gemm = new CpuGemmOps(threads);
         this.pool = new ArrayPool(poison);
+    }
+
+    /** A backend that lends memory like a GPU and fills what is lent and released with NaN: for tests. */
+    public static CpuBackend lending(int threads) {
+        return new CpuBackend(threads, true, true);
+    }
+
+    /** Most floats that lay in lent memory at a time. */
+    public long peakLentFloats() {
+        return peakLent;
     }
 
     @Override
@@ -52,7 +75,27 @@ public final class CpuBackend implements Backend {
 
     @Override
     public TensorScope scope(Region region) {
-        return new CpuTensorScope(region, pool);
+        return lending == null ? new CpuTensorScope(region, pool) : lending.scope(region);
+    }
+
+    @Override
+    public @Nullable Lending lend(List<Lending.Range> ranges) {
+        if (!lends) {
+            return null;
+        }
+        if (lending != null) {
+            throw new IllegalStateException("the backend is lending already");
+        }
+        CpuLending begun = new CpuLending(ranges, pool, poison, this::endLending);
+        lending = begun;
+        return begun;
+    }
+
+    private void endLending() {
+        if (lending != null) {
+            peakLent = Math.max(peakLent, lending.peak());
+            lending = null;
+        }
     }
 
     @Override

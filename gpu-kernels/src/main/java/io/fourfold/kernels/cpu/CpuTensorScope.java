@@ -7,6 +7,7 @@ import io.fourfold.kernels.tensor.TensorScope;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Heap arrays released together. Activations and workspace come from the backend's {@link ArrayPool}; the long-lived
@@ -16,14 +17,26 @@ public final class CpuTensorScope implements TensorScope {
     private final Region region;
     private final ArrayPool pool;
     private final boolean pooled;
+    private final @Nullable CpuLending lending;
+    private final int until;
+    private final List<CpuLending.Piece> lent = new ArrayList<>();
     private final List<float[]> floats = new ArrayList<>();
     private final List<int[]> ints = new ArrayList<>();
     private long bytes;
     private boolean closed;
 
     CpuTensorScope(Region region, ArrayPool pool) {
+        this(region, pool, null, 0);
+    }
+
+    /**
+     * @param lending where its float tensors may lie, released before range {@code until} is reclaimed
+     */
+    CpuTensorScope(Region region, ArrayPool pool, @Nullable CpuLending lending, int until) {
         this.region = region;
         this.pool = pool;
+        this.lending = lending;
+        this.until = until;
         this.pooled = region == Region.ACTIVATIONS || region == Region.WORKSPACE;
     }
 
@@ -43,7 +56,7 @@ public final class CpuTensorScope implements TensorScope {
         if (!dtype.isFloat()) {
             Arrays.fill(tensor.ints(), 0, tensor.size(), 0);
         } else {
-            Arrays.fill(tensor.floats(), 0, tensor.size(), 0f);
+            Arrays.fill(tensor.floats(), tensor.offset(), tensor.offset() + tensor.size(), 0f);
         }
         return tensor;
     }
@@ -60,6 +73,10 @@ public final class CpuTensorScope implements TensorScope {
         }
         closed = true;
         bytes = 0;
+        if (lending != null) {
+            lent.forEach(lending::release);
+        }
+        lent.clear();
         floats.forEach(pool::release);
         ints.forEach(pool::release);
         floats.clear();
@@ -79,6 +96,11 @@ public final class CpuTensorScope implements TensorScope {
         int n = (int) elements;
         if (!dtype.isFloat()) {
             return CpuTensor.ofInts(dtype, takeInts(n), shape);
+        }
+        CpuLending.Piece piece = lending == null ? null : lending.take(dtype, shape, until, region);
+        if (piece != null) {
+            lent.add(piece);
+            return piece.tensor();
         }
         return CpuTensor.ofFloats(dtype, takeFloats(n), shape);
     }

@@ -1,5 +1,6 @@
 package io.fourfold.kernels.cuda;
 
+import io.fourfold.kernels.tensor.LentMemory;
 import io.fourfold.kernels.tensor.Region;
 import java.util.ArrayList;
 import java.util.EnumMap;
@@ -8,6 +9,7 @@ import java.util.Map;
 import java.util.TreeMap;
 import jcuda.driver.CUresult;
 import jcuda.driver.JCudaDriver;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -15,7 +17,8 @@ import org.slf4j.LoggerFactory;
  * Device memory of one GPU, divided into the named {@link Region}s. A region is one allocation of the planned size, or
  * grows by slabs where nothing was planned; slabs stay until the arena closes, so a steady state allocates nothing.
  * Within a region the smallest free piece that fits is taken. Memory is reused in the order of the calls, which is the
- * order of the stream. Not thread-safe.
+ * order of the stream. Activations and workspace can also lie in memory of another region that is lent until it is written,
+ * see {@link CudaLending}; that counts as lent, not as used in their own region. Not thread-safe.
  */
 public final class CudaArena implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(CudaArena.class);
@@ -26,6 +29,9 @@ public final class CudaArena implements AutoCloseable {
 
     private final CudaDevice device;
     private final Map<Region, Space> spaces = new EnumMap<>(Region.class);
+    private @Nullable LentMemory lent;
+    private int workspaceUntil;
+    private long peakLent;
 
     /** @param planned bytes per region to allocate now; regions that are missing grow as needed */
     public CudaArena(CudaDevice device, Map<Region, Long> planned) {
@@ -40,14 +46,62 @@ public final class CudaArena implements AutoCloseable {
         }
     }
 
-    /** A piece of the region, at least one aligned unit. Contents are undefined. */
-    long take(Region region, long bytes) {
+    /**
+     * A piece of at least one aligned unit, lent or of the region. Contents are undefined.
+     *
+     * @param until see {@link LentMemory#take}
+     */
+    long take(Region region, long bytes, int until) {
+        if (lent != null) {
+            long address = lent.take(bytes, until, region);
+            if (address != LentMemory.NONE) {
+                peakLent = Math.max(peakLent, lent.used());
+                return address;
+            }
+        }
         return space(region).take(roundUp(Math.max(bytes, 1), ALIGNMENT));
     }
 
     /** Gives back a piece that {@link #take} returned for the same number of bytes. */
     void release(Region region, long address, long bytes) {
-        space(region).release(address, roundUp(Math.max(bytes, 1), ALIGNMENT));
+        if (lent != null && lent.holds(address)) {
+            lent.release(address);
+        } else {
+            space(region).release(address, roundUp(Math.max(bytes, 1), ALIGNMENT));
+        }
+    }
+
+    /** Begins to lend memory; workspace borrows nothing at first. */
+    void lend(LentMemory memory) {
+        if (lent != null) {
+            throw new IllegalStateException("the arena is lending already");
+        }
+        lent = memory;
+        workspaceUntil = memory.never();
+    }
+
+    /** Ends it. */
+    void endLending() {
+        LentMemory ended = lent;
+        if (ended != null) {
+            ended.close();
+            lent = null;
+            workspaceUntil = 0;
+        }
+    }
+
+    /** What a scope of the region that is opened now borrows, unless it says otherwise: a scope from before the lending nothing. */
+    int borrowsUntil(Region region) {
+        return lent != null && region == Region.WORKSPACE ? workspaceUntil : Integer.MAX_VALUE;
+    }
+
+    void setWorkspaceUntil(int until) {
+        workspaceUntil = until;
+    }
+
+    /** Largest number of bytes of activations and workspace that lay in another region's memory. */
+    public long peakLentBytes() {
+        return peakLent;
     }
 
     /** Bytes held from the GPU. */
@@ -84,6 +138,10 @@ public final class CudaArena implements AutoCloseable {
         spaces.forEach((region, space) -> text.append(String.format(
                 "%-11s used %,10.1f MiB  peak %,10.1f MiB  reserved %,10.1f MiB%n",
                 region, mebibytes(space.used), mebibytes(space.peak), mebibytes(space.reserved))));
+        if (peakLent > 0) {
+            text.append(String.format(
+                    "of GRADIENTS at most %,.1f MiB were lent to activations and workspace%n", mebibytes(peakLent)));
+        }
         return text.toString();
     }
 

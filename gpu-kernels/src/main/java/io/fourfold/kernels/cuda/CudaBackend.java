@@ -10,9 +10,11 @@ import io.fourfold.kernels.op.MoeOps;
 import io.fourfold.kernels.op.NormOps;
 import io.fourfold.kernels.op.OptimizerOps;
 import io.fourfold.kernels.op.QuantizeOps;
+import io.fourfold.kernels.tensor.Lending;
 import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
+import java.util.List;
 import java.util.Map;
 
 /**
@@ -84,6 +86,11 @@ public final class CudaBackend implements Backend {
     @Override
     public TensorScope scope(Region region) {
         return memory.scope(region);
+    }
+
+    @Override
+    public Lending lend(List<Lending.Range> ranges) {
+        return new CudaLending(memory, ranges);
     }
 
     @Override

@@ -36,7 +36,12 @@ public final class CudaMemory implements AutoCloseable {
 
     /** A new scope of the region. */
     public CudaTensorScope scope(Region region) {
-        return new CudaTensorScope(region, this);
+        return new CudaTensorScope(region, this, arena.borrowsUntil(region));
+    }
+
+    /** A new scope that borrows nothing and may live as long as it likes. */
+    CudaTensorScope ownScope(Region region) {
+        return new CudaTensorScope(region, this, Integer.MAX_VALUE);
     }
 
     /** Asynchronous. */

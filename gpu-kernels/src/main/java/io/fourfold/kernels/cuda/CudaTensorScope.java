@@ -18,13 +18,18 @@ public final class CudaTensorScope implements TensorScope {
 
     private final Region region;
     private final CudaMemory memory;
+    private final int until;
     private final List<Piece> pieces = new ArrayList<>();
     private long bytes;
     private boolean closed;
 
-    CudaTensorScope(Region region, CudaMemory memory) {
+    /**
+     * @param until before which lent range its memory is released, see {@link io.fourfold.kernels.tensor.Lending}
+     */
+    CudaTensorScope(Region region, CudaMemory memory, int until) {
         this.region = region;
         this.memory = memory;
+        this.until = until;
     }
 
     @Override
@@ -81,7 +86,7 @@ public final class CudaTensorScope implements TensorScope {
             throw new IllegalStateException("allocating " + dtype + shape + " in a closed " + region + " scope");
         }
         long size = shape.elements() * dtype.bytes();
-        long address = memory.arena().take(region, size);
+        long address = memory.arena().take(region, size, until);
         pieces.add(new Piece(address, size));
         bytes += size;
         return new CudaTensor(dtype, shape, address);

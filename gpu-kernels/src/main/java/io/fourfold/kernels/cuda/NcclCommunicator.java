@@ -4,6 +4,7 @@ import io.fourfold.kernels.comm.Communicator;
 import io.fourfold.kernels.comm.Pending;
 import io.fourfold.kernels.comm.ReduceOp;
 import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
 import java.util.ArrayList;
@@ -207,7 +208,7 @@ final class NcclCommunicator implements Communicator {
     public void send(Tensor values, int peer) {
         CudaTensor data = CudaTensor.of(values);
         sent(data.elements(), data);
-        CudaTensorScope memory = cuda.workspace();
+        CudaTensorScope memory = cuda.memory().ownScope(Region.WORKSPACE); // outlives the caller
         CudaTensor copy = memory.allocate(data.dtype(), data.shape());
         cuda.memory().copy(data, copy);
         NcclLane lane = world.lane();
