@@ -8,12 +8,14 @@ import io.fourfold.config.MoeConfig;
 import io.fourfold.config.RecomputeModule;
 import io.fourfold.config.SharedExpertConfig;
 import io.fourfold.kernels.op.Activation;
+import io.fourfold.kernels.op.OperandSpec;
 import io.fourfold.precision.LinearKind;
 import io.fourfold.precision.Recipe;
 
 /**
  * Bytes of the tensors that one block allocates on a GPU, as its layers do: what forward keeps, and what lives within
- * backward. BF16 takes two bytes; an NVFP4 operand is values in BF16.
+ * backward. BF16 takes two bytes; an FP8 operand one; an NVFP4 operand is values in BF16, but what forward keeps for the weight
+ * gradient is codes and scales, which backward decodes before the product.
  *
  * @param layer 0-based, for its formats
  * @param tokens of a micro-batch on this rank
@@ -42,6 +44,32 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
         return recipe.linear(layer, kind, 0).wgradX().quantized();
     }
 
+    private boolean fp8(LinearKind kind) {
+        OperandSpec.Format format = recipe.linear(layer, kind, 0).wgradX().format();
+        return format == OperandSpec.Format.FP8_E4M3 || format == OperandSpec.Format.FP8_E5M2;
+    }
+
+    /** Whether forward keeps a layer's input for the weight gradient as NVFP4 codes and scales. */
+    private boolean packed(LinearKind kind) {
+        OperandSpec spec = recipe.linear(layer, kind, 0).wgradX();
+        return spec.format() == OperandSpec.Format.NVFP4 && spec.hadamard();
+    }
+
+    /** An operand made of a BF16 tensor of so many bytes: one byte an element with FP8, BF16 values otherwise. */
+    private long operand(LinearKind kind, long bytes) {
+        return fp8(kind) ? bytes / wide() : bytes;
+    }
+
+    /** What forward keeps of a layer's input of so many bytes: with NVFP4 4.5 bits an element. */
+    private long input(LinearKind kind, long bytes) {
+        return packed(kind) ? bytes / wide() * 9 / 16 : operand(kind, bytes);
+    }
+
+    /** Values of a packed input, while its weight gradient is multiplied. */
+    private long decoded(LinearKind kind, long bytes) {
+        return packed(kind) ? bytes : 0;
+    }
+
     private long unless(RecomputeModule module, long bytes) {
         return again(module) ? 0 : bytes;
     }
@@ -59,12 +87,12 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
         boolean normed = attention.qkNorm();
         return new long[] {
             tokens * WORD,
-            unless(RecomputeModule.NORM, hidden()),
+            unless(RecomputeModule.NORM, input(LinearKind.QKV, hidden())),
             qkv,
             normed ? qkv : 0,
             normed ? tokens * (attention.heads() + attention.kvHeads()) * WORD : 0,
             out,
-            quantized(LinearKind.ATTENTION_OUTPUT) ? out : 0,
+            quantized(LinearKind.ATTENTION_OUTPUT) ? input(LinearKind.ATTENTION_OUTPUT, out) : 0,
             tokens * attention.heads() * WORD
         };
     }
@@ -74,8 +102,8 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
         long out = tokens * model().attention().queryWidth() * wide();
         return new long[] {
             quantized(LinearKind.QKV) ? hidden() : 0,
-            quantized(LinearKind.QKV) ? hidden() : 0,
-            quantized(LinearKind.ATTENTION_OUTPUT) ? out : 0
+            quantized(LinearKind.QKV) ? operand(LinearKind.QKV, hidden()) : 0,
+            quantized(LinearKind.ATTENTION_OUTPUT) ? operand(LinearKind.ATTENTION_OUTPUT, out) : 0
         };
     }
 
@@ -90,9 +118,9 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
         return new long[] {
             moe ? outer : 0,
             up || again(RecomputeModule.DISPATCH) ? outer : 0,
-            up ? outer : 0,
+            up ? operand(moe ? LinearKind.EXPERT_UP : LinearKind.FFN_UP, outer) : 0,
             down || again(RecomputeModule.ACTIVATION) ? inner : 0,
-            down ? inner : 0
+            down ? operand(moe ? LinearKind.EXPERT_DOWN : LinearKind.FFN_DOWN, inner) : 0
         };
     }
 
@@ -101,8 +129,8 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
         AttentionConfig attention = model().attention();
         long qkv = tokens * projected() * wide();
         boolean hopper = wide() < WORD && (attention.headDim() == 64 || attention.headDim() == 128);
-        long copy = quantized(LinearKind.ATTENTION_OUTPUT) ? hidden() : 0;
-        long qkvCopy = quantized(LinearKind.QKV) ? qkv : 0;
+        long copy = quantized(LinearKind.ATTENTION_OUTPUT) ? operand(LinearKind.ATTENTION_OUTPUT, hidden()) : 0;
+        long qkvCopy = quantized(LinearKind.QKV) ? operand(LinearKind.QKV, qkv) : 0;
         return new long[] {
             copy,
             copy,
@@ -112,7 +140,7 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
             hopper ? tokens * WORD * 3L * attention.heads() : 0,
             qkvCopy,
             qkvCopy,
-            again(RecomputeModule.NORM) ? hidden() : 0
+            again(RecomputeModule.NORM) ? hidden() : decoded(LinearKind.QKV, hidden())
         };
     }
 
@@ -143,7 +171,10 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
         if (!moe) {
             long inner = tokens * ffn().intermediateSize() * wide();
             return new long[] {
-                rstd, normalized, ffn().activation().inputFactor() * inner, unless(RecomputeModule.ACTIVATION, inner)
+                rstd,
+                unless(RecomputeModule.NORM, input(LinearKind.FFN_UP, hidden())),
+                ffn().activation().inputFactor() * inner,
+                unless(RecomputeModule.ACTIVATION, input(LinearKind.FFN_DOWN, inner))
             };
         }
         long scores = tokens * experts().experts() * WORD;
@@ -162,10 +193,11 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
             map,
             map,
             map,
-            unless(RecomputeModule.DISPATCH, rows() * model().hiddenSize() * wide()),
+            unless(RecomputeModule.DISPATCH, input(LinearKind.EXPERT_UP, rows() * model().hiddenSize() * wide())),
             shared != null && shared.gated() ? hidden() + tokens * WORD : 0,
             experts().activation().inputFactor() * sharedInner,
-            unless(RecomputeModule.ACTIVATION, sharedInner)
+            shared != null && quantized(LinearKind.SHARED_UP) ? input(LinearKind.SHARED_UP, hidden()) : 0,
+            unless(RecomputeModule.ACTIVATION, input(LinearKind.SHARED_DOWN, sharedInner))
         };
     }
 
@@ -175,7 +207,10 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
             return new long[0];
         }
         long inner = rows() * experts().intermediateSize() * wide();
-        return new long[] {experts().activation().inputFactor() * inner, unless(RecomputeModule.ACTIVATION, inner)};
+        return new long[] {
+            experts().activation().inputFactor() * inner,
+            unless(RecomputeModule.ACTIVATION, input(LinearKind.EXPERT_DOWN, inner))
+        };
     }
 
     /** In backward, until the gradient before the activation is there. */
@@ -185,7 +220,7 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
         }
         long outer = rows() * model().hiddenSize() * wide();
         long inner = rows() * experts().intermediateSize() * wide();
-        long copy = quantized(LinearKind.EXPERT_DOWN) ? outer : 0;
+        long copy = quantized(LinearKind.EXPERT_DOWN) ? operand(LinearKind.EXPERT_DOWN, outer) : 0;
         return new long[] {inner, outer, copy, copy, again(RecomputeModule.ACTIVATION) ? inner : 0};
     }
 
@@ -198,8 +233,9 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
 
     /** What comes after it: the gradient of the experts' input, or all of a dense network's. */
     long[] outerGradients() {
-        boolean low = quantized(moe ? LinearKind.EXPERT_UP : LinearKind.FFN_UP);
-        long copy = low ? innerGradient() : 0;
+        LinearKind kind = moe ? LinearKind.EXPERT_UP : LinearKind.FFN_UP;
+        boolean low = quantized(kind);
+        long copy = low ? operand(kind, innerGradient()) : 0;
         long normalized = again(RecomputeModule.NORM) ? hidden() : 0;
         if (moe) {
             SharedExpertConfig shared = experts().sharedExpert();
@@ -208,7 +244,9 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
                 rows() * model().hiddenSize() * wide(),
                 copy,
                 copy,
-                again(RecomputeModule.DISPATCH) ? rows() * model().hiddenSize() * wide() : 0,
+                again(RecomputeModule.DISPATCH)
+                        ? rows() * model().hiddenSize() * wide()
+                        : decoded(LinearKind.EXPERT_UP, rows() * model().hiddenSize() * wide()),
                 normalized,
                 shared == null ? 0 : hidden() + (1 + experts().activation().inputFactor()) * inner
             };
