@@ -14,6 +14,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.BeforeAll;
@@ -151,7 +152,7 @@ class CudaSharedLawTest {
         private final String name;
         private final boolean exact;
         private final String[] settings;
-        private StepResult result;
+        private @Nullable StepResult result;
         private double noise;
 
         Reference(String name, boolean exact, String... settings) {
