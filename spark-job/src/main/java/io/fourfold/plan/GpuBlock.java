@@ -8,12 +8,14 @@ import io.fourfold.config.MoeConfig;
 import io.fourfold.config.RecomputeModule;
 import io.fourfold.config.SharedExpertConfig;
 import io.fourfold.kernels.op.Activation;
+import io.fourfold.kernels.op.OperandSpec;
 import io.fourfold.precision.LinearKind;
 import io.fourfold.precision.Recipe;
 
 /**
  * Bytes of the tensors that one block allocates on a GPU, as its layers do: what forward keeps, and what lives within
- * backward. BF16 takes two bytes; an NVFP4 operand is values in BF16.
+ * backward. BF16 takes two bytes; an NVFP4 operand is values in BF16, but what forward keeps for the weight gradient is codes
+ * and scales, which backward decodes before the product.
  *
  * @param layer 0-based, for its formats
  * @param tokens of a micro-batch on this rank
@@ -42,6 +44,22 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
         return recipe.linear(layer, kind, 0).wgradX().quantized();
     }
 
+    /** The input of a layer takes 4.5 bits an element from forward to its weight gradient. */
+    private boolean packed(LinearKind kind) {
+        OperandSpec spec = recipe.linear(layer, kind, 0).wgradX();
+        return spec.format() == OperandSpec.Format.NVFP4 && spec.hadamard();
+    }
+
+    /** Kept of a layer's input, of its size in BF16. */
+    private long input(LinearKind kind, long bytes) {
+        return packed(kind) ? bytes / wide() * 9 / 16 : bytes;
+    }
+
+    /** Values of a layer's input, while its weight gradient is multiplied. */
+    private long decoded(LinearKind kind, long bytes) {
+        return packed(kind) ? bytes : 0;
+    }
+
     private long unless(RecomputeModule module, long bytes) {
         return again(module) ? 0 : bytes;
     }
@@ -59,12 +77,12 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
         boolean normed = attention.qkNorm();
         return new long[] {
             tokens * WORD,
-            unless(RecomputeModule.NORM, hidden()),
+            unless(RecomputeModule.NORM, input(LinearKind.QKV, hidden())),
             qkv,
             normed ? qkv : 0,
             normed ? tokens * (attention.heads() + attention.kvHeads()) * WORD : 0,
             out,
-            quantized(LinearKind.ATTENTION_OUTPUT) ? out : 0,
+            quantized(LinearKind.ATTENTION_OUTPUT) ? input(LinearKind.ATTENTION_OUTPUT, out) : 0,
             tokens * attention.heads() * WORD
         };
     }
@@ -112,7 +130,7 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
             hopper ? tokens * WORD * 3L * attention.heads() : 0,
             qkvCopy,
             qkvCopy,
-            again(RecomputeModule.NORM) ? hidden() : 0
+            again(RecomputeModule.NORM) ? hidden() : decoded(LinearKind.QKV, hidden())
         };
     }
 
@@ -143,7 +161,10 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
         if (!moe) {
             long inner = tokens * ffn().intermediateSize() * wide();
             return new long[] {
-                rstd, normalized, ffn().activation().inputFactor() * inner, unless(RecomputeModule.ACTIVATION, inner)
+                rstd,
+                unless(RecomputeModule.NORM, input(LinearKind.FFN_UP, hidden())),
+                ffn().activation().inputFactor() * inner,
+                unless(RecomputeModule.ACTIVATION, input(LinearKind.FFN_DOWN, inner))
             };
         }
         long scores = tokens * experts().experts() * WORD;
@@ -162,10 +183,11 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
             map,
             map,
             map,
-            unless(RecomputeModule.DISPATCH, rows() * model().hiddenSize() * wide()),
+            unless(RecomputeModule.DISPATCH, input(LinearKind.EXPERT_UP, rows() * model().hiddenSize() * wide())),
             shared != null && shared.gated() ? hidden() + tokens * WORD : 0,
             experts().activation().inputFactor() * sharedInner,
-            unless(RecomputeModule.ACTIVATION, sharedInner)
+            shared != null && quantized(LinearKind.SHARED_UP) ? input(LinearKind.SHARED_UP, hidden()) : 0,
+            unless(RecomputeModule.ACTIVATION, input(LinearKind.SHARED_DOWN, sharedInner))
         };
     }
 
@@ -175,7 +197,10 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
             return new long[0];
         }
         long inner = rows() * experts().intermediateSize() * wide();
-        return new long[] {experts().activation().inputFactor() * inner, unless(RecomputeModule.ACTIVATION, inner)};
+        return new long[] {
+            experts().activation().inputFactor() * inner,
+            unless(RecomputeModule.ACTIVATION, input(LinearKind.EXPERT_DOWN, inner))
+        };
     }
 
     /** In backward, until the gradient before the activation is there. */
@@ -208,7 +233,9 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
                 rows() * model().hiddenSize() * wide(),
                 copy,
                 copy,
-                again(RecomputeModule.DISPATCH) ? rows() * model().hiddenSize() * wide() : 0,
+                again(RecomputeModule.DISPATCH)
+                        ? rows() * model().hiddenSize() * wide()
+                        : decoded(LinearKind.EXPERT_UP, rows() * model().hiddenSize() * wide()),
                 normalized,
                 shared == null ? 0 : hidden() + (1 + experts().activation().inputFactor()) * inner
             };
