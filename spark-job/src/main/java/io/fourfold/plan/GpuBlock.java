@@ -102,9 +102,7 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
         boolean up = quantized(moe ? LinearKind.EXPERT_UP : LinearKind.FFN_UP);
         boolean down = quantized(moe ? LinearKind.EXPERT_DOWN : LinearKind.FFN_DOWN);
         long outer = moe ? rows() * model().hiddenSize() * wide() : hidden();
-        long inner = moe
-                ? rows() * experts().intermediateSize() * wide()
-                : tokens * ffn().intermediateSize() * wide();
+        long inner = moe ? rows() * experts().intermediateSize() * wide() : tokens * ffn().intermediateSize() * wide();
         return new long[] {
             moe ? outer : 0,
             up || again(RecomputeModule.DISPATCH) ? outer : 0,
