@@ -79,7 +79,8 @@ class GpuStepTest {
         long all = memory(own).activations();
         long tokens = 2048;
         long bf16 = 2;
-        assertThat(all - memory(own, "train.recompute=[dispatch]").activations()).isEqualTo(6 * tokens * 2 * 512 * bf16);
+        assertThat(all - memory(own, "train.recompute=[dispatch]").activations())
+                .isEqualTo(6 * tokens * 2 * 512 * bf16);
         assertThat(all - memory(own, "train.recompute=[activation]").activations())
                 .isEqualTo(6 * tokens * 2 * 1024 * bf16);
         assertThat(all - memory(own, "train.recompute=[norm]").activations()).isEqualTo(6 * tokens * 2 * 512 * bf16);
