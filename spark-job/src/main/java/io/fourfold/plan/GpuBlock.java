@@ -5,6 +5,7 @@ import io.fourfold.config.FfnConfig;
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.config.ModelConfig;
 import io.fourfold.config.MoeConfig;
+import io.fourfold.config.RecipeConfig;
 import io.fourfold.config.RecomputeModule;
 import io.fourfold.config.SharedExpertConfig;
 import io.fourfold.kernels.op.Activation;
@@ -13,7 +14,8 @@ import io.fourfold.precision.Recipe;
 
 /**
  * Bytes of the tensors that one block allocates on a GPU, as its layers do: what forward keeps, and what lives within
- * backward. BF16 takes two bytes; an NVFP4 operand is values in BF16.
+ * backward. BF16 takes two bytes; an NVFP4 operand is values in BF16, an FP8 operand
+ * codes of a byte.
  *
  * @param layer 0-based, for its formats
  * @param tokens of a micro-batch on this rank
@@ -42,6 +44,19 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
         return recipe.linear(layer, kind, 0).wgradX().quantized();
     }
 
+    /** An operand made of BF16 values of so many bytes: FP8 codes take one each. 0 where the values are the operand. */
+    private long copy(LinearKind kind, long bytes) {
+        if (!quantized(kind)) {
+            return 0;
+        }
+        return config.recipe().kind() == RecipeConfig.Kind.FP8 ? bytes / wide() : bytes;
+    }
+
+    /** What backward multiplies an input of so many bytes as: the input itself, or the operand made of it. */
+    private long kept(LinearKind kind, long bytes) {
+        return quantized(kind) ? copy(kind, bytes) : bytes;
+    }
+
     private long unless(RecomputeModule module, long bytes) {
         return again(module) ? 0 : bytes;
     }
@@ -59,12 +74,12 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
         boolean normed = attention.qkNorm();
         return new long[] {
             tokens * WORD,
-            unless(RecomputeModule.NORM, hidden()),
+            unless(RecomputeModule.NORM, kept(LinearKind.QKV, hidden())),
             qkv,
             normed ? qkv : 0,
             normed ? tokens * (attention.heads() + attention.kvHeads()) * WORD : 0,
             out,
-            quantized(LinearKind.ATTENTION_OUTPUT) ? out : 0,
+            copy(LinearKind.ATTENTION_OUTPUT, out),
             tokens * attention.heads() * WORD
         };
     }
@@ -74,25 +89,25 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
         long out = tokens * model().attention().queryWidth() * wide();
         return new long[] {
             quantized(LinearKind.QKV) ? hidden() : 0,
-            quantized(LinearKind.QKV) ? hidden() : 0,
-            quantized(LinearKind.ATTENTION_OUTPUT) ? out : 0
+            copy(LinearKind.QKV, hidden()),
+            copy(LinearKind.ATTENTION_OUTPUT, out)
         };
     }
 
     /** The experts' output, and the inputs of their products beside operands made of them. */
     long[] feedForwardForward() {
-        boolean up = quantized(moe ? LinearKind.EXPERT_UP : LinearKind.FFN_UP);
-        boolean down = quantized(moe ? LinearKind.EXPERT_DOWN : LinearKind.FFN_DOWN);
+        LinearKind up = moe ? LinearKind.EXPERT_UP : LinearKind.FFN_UP;
+        LinearKind down = moe ? LinearKind.EXPERT_DOWN : LinearKind.FFN_DOWN;
         long outer = moe ? rows() * model().hiddenSize() * wide() : hidden();
         long inner = moe
                 ? rows() * experts().intermediateSize() * wide()
                 : tokens * ffn().intermediateSize() * wide();
         return new long[] {
             moe ? outer : 0,
-            up || again(RecomputeModule.DISPATCH) ? outer : 0,
-            up ? outer : 0,
-            down || again(RecomputeModule.ACTIVATION) ? inner : 0,
-            down ? inner : 0
+            quantized(up) || again(RecomputeModule.DISPATCH) ? outer : 0,
+            copy(up, outer),
+            quantized(down) || again(RecomputeModule.ACTIVATION) ? inner : 0,
+            copy(down, inner)
         };
     }
 
@@ -101,8 +116,8 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
         AttentionConfig attention = model().attention();
         long qkv = tokens * projected() * wide();
         boolean hopper = wide() < WORD && (attention.headDim() == 64 || attention.headDim() == 128);
-        long copy = quantized(LinearKind.ATTENTION_OUTPUT) ? hidden() : 0;
-        long qkvCopy = quantized(LinearKind.QKV) ? qkv : 0;
+        long copy = copy(LinearKind.ATTENTION_OUTPUT, hidden());
+        long qkvCopy = copy(LinearKind.QKV, qkv);
         return new long[] {
             copy,
             copy,
@@ -143,7 +158,10 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
         if (!moe) {
             long inner = tokens * ffn().intermediateSize() * wide();
             return new long[] {
-                rstd, normalized, ffn().activation().inputFactor() * inner, unless(RecomputeModule.ACTIVATION, inner)
+                rstd,
+                kept(LinearKind.FFN_UP, normalized),
+                ffn().activation().inputFactor() * inner,
+                unless(RecomputeModule.ACTIVATION, kept(LinearKind.FFN_DOWN, inner))
             };
         }
         long scores = tokens * experts().experts() * WORD;
@@ -162,7 +180,9 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
             map,
             map,
             map,
-            unless(RecomputeModule.DISPATCH, rows() * model().hiddenSize() * wide()),
+            unless(
+                    RecomputeModule.DISPATCH,
+                    kept(LinearKind.EXPERT_UP, rows() * model().hiddenSize() * wide())),
             shared != null && shared.gated() ? hidden() + tokens * WORD : 0,
             experts().activation().inputFactor() * sharedInner,
             unless(RecomputeModule.ACTIVATION, sharedInner)
@@ -175,7 +195,10 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
             return new long[0];
         }
         long inner = rows() * experts().intermediateSize() * wide();
-        return new long[] {experts().activation().inputFactor() * inner, unless(RecomputeModule.ACTIVATION, inner)};
+        return new long[] {
+            experts().activation().inputFactor() * inner,
+            unless(RecomputeModule.ACTIVATION, kept(LinearKind.EXPERT_DOWN, inner))
+        };
     }
 
     /** In backward, until the gradient before the activation is there. */
@@ -185,7 +208,7 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
         }
         long outer = rows() * model().hiddenSize() * wide();
         long inner = rows() * experts().intermediateSize() * wide();
-        long copy = quantized(LinearKind.EXPERT_DOWN) ? outer : 0;
+        long copy = copy(LinearKind.EXPERT_DOWN, outer);
         return new long[] {inner, outer, copy, copy, again(RecomputeModule.ACTIVATION) ? inner : 0};
     }
 
@@ -199,7 +222,7 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
     /** What comes after it: the gradient of the experts' input, or all of a dense network's. */
     long[] outerGradients() {
         boolean low = quantized(moe ? LinearKind.EXPERT_UP : LinearKind.FFN_UP);
-        long copy = low ? innerGradient() : 0;
+        long copy = copy(moe ? LinearKind.EXPERT_UP : LinearKind.FFN_UP, innerGradient());
         long normalized = again(RecomputeModule.NORM) ? hidden() : 0;
         if (moe) {
             SharedExpertConfig shared = experts().sharedExpert();
