@@ -42,6 +42,9 @@ final class CpuLinearCrossEntropyTest {
         assertClose(dhidden, differences(at -> 0.25 * sum(losses(at, w, labels, width)), h), 1e-5);
         double[] dw = differences(at -> 0.25 * sum(losses(h, at, labels, width)), w);
         assertClose(dweight, plus(before, dw), 1e-5);
+        Arrays.fill(dweight.floats(), Float.NaN);
+        ops.linearCrossEntropy(hidden, weight, fixture.ints(labels, tokens), 0.25f, loss, dhidden, dweight, false);
+        assertClose(dweight, dw, 1e-5);
     }
 
     /** Operands of the backward products are rounded too, so gradients are within two BF16 roundings. */

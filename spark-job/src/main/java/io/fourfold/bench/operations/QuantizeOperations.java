@@ -105,7 +105,7 @@ final class QuantizeOperations {
                 () -> {
                     try (TensorScope work = backend.scope(Region.WORKSPACE);
                             TensorScope backward = backend.scope(Region.ACTIVATIONS)) {
-                        make.apply(work, backward);
+                        OperandPair<GemmOperand> unused = make.apply(work, backward);
                     }
                 },
                 () -> Math.max(
