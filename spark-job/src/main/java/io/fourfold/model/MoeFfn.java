@@ -187,13 +187,7 @@ final class MoeFfn implements Sublayer {
         } else {
             layers.up()
                     .backward(
-                            pass,
-                            rows,
-                            saved.rowsByColumns(),
-                            Objects.requireNonNull(dinner),
-                            dexpertX,
-                            work,
-                            written);
+                            pass, rows, saved.rowsByColumns(), Objects.requireNonNull(dinner), dexpertX, work, written);
         }
         Tensor dweights = work.allocate(DType.FP32, saved.routing().weights().shape());
         saved.dispatch().dispatchBackward(Objects.requireNonNull(back[0]), dprobability, dx, dweights, work);

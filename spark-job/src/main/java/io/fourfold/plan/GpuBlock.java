@@ -99,9 +99,7 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
         LinearKind up = moe ? LinearKind.EXPERT_UP : LinearKind.FFN_UP;
         LinearKind down = moe ? LinearKind.EXPERT_DOWN : LinearKind.FFN_DOWN;
         long outer = moe ? rows() * model().hiddenSize() * wide() : hidden();
-        long inner = moe
-                ? rows() * experts().intermediateSize() * wide()
-                : tokens * ffn().intermediateSize() * wide();
+        long inner = moe ? rows() * experts().intermediateSize() * wide() : tokens * ffn().intermediateSize() * wide();
         return new long[] {
             moe ? outer : 0,
             quantized(up) || again(RecomputeModule.DISPATCH) ? outer : 0,
@@ -180,9 +178,7 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
             map,
             map,
             map,
-            unless(
-                    RecomputeModule.DISPATCH,
-                    kept(LinearKind.EXPERT_UP, rows() * model().hiddenSize() * wide())),
+            unless(RecomputeModule.DISPATCH, kept(LinearKind.EXPERT_UP, rows() * model().hiddenSize() * wide())),
             shared != null && shared.gated() ? hidden() + tokens * WORD : 0,
             experts().activation().inputFactor() * sharedInner,
             unless(RecomputeModule.ACTIVATION, sharedInner)
