@@ -72,7 +72,7 @@ final class GpuMemory {
         }
         boolean square = config.recipe().kind() == RecipeConfig.Kind.NVFP4
                 && config.recipe().weight2d();
-        // FP8 experts: bytes both ways round, the size of one BF16 copy; FP8 dense layers: one BF16 copy.
+        // FP8: bytes both ways round, the size of one BF16 copy.
         long copies = square || config.recipe().kind() == RecipeConfig.Kind.FP8 ? 1 : 2;
         long head = share.lastStage() ? (long) model.vocabSize() * model.hiddenSize() : 0;
         return wide * (copies * share.linear() + head);
