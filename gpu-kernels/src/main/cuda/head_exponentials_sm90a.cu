@@ -8,7 +8,7 @@
 //
 // Structure: as grouped_gemm_bf16_sm90a.cu, a persistent grid of clusters of two blocks, a tile of 128 x 256 each, one above
 // the other, sharing the columns of B. Beginning the next tile's products beside the exponentials of the last one's second half
-// was no faster: at this rate the product is limited by the device's power, and waiting lets the clock rise.
+// was no faster: at this rate the product seems limited by the power that the device may draw.
 //
 // Alignment: base pointers 16 bytes; K and V multiples of 8.
 
