@@ -174,7 +174,7 @@ __device__ __forceinline__ void backward(
 using namespace fourfold;
 
 #define HEAD_NORM_ROPE(S, T)                                                                                       \
-    extern "C" __global__ void __launch_bounds__(kThreads)                                                         \
+    extern "C" __global__ void __launch_bounds__(kThreads, 4) \
         head_norm_rope_##S(const T* qkv, int tokens, int heads, int kvHeads, int dim, const float* queryWeight,    \
                            const float* keyWeight, float eps, const int* positions, const float* frequencies,      \
                            T* y, float* rstd) {                                                                    \

@@ -102,7 +102,7 @@ extern "C" __global__ void __launch_bounds__(kThreads) head_label_logits(
 }
 
 // One block per token. sums [colTiles, rows]; e and scaledH null = loss only.
-extern "C" __global__ void __launch_bounds__(kThreads) head_loss(
+extern "C" __global__ void __launch_bounds__(kThreads, 1) head_loss(
     const bf16* __restrict__ h, const bf16* __restrict__ w, const int* __restrict__ labels, int width, int vocabulary,
     const float* __restrict__ sums, int colTiles, const float* __restrict__ labelLogits, float gradScale,
     float* __restrict__ loss, float* __restrict__ factors, bf16* e, bf16* __restrict__ scaledH) {
