@@ -105,8 +105,7 @@ class CudaGemmParityTest {
         multiply(pair.cpu, pair.cpuScope, spec, columnsA, columnsB, a.cpu(), b.cpu(), c.cpu(), accumulate);
         multiply(pair.cuda, pair.cudaScope, spec, columnsA, columnsB, a.cuda(), b.cuda(), c.cuda(), accumulate);
         boolean fp8Cores = spec[0].equals(FP8) && spec[1].equals(FP8) && (m | n | k) % 16 == 0;
-        double tolerance =
-                !fp8Cores ? tolerance(out) : out == DType.FP32 ? FP8_FP32_TOLERANCE : FP8_BF16_TOLERANCE;
+        double tolerance = !fp8Cores ? tolerance(out) : out == DType.FP32 ? FP8_FP32_TOLERANCE : FP8_BF16_TOLERANCE;
         pair.assertClose("dense " + name + " " + m + "x" + n + "x" + k, c.cpu(), c.cuda(), tolerance);
     }
 
