@@ -115,10 +115,14 @@ public record RunComparison(long tokens, List<Row> rows) {
         return text.replace("|", "\\|").replace("\n", " ");
     }
 
-    /** Percent by which {@code other}'s smoothed loss is above {@code first}'s at the same tokens. */
+    /**
+     * Percent by which {@code other}'s smoothed loss is above {@code first}'s at the same tokens. Both are cut where the shorter
+     * one ends, for how far a mean reaches depends on the length.
+     */
     static Curve relativeGap(RunHistory first, RunHistory other) {
-        Curve base = Curve.loss(first);
-        Curve compared = Curve.loss(other);
+        Curve all = Curve.loss(first);
+        Curve compared = Curve.loss(other).until(all.isEmpty() ? 0 : all.x()[all.size() - 1]);
+        Curve base = all.until(compared.isEmpty() ? 0 : compared.x()[compared.size() - 1]);
         Curve smoothBase = base.smoothed();
         Curve smoothCompared = compared.smoothed().thinned(800);
         List<double[]> points = new ArrayList<>();

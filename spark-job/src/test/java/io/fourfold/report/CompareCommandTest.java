@@ -56,6 +56,19 @@ class CompareCommandTest {
     }
 
     @Test
+    void aShorterRunOfTheSameLossesHasNoGap() throws IOException {
+        NamedRun complete = NamedRun.read("long", run("a", "bf16", 1, 100));
+        NamedRun ended = NamedRun.read("short", run("b", "bf16", 1, 52));
+        for (Curve gap : List.of(
+                RunComparison.relativeGap(complete.history(), ended.history()),
+                RunComparison.relativeGap(ended.history(), complete.history()))) {
+            assertThat(gap.size()).isEqualTo(52);
+            assertThat(gap.smallest()).isZero();
+            assertThat(gap.largest()).isZero();
+        }
+    }
+
+    @Test
     void runsOfDifferentLengthsAreComparedAfterTheShorterOne() throws IOException {
         NamedRun complete = NamedRun.read("long", run("a", "bf16", 1, 100));
         NamedRun half = NamedRun.read("short", run("b", "bf16", 1, 50));
