@@ -37,7 +37,7 @@ final class Failure {
         ExitCode outer = ExitCode.UNEXPECTED;
         Throwable at = failure;
         for (int i = 0; at != null && i < MAX_CAUSES; i++) {
-            if (at instanceof ConfigException || at instanceof UsageException) {
+            if (at instanceof ConfigException || at instanceof UsageException || lacksSpark(at)) {
                 return ExitCode.USAGE;
             } else if (at instanceof DataException) {
                 return ExitCode.DATA;
@@ -53,7 +53,16 @@ final class Failure {
         return outer;
     }
 
+    private static boolean lacksSpark(Throwable failure) {
+        return failure instanceof NoClassDefFoundError
+                && String.valueOf(failure.getMessage()).startsWith("org/apache/spark/");
+    }
+
     private static String message(Throwable failure, ExitCode code) {
+        if (lacksSpark(failure)) {
+            return "this command needs Spark, which is not on the class path. Start it with spark-submit, or from a bundle"
+                    + " made by scripts/bundle --spark";
+        }
         Throwable memory = cause(failure, OutOfMemoryError.class);
         if (memory != null) {
             return "out of memory (" + memory.getMessage() + "). 'fourfold plan' says how much the run needs; raise the"

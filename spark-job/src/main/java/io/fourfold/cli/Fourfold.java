@@ -47,7 +47,7 @@ public final class Fourfold {
         CommandLine line = commandLine().setOut(out).setErr(err);
         try {
             return line.execute(arguments);
-        } catch (OutOfMemoryError | StackOverflowError e) {
+        } catch (OutOfMemoryError | StackOverflowError | NoClassDefFoundError e) {
             return Failure.report(e, List.of(arguments).contains("--verbose"), err)
                     .number();
         }

@@ -55,6 +55,15 @@ class CommandLineTest {
     }
 
     @Test
+    void aClassPathWithoutSparkIsNamed() {
+        err.getBuffer().setLength(0);
+        NoClassDefFoundError missing = new NoClassDefFoundError("org/apache/spark/sql/SparkSession");
+        assertThat(Failure.report(missing, false, new PrintWriter(err, true))).isEqualTo(ExitCode.USAGE);
+        assertThat(err.toString()).contains("needs Spark", "spark-submit", "scripts/bundle --spark");
+        assertThat(Failure.code(new NoClassDefFoundError("io/fourfold/Other"))).isEqualTo(ExitCode.UNEXPECTED);
+    }
+
+    @Test
     void documentationNamesEveryCommandAndExitCode() throws IOException {
         String page = Files.readString(CONF.resolveSibling("docs").resolve("command-line.md"));
         for (String command : Fourfold.commandLine().getSubcommands().keySet()) {
