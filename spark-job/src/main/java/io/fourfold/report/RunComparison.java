@@ -120,11 +120,9 @@ public record RunComparison(long tokens, List<Row> rows) {
      * one ends, for how far a mean reaches depends on the length.
      */
     static Curve relativeGap(RunHistory first, RunHistory other) {
-        Curve all = Curve.loss(first);
-        Curve compared = Curve.loss(other).until(all.isEmpty() ? 0 : all.x()[all.size() - 1]);
-        Curve base = all.until(compared.isEmpty() ? 0 : compared.x()[compared.size() - 1]);
-        Curve smoothBase = base.smoothed();
-        Curve smoothCompared = compared.smoothed().thinned(800);
+        long tokens = Math.min(lastTokens(first), lastTokens(other));
+        Curve smoothBase = Curve.loss(first).until(tokens).smoothed();
+        Curve smoothCompared = Curve.loss(other).until(tokens).smoothed().thinned(800);
         List<double[]> points = new ArrayList<>();
         for (int i = 0; i < smoothCompared.size(); i++) {
             double reference = smoothBase.at(smoothCompared.x()[i]);
