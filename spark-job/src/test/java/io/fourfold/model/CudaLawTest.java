@@ -1,8 +1,5 @@
 package io.fourfold.model;
 
-import static org.assertj.core.api.Assertions.assertThat;
-
-import io.fourfold.bench.BenchRanks;
 import io.fourfold.bench.CudaBenchDevice;
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.data.Batch;
@@ -10,7 +7,6 @@ import io.fourfold.kernels.cuda.CudaDevice;
 import io.fourfold.model.RankGroup.StepResult;
 import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.Stream;
@@ -73,14 +69,12 @@ class CudaLawTest {
         "train.optimizer.epsilon=0.01",
     };
 
-    private static final Map<Integer, BenchRanks> GPUS = new HashMap<>();
+    /** Rank r on GPU r. */
+    private static final RankPool GPUS = new RankPool(CudaBenchDevice::new);
 
     @AfterAll
     static void close() throws InterruptedException {
-        for (BenchRanks ranks : GPUS.values()) {
-            ranks.close();
-        }
-        GPUS.clear();
+        GPUS.close();
     }
 
     @TestFactory
@@ -115,7 +109,8 @@ class CudaLawTest {
                     StepContext step = SingleRank.step(small.batch());
                     StepContext otherBits = new StepContext(
                             step.step(), step.seed() + 1, step.lossScale(), step.globalBatchSize(), step.telemetry());
-                    double noise = RecipeLawTest.gradientError(expected, run(small.config(), small.batch(), otherBits));
+                    double noise =
+                            RecipeLawTest.gradientError(expected, GPUS.step(small.config(), small.batch(), otherBits));
                     within(small, mapping, 1e-2, 1.2 * noise);
                 }));
     }
@@ -127,10 +122,10 @@ class CudaLawTest {
         return mappings.stream()
                 .map(mapping -> DynamicTest.dynamicTest("fp32 " + name + " " + mapping, () -> {
                     if (expected[0] == null) {
-                        expected[0] = run(config, batch, SingleRank.step(batch));
+                        expected[0] = GPUS.step(config, batch, SingleRank.step(batch));
                     }
                     FourfoldConfig mapped = LawModel.config(settings, LawMappings.settings(mapping));
-                    StepResult actual = run(mapped, batch, SingleRank.step(batch));
+                    StepResult actual = GPUS.step(mapped, batch, SingleRank.step(batch));
                     print("fp32 " + name, mapping, expected[0], actual);
                     FP32.compare(expected[0], actual);
                 }));
@@ -144,18 +139,12 @@ class CudaLawTest {
     private static void within(Reference reference, String mapping, double loss, double gradient)
             throws InterruptedException {
         StepResult expected = reference.result();
-        StepResult actual = run(
+        StepResult actual = GPUS.step(
                 TinyModels.config(join(reference.settings, LawMappings.settings(mapping))),
                 reference.batch(),
                 SingleRank.step(reference.batch()));
         print(reference.name, mapping, expected, actual);
-        assertThat(Math.abs(actual.loss() - expected.loss()) / expected.loss())
-                .as("loss")
-                .isLessThan(loss);
-        assertThat(actual.gradients().keySet()).isEqualTo(expected.gradients().keySet());
-        assertThat(RecipeLawTest.gradientError(expected, actual))
-                .as("all gradients together")
-                .isLessThan(gradient);
+        RecipeLawTest.assertClose(expected, actual, loss, gradient);
     }
 
     /** What one GPU computes, once for all mappings. */
@@ -183,7 +172,7 @@ class CudaLawTest {
 
         StepResult result() throws InterruptedException {
             if (result == null) {
-                result = run(config(), batch(), SingleRank.step(batch()));
+                result = GPUS.step(config(), batch(), SingleRank.step(batch()));
             }
             return result;
         }
@@ -196,27 +185,6 @@ class CudaLawTest {
         return gpus < MOST_GPUS
                 ? TWO
                 : Stream.concat(TWO.stream(), FOUR.stream()).toList();
-    }
-
-    /** A step on as many GPUs as the configuration has ranks; they are opened anew after a failure. */
-    private static StepResult run(FourfoldConfig config, Batch batch, StepContext step) throws InterruptedException {
-        int size = config.parallel().worldSize();
-        BenchRanks ranks = GPUS.get(size);
-        if (ranks == null) {
-            ranks = BenchRanks.open(size, CudaBenchDevice::new);
-            GPUS.put(size, ranks);
-        }
-        try {
-            return RankGroup.step(ranks, config, batch, step);
-        } catch (RuntimeException | Error e) {
-            GPUS.remove(size);
-            try {
-                ranks.close();
-            } catch (RuntimeException suppressed) {
-                e.addSuppressed(suppressed);
-            }
-            throw e;
-        }
     }
 
     private static void print(String name, String mapping, StepResult expected, StepResult actual) {

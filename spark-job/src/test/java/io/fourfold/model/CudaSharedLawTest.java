@@ -1,8 +1,5 @@
 package io.fourfold.model;
 
-import static org.assertj.core.api.Assertions.assertThat;
-
-import io.fourfold.bench.BenchRanks;
 import io.fourfold.bench.CudaBenchDevice;
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.data.Batch;
@@ -10,9 +7,7 @@ import io.fourfold.kernels.cuda.CudaBackend;
 import io.fourfold.kernels.cuda.CudaDevice;
 import io.fourfold.model.RankGroup.StepResult;
 import java.util.Arrays;
-import java.util.HashMap;
 import java.util.List;
-import java.util.Map;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterAll;
@@ -51,9 +46,6 @@ class CudaSharedLawTest {
     /** Sums of FP32 in another order; gradients of small norms differ most. */
     private static final StepComparison FP32 = new StepComparison(1e-5, 2e-5, 1e-5, true);
 
-    /** Of a batch in which no token is so near the border of capacity that noise moves it. */
-    private static final int EXACT_SEED = 8;
-
     /** Widths whose halves are whole blocks of 32. */
     private static final String[] WIDE = {
         "model.ffn={intermediate_size: 128}",
@@ -61,7 +53,7 @@ class CudaSharedLawTest {
         "model.moe.shared_expert={intermediate_size: 64}"
     };
 
-    private static final Map<Integer, BenchRanks> RANKS = new HashMap<>();
+    private static final RankPool RANKS = new RankPool(rank -> new CudaBenchDevice(CudaBackend.shared(0)));
 
     @BeforeAll
     static void requireGpu() {
@@ -73,10 +65,7 @@ class CudaSharedLawTest {
 
     @AfterAll
     static void close() throws InterruptedException {
-        for (BenchRanks ranks : RANKS.values()) {
-            ranks.close();
-        }
-        RANKS.clear();
+        RANKS.close();
     }
 
     @TestFactory
@@ -116,7 +105,7 @@ class CudaSharedLawTest {
                     .map(mapping -> DynamicTest.dynamicTest(kind + " " + mapping, () -> {
                         StepResult actual = reference.mapped(mapping);
                         print(reference, mapping, actual);
-                        check(reference, actual, 1e-2, 1.2 * reference.noise());
+                        RecipeLawTest.assertClose(reference.result(), actual, 1e-2, 1.2 * reference.noise());
                     }));
         });
     }
@@ -131,20 +120,8 @@ class CudaSharedLawTest {
                 .map(mapping -> DynamicTest.dynamicTest(reference.name + " " + mapping, () -> {
                     StepResult actual = reference.mapped(mapping);
                     print(reference, mapping, actual);
-                    check(reference, actual, loss, gradient);
+                    RecipeLawTest.assertClose(reference.result(), actual, loss, gradient);
                 }));
-    }
-
-    private static void check(Reference reference, StepResult actual, double loss, double gradient)
-            throws InterruptedException {
-        StepResult expected = reference.result();
-        assertThat(Math.abs(actual.loss() - expected.loss()) / expected.loss())
-                .as("loss")
-                .isLessThan(loss);
-        assertThat(actual.gradients().keySet()).isEqualTo(expected.gradients().keySet());
-        assertThat(RecipeLawTest.gradientError(expected, actual))
-                .as("all gradients together")
-                .isLessThan(gradient);
     }
 
     /** A model, and what one rank makes of it, computed once. */
@@ -170,16 +147,16 @@ class CudaSharedLawTest {
         }
 
         Batch batch() {
-            return TinyModels.batch(config(), config().train().globalBatchSize(), exact ? EXACT_SEED : 5);
+            return TinyModels.batch(config(), config().train().globalBatchSize(), exact ? LawTest.SEED : 5);
         }
 
         StepResult mapped(String mapping) throws InterruptedException {
-            return run(config(LawMappings.settings(mapping)), batch(), SingleRank.step(batch()));
+            return RANKS.step(config(LawMappings.settings(mapping)), batch(), SingleRank.step(batch()));
         }
 
         StepResult result() throws InterruptedException {
             if (result == null) {
-                result = run(config(), batch(), SingleRank.step(batch()));
+                result = RANKS.step(config(), batch(), SingleRank.step(batch()));
             }
             return result;
         }
@@ -189,31 +166,10 @@ class CudaSharedLawTest {
                 StepContext step = SingleRank.step(batch());
                 StepContext otherBits = new StepContext(
                         step.step(), step.seed() + 1, step.lossScale(), step.globalBatchSize(), step.telemetry());
-                noise = RecipeLawTest.gradientError(result(), run(config(), batch(), otherBits));
+                noise = RecipeLawTest.gradientError(result(), RANKS.step(config(), batch(), otherBits));
                 System.out.printf("LAW %s with other random bits: gradients %.1e%n", name, noise);
             }
             return noise;
-        }
-    }
-
-    /** A step of as many ranks as the configuration has; they are opened anew after a failure. */
-    private static StepResult run(FourfoldConfig config, Batch batch, StepContext step) throws InterruptedException {
-        int size = config.parallel().worldSize();
-        BenchRanks ranks = RANKS.get(size);
-        if (ranks == null) {
-            ranks = BenchRanks.open(size, rank -> new CudaBenchDevice(CudaBackend.shared(0)));
-            RANKS.put(size, ranks);
-        }
-        try {
-            return RankGroup.step(ranks, config, batch, step);
-        } catch (RuntimeException | Error e) {
-            RANKS.remove(size);
-            try {
-                ranks.close();
-            } catch (RuntimeException suppressed) {
-                e.addSuppressed(suppressed);
-            }
-            throw e;
         }
     }
 
