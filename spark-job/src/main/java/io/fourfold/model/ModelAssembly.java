@@ -70,6 +70,7 @@ final class ModelAssembly {
                         expertTensorGroup,
                         model.moe().experts(),
                         model.moe().topK(),
+                        config.parallel().dispatchUnit(),
                         rowFormat(config.recipe().dispatch()));
         BlockFactory factory = new BlockFactory(
                 model,

@@ -13,18 +13,18 @@ import org.jspecify.annotations.Nullable;
  */
 public final class Dispatch {
     private final MoeOps ops;
-    private final int topK;
     private final RowRoute route;
+    private final WeightRoute weights;
     private final ExpertRows rows;
     private final @Nullable RowFormat format;
 
     /**
      * @param format how rows travel in the forward pass; null = as they are
      */
-    Dispatch(MoeOps ops, int topK, RowRoute route, ExpertRows rows, @Nullable RowFormat format) {
+    Dispatch(MoeOps ops, RowRoute route, WeightRoute weights, ExpertRows rows, @Nullable RowFormat format) {
         this.ops = ops;
-        this.topK = topK;
         this.route = route;
+        this.weights = weights;
         this.rows = rows;
         this.format = format;
     }
@@ -37,12 +37,12 @@ public final class Dispatch {
     /** Rows for the experts, [rows, C], from x [T, C]; in {@code scope}, which lives as long as the caller needs them. */
     public Tensor dispatch(Tensor x, TensorScope scope, TensorScope work) {
         if (format == null) {
-            return route.toExperts(x, topK, work, scope);
+            return route.toExperts(x, work, scope);
         }
         // Packed once a token, before it is copied for its experts; backward takes the packing for the identity.
         Tensor packed = work.allocate(DType.INT32, x.dim(0), format.words(x.dim(1)));
         ops.packRows(x, format, packed);
-        Tensor travelled = route.toExperts(packed, topK, work, work);
+        Tensor travelled = route.toExperts(packed, work, work);
         Tensor out = scope.allocate(x.dtype(), rows.count(), x.dim(1));
         ops.unpackRows(travelled, format, out);
         return out;
@@ -50,12 +50,12 @@ public final class Dispatch {
 
     /** out[t, :] = the sum of the expert outputs of token t's slots. */
     public void combine(Tensor y, Tensor out, TensorScope work) {
-        ops.sumRows(route.fromExperts(y, work), route.rowOfSlot(), topK, out);
+        route.permutation().sum(route.fromExperts(y, work), out);
     }
 
     /** The gradient of the expert outputs, [rows, C], from the gradient of the combined output [T, C]. */
     public Tensor combineBackward(Tensor dout, TensorScope work) {
-        return route.toExperts(dout, topK, work, work);
+        return route.toExperts(dout, work, work);
     }
 
     /** Starts the way back of the gradient of the experts' rows, [rows, C], beside the work that is queued next. */
@@ -70,9 +70,7 @@ public final class Dispatch {
      * @param dprobability FP32 [rows]
      */
     public void dispatchBackward(Arrival drows, Tensor dprobability, Tensor dx, Tensor dweights, TensorScope work) {
-        ops.sumRows(drows.await(), route.rowOfSlot(), topK, dx);
-        Tensor dslots = route.fromExperts(dprobability.reshape(rows.count(), 1), work);
-        int slots = Math.toIntExact(dweights.elements());
-        ops.gatherRows(dslots, route.rowOfSlot(), 1, dweights.reshape(slots, 1));
+        route.permutation().sum(drows.await(), dx);
+        weights.back(dprobability.reshape(rows.count(), 1), dweights, work);
     }
 }

@@ -19,7 +19,7 @@ import java.util.List;
 /**
  * Bytes one rank sends to others along one axis in one optimizer step, its own part excluded: what the communicators of
  * that axis count, see {@link io.fourfold.kernels.comm.Communicator#bytesSent}. Token traffic assumes balanced routing
- * without dropping, and that every label counts. Sums of a few scalars over the world, the amax of split quantized
+ * without dropping (with {@code dispatch_unit: token}, that every choice of experts is as likely), and that every label counts. Sums of a few scalars over the world, the amax of split quantized
  * operands, telemetry, validation, checkpoints and what recomputed layers exchange again come on top.
  *
  * @param axis group over which it goes
@@ -88,21 +88,16 @@ public record Traffic(Axis axis, String what, long bytes) {
         MoeConfig moe = model.moe();
         if (moe != null) {
             long layers = microBatches * share.moeLayers();
-            long slots = layers * localTokens(config, mapping) * moe.topK();
-            // Rows four times; routing weight, row id and the weight's gradient once each.
-            long allWays = 3 * row + dispatchedRow(config.recipe().dispatch(), row, model.hiddenSize()) + 3 * WORD;
-            CapacityConfig capacity = moe.capacity();
-            boolean known = capacity != null && capacity.pad();
-            long counts = known ? 0 : layers * moe.experts() * WORD;
+            ExpertTraffic experts = ExpertTraffic.of(config, moe, mapping, localTokens(config, mapping), row);
             boolean exchanged = mapping.expert() > 1 || mapping.expertTensor() > 1;
             traffic.add(new Traffic(
                     Axis.EP,
                     "all-to-all of tokens: dispatch and combine, forward and backward",
-                    exchanged ? others(slots * allWays + counts, mapping.expert()) : 0));
+                    exchanged ? layers * others(experts.sent(), mapping.expert()) : 0));
             traffic.add(new Traffic(
                     Axis.ETP,
                     "all-gather and reduce-scatter of expert inputs and outputs, forward and backward",
-                    (slots * allWays + layers * moe.experts() * WORD) * (mapping.expertTensor() - 1)));
+                    layers * experts.gathered() * (mapping.expertTensor() - 1)));
         }
         tensorParallel(config, mapping, share, traffic);
         traffic.add(contextParallel(config, mapping, share));
@@ -198,15 +193,6 @@ public record Traffic(Axis axis, String what, long bytes) {
     private static long localTokens(FourfoldConfig config, ParallelMapping mapping) {
         long tokens = (long) config.train().microBatchSize() * config.train().sequenceLength();
         return tokens / mapping.context() / mapping.tensor();
-    }
-
-    /** Bytes of a row on its way to an expert in the forward pass. */
-    private static long dispatchedRow(RecipeConfig.Dispatch dispatch, long exact, int hidden) {
-        return switch (dispatch) {
-            case EXACT -> exact;
-            case FP8 -> (long) WORD * RowFormat.FP8.words(hidden);
-            case NVFP4 -> (long) WORD * RowFormat.NVFP4.words(hidden);
-        };
     }
 
     /** The share of {@code bytes} that goes to the other members of a group. */

@@ -84,6 +84,22 @@ final class CpuMoeOps implements MoeOps {
     }
 
     @Override
+    public void ranksOfSlots(Tensor experts, int expertsPerRank, Tensor ranks, Tensor counts) {
+        CpuTokenRouting.ranksOfSlots(experts, expertsPerRank, ranks, counts);
+    }
+
+    @Override
+    public void packRouting(Tensor experts, Tensor weights, Tensor rowIds, Tensor slotOfRow, Tensor packed) {
+        CpuTokenRouting.pack(experts, weights, rowIds, slotOfRow, packed);
+    }
+
+    @Override
+    public void unpackRouting(
+            Tensor packed, int firstExpert, int localExperts, Tensor experts, Tensor weights, Tensor rowIds) {
+        CpuTokenRouting.unpack(packed, firstExpert, localExperts, experts, weights, rowIds);
+    }
+
+    @Override
     public void gatherRows(Tensor x, Tensor index, int divisor, Tensor out) {
         CpuRows.gather(x, index, divisor, out);
     }

@@ -15,7 +15,7 @@ import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
-/** Permutation, row movement and activation on the GPU (permutation.cu, rows.cu, activation.cu); routing in {@link CudaRouter}, packing in {@link RowPacking}. */
+/** Permutation, row movement and activation on the GPU (permutation.cu, rows.cu, activation.cu); routing in {@link CudaRouter}, packing in {@link RowPacking}, tokens' ranks in {@link TokenRouting}. */
 final class CudaMoeOps implements MoeOps {
     private static final int BLOCK = 256;
     private static final int ROWS_PER_BLOCK = 8;
@@ -25,12 +25,14 @@ final class CudaMoeOps implements MoeOps {
     private final SlotSort sort;
     private final CudaRouter router;
     private final RowPacking packing;
+    private final TokenRouting routing;
 
     CudaMoeOps(CudaRuntime cuda) {
         this.cuda = cuda;
         this.sort = new SlotSort(cuda);
         this.router = new CudaRouter(cuda);
         this.packing = new RowPacking(cuda);
+        this.routing = new TokenRouting(cuda);
     }
 
     @Override
@@ -190,6 +192,22 @@ final class CudaMoeOps implements MoeOps {
                             int32(sourceOfTarget, "sourceOfTarget", rows),
                             int32(targetOfSource, "targetOfSource", rows));
         }
+    }
+
+    @Override
+    public void ranksOfSlots(Tensor experts, int expertsPerRank, Tensor ranks, Tensor counts) {
+        routing.ranksOfSlots(experts, expertsPerRank, ranks, counts);
+    }
+
+    @Override
+    public void packRouting(Tensor experts, Tensor weights, Tensor rowIds, Tensor slotOfRow, Tensor packed) {
+        routing.pack(experts, weights, rowIds, slotOfRow, packed);
+    }
+
+    @Override
+    public void unpackRouting(
+            Tensor packed, int firstExpert, int localExperts, Tensor experts, Tensor weights, Tensor rowIds) {
+        routing.unpack(packed, firstExpert, localExperts, experts, weights, rowIds);
     }
 
     @Override

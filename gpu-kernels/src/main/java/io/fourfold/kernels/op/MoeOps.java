@@ -116,6 +116,38 @@ public interface MoeOps {
     void transposeSegments(Tensor counts, Tensor offsets, Tensor sourceOfTarget, Tensor targetOfSource);
 
     /**
+     * Where the tokens have to go when each travels once to a rank, however many of its experts are there.
+     *
+     * @param experts INT32 [T, k], -1 for a dropped slot; rank r holds {@code r * expertsPerRank .. (r+1) * expertsPerRank}
+     * @param ranks INT32 [T, k] out: the rank of the slot's expert at the first slot of the token that goes there, else -1;
+     *     {@link #buildPermutation} with ranks for experts then sorts tokens by rank
+     * @param counts INT32 [ranks, 2] out: tokens and slots for each rank
+     */
+    void ranksOfSlots(Tensor experts, int expertsPerRank, Tensor ranks, Tensor counts);
+
+    /**
+     * What a rank must know of the tokens that travel to it, a row each: the k experts, the bits of the k weights, the row id.
+     *
+     * @param experts INT32 [T, k]
+     * @param weights FP32 [T, k]
+     * @param rowIds INT32 [T]
+     * @param slotOfRow INT32 [R]: a slot of the token of each row
+     * @param packed INT32 [R, 2k + 1] out
+     */
+    void packRouting(Tensor experts, Tensor weights, Tensor rowIds, Tensor slotOfRow, Tensor packed);
+
+    /**
+     * {@link #packRouting} undone, as one rank sees it.
+     *
+     * @param firstExpert first expert of this rank
+     * @param localExperts how many it holds
+     * @param experts INT32 [R, k] out, numbered from 0; -1 where the expert is elsewhere
+     * @param weights FP32 [R, k] out
+     * @param rowIds INT32 [R] out
+     */
+    void unpackRouting(Tensor packed, int firstExpert, int localExperts, Tensor experts, Tensor weights, Tensor rowIds);
+
+    /**
      * out[r, :] = x[index[r] / divisor, :]; rows with index -1 become zero. x and out have the same type, INT32 included,
      * and may not alias.
      */

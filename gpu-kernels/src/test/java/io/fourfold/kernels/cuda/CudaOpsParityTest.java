@@ -282,6 +282,39 @@ class CudaOpsParityTest {
     }
 
     @Test
+    void tokensThatTravelOnceToARank() {
+        for (int k : new int[] {1, 3, 8}) {
+            Twin experts = integers(12, -1, 600, k);
+            Twin ranks = intOutput(600 * k);
+            Twin counts = intOutput(4 * 2);
+            both((on, of) -> on.moe().ranksOfSlots(of.apply(experts), 3, of.apply(ranks), of.apply(counts)));
+            same("ranks", ranks);
+            same("counts", counts);
+            Twin weights = pair.gaussian(DType.FP32, 1, 600, k);
+            Twin ids = integers(1 << 30, 0, 600);
+            Twin slotOfRow = integers(600 * k, 0, 700);
+            Twin packed = intOutput(700 * (2 * k + 1));
+            both((on, of) -> on.moe()
+                    .packRouting(
+                            of.apply(experts),
+                            of.apply(weights),
+                            of.apply(ids),
+                            of.apply(slotOfRow),
+                            of.apply(packed)));
+            same("packed", packed);
+            Twin local = pair.poison(DType.INT32, 700, k);
+            Twin travelled = pair.poison(DType.FP32, 700, k);
+            Twin travelledIds = intOutput(700);
+            both((on, of) -> on.moe()
+                    .unpackRouting(
+                            of.apply(packed), 3, 3, of.apply(local), of.apply(travelled), of.apply(travelledIds)));
+            same("local experts", local);
+            same("weights", travelled);
+            same("row ids", travelledIds);
+        }
+    }
+
+    @Test
     void permutation() {
         Twin experts = integers(12, -1, 600, 3);
         Twin offsets = intOutput(13);

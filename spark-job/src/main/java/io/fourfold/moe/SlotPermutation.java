@@ -1,0 +1,46 @@
+package io.fourfold.moe;
+
+import io.fourfold.kernels.op.MoeOps;
+import io.fourfold.kernels.tensor.Tensor;
+import io.fourfold.kernels.tensor.TensorScope;
+
+/**
+ * Rows of tokens, copied for some of their k slots and sorted; the two directions are each other's transpose.
+ *
+ * @param k slots of a token
+ * @param rowOfSlot INT32 [T * k], -1 where a slot has no row
+ * @param slotOfRow INT32 [R], -1 in padding
+ */
+record SlotPermutation(MoeOps ops, int k, Tensor rowOfSlot, Tensor slotOfRow) {
+    int rows() {
+        return Math.toIntExact(slotOfRow.elements());
+    }
+
+    int tokens() {
+        return Math.toIntExact(rowOfSlot.elements() / k);
+    }
+
+    /** Row r of the result [R, C] is {@code x[slotOfRow[r] / k, :]}. */
+    Tensor spread(Tensor x, TensorScope scope) {
+        Tensor out = scope.allocate(x.dtype(), rows(), x.dim(1));
+        ops.spreadRows(x, slotOfRow, rowOfSlot, k, out);
+        return out;
+    }
+
+    /** out [T, C]: the sum of the rows of each token, in the order of its slots. */
+    void sum(Tensor rows, Tensor out) {
+        ops.sumRows(rows, rowOfSlot, k, out);
+    }
+
+    /** A value of each slot [T, k] for its row: [R, 1]. */
+    Tensor toRows(Tensor slots, TensorScope scope) {
+        Tensor out = scope.allocate(slots.dtype(), rows(), 1);
+        ops.gatherRows(slots.reshape(tokens() * k, 1), slotOfRow, 1, out);
+        return out;
+    }
+
+    /** A value of each row [R, 1] for its slot: out [T, k], zero where the slot has no row. */
+    void toSlots(Tensor rows, Tensor out) {
+        ops.gatherRows(rows, rowOfSlot, 1, out.reshape(tokens() * k, 1));
+    }
+}
