@@ -81,7 +81,7 @@ final class NcclWorld implements CommunicationWorld {
             hostGroup.broadcast(payload, 0);
             link = new NcclLink(
                     this,
-                    cuda.device().trace(),
+                    cuda,
                     "the link of ranks " + members,
                     Nccl.join(payload.ints(), hostGroup.size(), hostGroup.rank()));
             known.put(members, link);

@@ -302,7 +302,7 @@ class CudaOpsParityTest {
                             of.apply(slotOfRow),
                             of.apply(packed)));
             same("packed", packed);
-            Twin local = pair.poison(DType.INT32, 700, k);
+            Twin local = intOutput(700 * k).view(0, 700, k);
             Twin travelled = pair.poison(DType.FP32, 700, k);
             Twin travelledIds = intOutput(700);
             both((on, of) -> on.moe()
