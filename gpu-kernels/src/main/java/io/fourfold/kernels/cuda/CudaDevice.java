@@ -19,6 +19,7 @@ public final class CudaDevice implements AutoCloseable {
     private final CudaTrace trace;
     private final String name;
     private final int driverVersion;
+    private int lent;
 
     private CudaDevice(int ordinal) {
         this.ordinal = ordinal;
@@ -126,6 +127,19 @@ public final class CudaDevice implements AutoCloseable {
 
     public int multiprocessors() {
         return attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
+    }
+
+    /**
+     * How many of them a kernel should take that keeps its blocks for as long as it runs: all, but for what is lent to
+     * collectives under way. Blocks of a collective that find no free multiprocessor would wait for such a kernel's end.
+     */
+    int freeMultiprocessors() {
+        return Math.max(multiprocessors() / 2, multiprocessors() - lent);
+    }
+
+    /** Lends multiprocessors, a negative number takes them back. */
+    void lendMultiprocessors(int count) {
+        lent += count;
     }
 
     public long totalBytes() {

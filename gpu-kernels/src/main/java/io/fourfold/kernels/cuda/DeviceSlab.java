@@ -1,18 +1,13 @@
 package io.fourfold.kernels.cuda;
 
 import jcuda.driver.CUdevice_attribute;
-import jcuda.driver.CUdeviceptr;
-import jcuda.driver.CUmemAccessDesc;
-import jcuda.driver.CUmemAccess_flags;
-import jcuda.driver.CUmemAllocationGranularity_flags;
-import jcuda.driver.CUmemAllocationHandleType;
-import jcuda.driver.CUmemAllocationProp;
-import jcuda.driver.CUmemAllocationType;
-import jcuda.driver.CUmemGenericAllocationHandle;
-import jcuda.driver.CUmemLocation;
-import jcuda.driver.CUmemLocationType;
 import jcuda.driver.CUresult;
 import jcuda.driver.JCudaDriver;
+import org.bytedeco.cuda.cudart.CUmemAccessDesc_v1;
+import org.bytedeco.cuda.cudart.CUmemAllocationProp_v1;
+import org.bytedeco.cuda.global.cudart;
+import org.bytedeco.javacpp.Pointer;
+import org.bytedeco.javacpp.SizeTPointer;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -44,17 +39,22 @@ final class DeviceSlab {
                 && device.attribute(
                                 CUdevice_attribute.CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED)
                         != 0) {
-            CUmemAllocationProp properties = properties(device);
-            CUmemGenericAllocationHandle handle = new CUmemGenericAllocationHandle();
-            long size = roundUp(bytes, granularity(properties));
-            int result = JCudaDriver.cuMemCreate(handle, size, properties, 0);
-            if (result == CUresult.CUDA_SUCCESS) {
-                return mapped(properties, handle, size);
+            try (CUmemAllocationProp_v1 properties = new CUmemAllocationProp_v1()) {
+                Pointer.memset(properties, 0, properties.sizeof());
+                properties.type(cudart.CU_MEM_ALLOCATION_TYPE_PINNED);
+                properties.requestedHandleTypes(cudart.CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR);
+                properties.location().type(cudart.CU_MEM_LOCATION_TYPE_DEVICE).id(device.ordinal());
+                long[] handle = new long[1];
+                long size = roundUp(bytes, granularity(properties));
+                int result = cudart.cuMemCreate(handle, size, properties, 0);
+                if (result == CUresult.CUDA_SUCCESS) {
+                    return mapped(device, handle[0], size);
+                }
+                if (result == CUresult.CUDA_ERROR_OUT_OF_MEMORY) {
+                    return null;
+                }
+                LOG.debug("no memory that other GPUs can map: {}", CUresult.stringFor(result));
             }
-            if (result == CUresult.CUDA_ERROR_OUT_OF_MEMORY) {
-                return null;
-            }
-            LOG.debug("no memory that other GPUs can map: {}", CUresult.stringFor(result));
         }
         DevicePointer base = new DevicePointer();
         int result = JCudaDriver.cuMemAlloc(base, bytes);
@@ -65,34 +65,28 @@ final class DeviceSlab {
         return new DeviceSlab(base, bytes, false);
     }
 
-    private static CUmemAllocationProp properties(CudaDevice device) {
-        CUmemAllocationProp properties = new CUmemAllocationProp();
-        properties.type = CUmemAllocationType.CU_MEM_ALLOCATION_TYPE_PINNED;
-        properties.requestedHandleTypes = CUmemAllocationHandleType.CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR;
-        properties.location = new CUmemLocation(CUmemLocationType.CU_MEM_LOCATION_TYPE_DEVICE, device.ordinal());
-        return properties;
-    }
-
-    private static long granularity(CUmemAllocationProp properties) {
-        long[] unit = new long[1];
-        CudaDevice.check(
-                JCudaDriver.cuMemGetAllocationGranularity(
-                        unit, properties, CUmemAllocationGranularity_flags.CU_MEM_ALLOC_GRANULARITY_RECOMMENDED),
-                "cuMemGetAllocationGranularity");
-        return unit[0];
+    private static long granularity(CUmemAllocationProp_v1 properties) {
+        try (SizeTPointer unit = new SizeTPointer(1)) {
+            CudaDevice.check(
+                    cudart.cuMemGetAllocationGranularity(
+                            unit, properties, cudart.CU_MEM_ALLOC_GRANULARITY_RECOMMENDED),
+                    "cuMemGetAllocationGranularity");
+            return unit.get();
+        }
     }
 
     /** The mapping keeps the memory; the handle is not needed any more. */
-    private static DeviceSlab mapped(CUmemAllocationProp properties, CUmemGenericAllocationHandle handle, long size) {
-        DevicePointer base = new DevicePointer();
-        CudaDevice.check(
-                JCudaDriver.cuMemAddressReserve(base, size, 0, new CUdeviceptr(), 0), "cuMemAddressReserve of " + size);
-        CudaDevice.check(JCudaDriver.cuMemMap(base, size, 0, handle, 0), "cuMemMap");
-        CudaDevice.check(JCudaDriver.cuMemRelease(handle), "cuMemRelease");
-        CUmemAccessDesc access = new CUmemAccessDesc(
-                properties.location, CUmemAccess_flags.CU_MEM_ACCESS_FLAGS_PROT_READWRITE);
-        CudaDevice.check(JCudaDriver.cuMemSetAccess(base, size, new CUmemAccessDesc[] {access}, 1), "cuMemSetAccess");
-        return new DeviceSlab(base, size, true);
+    private static DeviceSlab mapped(CudaDevice device, long handle, long size) {
+        long[] address = new long[1];
+        CudaDevice.check(cudart.cuMemAddressReserve(address, size, 0, 0, 0), "cuMemAddressReserve of " + size);
+        CudaDevice.check(cudart.cuMemMap(address[0], size, 0, handle, 0), "cuMemMap");
+        CudaDevice.check(cudart.cuMemRelease(handle), "cuMemRelease");
+        try (CUmemAccessDesc_v1 access = new CUmemAccessDesc_v1()) {
+            access.location().type(cudart.CU_MEM_LOCATION_TYPE_DEVICE).id(device.ordinal());
+            access.flags(cudart.CU_MEM_ACCESS_FLAGS_PROT_READWRITE);
+            CudaDevice.check(cudart.cuMemSetAccess(address[0], size, access, 1), "cuMemSetAccess");
+        }
+        return new DeviceSlab(DevicePointer.of(address[0]), size, true);
     }
 
     DevicePointer base() {
@@ -110,8 +104,8 @@ final class DeviceSlab {
 
     void free() {
         if (mappable) {
-            CudaDevice.check(JCudaDriver.cuMemUnmap(base, bytes), "cuMemUnmap");
-            CudaDevice.check(JCudaDriver.cuMemAddressFree(base, bytes), "cuMemAddressFree");
+            CudaDevice.check(cudart.cuMemUnmap(base.address(), bytes), "cuMemUnmap");
+            CudaDevice.check(cudart.cuMemAddressFree(base.address(), bytes), "cuMemAddressFree");
         } else {
             CudaDevice.check(JCudaDriver.cuMemFree(base), "cuMemFree");
         }

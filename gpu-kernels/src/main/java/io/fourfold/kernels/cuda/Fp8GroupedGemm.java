@@ -21,7 +21,6 @@ final class Fp8GroupedGemm implements AutoCloseable {
 
     private final CudaRuntime cuda;
     private final TensorMaps maps = new TensorMaps();
-    private final int grid;
     private int rowsSharedBytes;
     private int rowsBlocksSharedBytes;
     private int depthSharedBytes;
@@ -29,7 +28,11 @@ final class Fp8GroupedGemm implements AutoCloseable {
 
     Fp8GroupedGemm(CudaRuntime cuda) {
         this.cuda = cuda;
-        grid = cuda.device().multiprocessors() / 2 * 2;
+    }
+
+    /** Clusters of two. */
+    private int blocks() {
+        return cuda.device().freeMultiprocessors() / 2 * 2;
     }
 
     /** C[r, n] = sum over k of A[r, k] * W_g[n, k]. False, with nothing done, where these operands need another way. */
@@ -55,7 +58,7 @@ final class Fp8GroupedGemm implements AutoCloseable {
         }
         int weightRows = Math.multiplyExact(w.groups(), w.width());
         function.launch(
-                grid,
+                blocks(),
                 1,
                 1,
                 THREADS,
@@ -106,7 +109,7 @@ final class Fp8GroupedGemm implements AutoCloseable {
         try (CudaTensorScope work = cuda.workspace()) {
             CudaTensor partial = summing ? work.allocate(DType.FP32, a.groups(), parts) : null;
             function.launch(
-                    grid,
+                    blocks(),
                     1,
                     1,
                     THREADS,

@@ -31,7 +31,6 @@ final class GroupedGemm implements AutoCloseable {
     private final CudaTensor queue;
 
     private final boolean hopper;
-    private final int blocks;
     private int rowsSharedBytes;
     private int depthSharedBytes;
 
@@ -40,7 +39,6 @@ final class GroupedGemm implements AutoCloseable {
         scope = cuda.memory().scope(Region.WORKSPACE);
         queue = scope.zeros(DType.INT32, 2);
         hopper = cuda.device().architecture() == 90;
-        blocks = cuda.device().multiprocessors() / 2 * 2;
     }
 
     /** C[r, n] = sum over k of A[r, k] * W_g(n, k), rows split by A's offsets. */
@@ -70,7 +68,7 @@ final class GroupedGemm implements AutoCloseable {
                 : maps.bf16(weights, Math.multiplyExact(groups, cols), depth, BOX_ROWS_B, BOX);
         CudaFunction function = w.depthMajor() ? cuda.function(TENSOR_CORES, "grouped_gemm_dgrad_bf16_sm90a") : fprop();
         function.launch(
-                blocks,
+                blocks(),
                 1,
                 1,
                 THREADS,
@@ -129,7 +127,7 @@ final class GroupedGemm implements AutoCloseable {
             int parts = SQUARES_PER_TILE * CudaArguments.blocks(m, TILE_ROWS) * CudaArguments.blocks(n, TILE_COLS);
             CudaTensor partial = summing ? work.allocate(DType.FP32, groups, parts) : null;
             function.launch(
-                    blocks,
+                    blocks(),
                     1,
                     1,
                     THREADS,
@@ -203,6 +201,11 @@ final class GroupedGemm implements AutoCloseable {
                         CudaFunction.orNull(b.scale()),
                         c,
                         accumulate ? 1 : 0);
+    }
+
+    /** Clusters of two. */
+    private int blocks() {
+        return cuda.device().freeMultiprocessors() / 2 * 2;
     }
 
     private CudaFunction fprop() {

@@ -22,6 +22,8 @@ import org.bytedeco.cuda.global.nccl;
  * reduce-scatter and all-gather.
  */
 final class NcclCommunicator implements Communicator {
+    private static final int CHANNELS = 32;
+
     private final CudaRuntime cuda;
     private final NcclWorld world;
     private final Communicator host;
@@ -163,6 +165,35 @@ final class NcclCommunicator implements Communicator {
 
     @Override
     public void allToAllV(Tensor send, long[] sendCounts, Tensor receive, long[] receiveCounts) {
+        Exchange exchange = exchange(send, sendCounts, receive, receiveCounts);
+        queue("allToAllV", c -> exchange.queue(c, stream(), true));
+    }
+
+    /**
+     * Leaves multiprocessors to NCCL's blocks until it is awaited: as many as it has channels for the other ranks. What
+     * stays on this rank is copied beside them, or it would take as many again.
+     */
+    @Override
+    public Pending startAllToAllV(Tensor send, long[] sendCounts, Tensor receive, long[] receiveCounts) {
+        Exchange exchange = exchange(send, sendCounts, receive, receiveCounts);
+        Pending pending = start(() -> {
+            queue("allToAllV", c -> exchange.queue(c, stream(), false));
+            exchange.copyOwn(cuda.memory(), stream());
+        });
+        CudaDevice device = cuda.device();
+        int lent = channels();
+        device.lendMultiprocessors(lent);
+        boolean[] awaited = new boolean[1];
+        return () -> {
+            if (!awaited[0]) {
+                awaited[0] = true;
+                device.lendMultiprocessors(-lent);
+            }
+            pending.await();
+        };
+    }
+
+    private Exchange exchange(Tensor send, long[] sendCounts, Tensor receive, long[] receiveCounts) {
         CudaTensor from = CudaTensor.of(send);
         CudaTensor to = CudaTensor.of(receive);
         require(sendCounts.length == size() && receiveCounts.length == size(), "allToAllV", from, to);
@@ -174,16 +205,13 @@ final class NcclCommunicator implements Communicator {
                 from,
                 to);
         sent(Arrays.stream(sendCounts).sum() - sendCounts[rank()], from);
-        queue("allToAllV", c -> {
-            long out = 0;
-            long in = 0;
-            for (int peer = 0; peer < size(); peer++) {
-                Nccl.send(c, stream(), from, out, sendCounts[peer], peer);
-                Nccl.receive(c, stream(), to, in, receiveCounts[peer], peer);
-                out += sendCounts[peer];
-                in += receiveCounts[peer];
-            }
-        });
+        return new Exchange(rank(), from, sendCounts, to, receiveCounts);
+    }
+
+    /** NCCL's channels between GPUs of one host, {@value #CHANNELS}, are divided by ranks; this rank's share stays unused. */
+    private int channels() {
+        int ranks = Math.min(CHANNELS, Integer.highestOneBit(2 * size() - 1));
+        return CHANNELS / ranks * Math.min(CHANNELS, size() - 1);
     }
 
     @Override
