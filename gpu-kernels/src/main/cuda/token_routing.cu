@@ -4,10 +4,28 @@
 //                    else -1; counts [ranks, 2]: tokens and slots for each rank (integer atomics, so in any order)
 //   pack_routing     row r of a token t = slotOfRow[r] / k: its k experts, the bits of its k weights, its row id
 //   unpack_routing   the same as the receiving rank sees it: experts counted from its first one, -1 where not its own
+//   part_of_slots    begins[e] .. ends[e]: the rows of expert e whose slots are from .. to; they ascend within an expert
 //
-// One thread per token or row. An expert beyond the last rank stops the kernel with a trap.
+// One thread per token, row or expert. An expert beyond the last rank stops the kernel with a trap.
 
 #include "ops/vector.cuh"
+
+namespace fourfold {
+
+// First row in [low, high) whose slot is at least x, or high.
+__device__ __forceinline__ int firstRow(const int* slotOfRow, int low, int high, int x) {
+    while (low < high) {
+        int middle = (low + high) / 2;
+        if (slotOfRow[middle] < x) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+}  // namespace fourfold
 
 extern "C" __global__ void __launch_bounds__(256) ranks_of_slots(
     const int* experts, int tokens, int k, int expertsPerRank, int rankCount, int* ranks, int* counts) {
@@ -44,6 +62,17 @@ extern "C" __global__ void __launch_bounds__(256) ranks_of_slots(
             atomicAdd(counts + i, tally[i]);
         }
     }
+}
+
+extern "C" __global__ void __launch_bounds__(256) part_of_slots(
+    const int* offsets, const int* slotOfRow, int experts, int from, int to, int* begins, int* ends) {
+    int expert = blockIdx.x * blockDim.x + threadIdx.x;
+    if (expert >= experts) {
+        return;
+    }
+    int low = offsets[expert], high = offsets[expert + 1];
+    begins[expert] = fourfold::firstRow(slotOfRow, low, high, from);
+    ends[expert] = fourfold::firstRow(slotOfRow, low, high, to);
 }
 
 extern "C" __global__ void __launch_bounds__(256) pack_routing(

@@ -6,7 +6,9 @@ import io.fourfold.kernels.op.GroupedOperand;
 import io.fourfold.kernels.op.OperandCopy;
 import io.fourfold.kernels.op.OperandPair;
 import io.fourfold.kernels.op.OperandSpec;
+import io.fourfold.kernels.op.OperandSpec.Format;
 import io.fourfold.kernels.op.QuantizeOps;
+import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
 import io.fourfold.moe.ExpertRows;
@@ -94,27 +96,36 @@ final class GroupedLinear {
      */
     @Nullable
     OperandSource<GroupedOperand> forward(Pass pass, ExpertRows rows, Tensor x, Tensor y, TensorScope work) {
-        return forward(pass, rows, x, y, work, null);
+        return forward(pass, rows, x, y, work, null, RowSchedule.WHOLE);
     }
 
     /**
      * The same for an input that may not be kept.
      *
      * @param again makes x once more; null when backward may read x where it is, or what its operand keeps of it
+     * @param schedule in which order rows are multiplied, see {@link #takesParts}
      */
     @Nullable
     OperandSource<GroupedOperand> forward(
-            Pass pass, ExpertRows rows, Tensor x, Tensor y, TensorScope work, @Nullable InputAgain again) {
+            Pass pass,
+            ExpertRows rows,
+            Tensor x,
+            Tensor y,
+            TensorScope work,
+            @Nullable InputAgain again,
+            RowSchedule schedule) {
         QuantizeOps quantize = backend.quantize();
         StepContext step = pass.step();
         OperandCopy rowCopy = inputRows(pass, work);
         if (pass.training() && again == null) {
             return forward(
-                    quantize.raggedPair(x, rows.offsets(), firstExpert, rowCopy, inputColumns(pass), split.input()), y);
+                    quantize.raggedPair(x, rows.offsets(), firstExpert, rowCopy, inputColumns(pass), split.input()),
+                    y,
+                    schedule);
         }
         GroupedOperand byRows = quantize.ragged(
                 x, rows.offsets(), false, rowCopy.spec(), firstExpert, null, rowCopy.probe(), split.input(), work);
-        backend.gemm().multiplyGrouped(byRows, prepared(fpropW), y);
+        multiply(byRows, prepared(fpropW), y, schedule);
         return !pass.training() || again == null
                 ? null
                 : backwardWork -> byColumns(rows, again.compute(backwardWork), step, backwardWork);
@@ -122,8 +133,37 @@ final class GroupedLinear {
 
     /** The same for an input whose operands are there. */
     OperandSource<GroupedOperand> forward(OperandPair<GroupedOperand> x, Tensor y) {
-        backend.gemm().multiplyGrouped(x.byRows(), prepared(fpropW), y);
+        return forward(x, y, RowSchedule.WHOLE);
+    }
+
+    private OperandSource<GroupedOperand> forward(OperandPair<GroupedOperand> x, Tensor y, RowSchedule schedule) {
+        multiply(x.byRows(), prepared(fpropW), y, schedule);
         return work -> x.byColumns();
+    }
+
+    private void multiply(GroupedOperand a, GroupedOperand w, Tensor c, RowSchedule schedule) {
+        schedule.run(part -> {
+            if (part == null) {
+                backend.gemm().multiplyGrouped(a, w, c);
+            } else {
+                backend.gemm().multiplyGroupedPart(a, part, w, c);
+            }
+        });
+    }
+
+    /**
+     * Whether rows of {@code type} can be multiplied in parts, of which some are not there yet: not where operands are
+     * made of all of a group's rows.
+     */
+    boolean takesParts(DType type) {
+        return plain(precision().fpropX(), type)
+                && plain(precision().wgradX(), type)
+                && plain(precision().dgradDy(), type)
+                && plain(precision().wgradDy(), type);
+    }
+
+    private static boolean plain(OperandSpec spec, DType type) {
+        return !spec.quantized() && (spec.format() == Format.FP32 || type == DType.BF16);
     }
 
     /** Operands of the activation of {@code inner} as this layer's input; null where it has to be computed first. */
@@ -179,13 +219,14 @@ final class GroupedLinear {
             Tensor dy,
             Tensor dx,
             TensorScope work) {
-        backward(pass, rows, xByColumns, dy, dx, work, () -> {});
+        backward(pass, rows, xByColumns, dy, dx, work, () -> {}, RowSchedule.WHOLE);
     }
 
     /**
      * The same.
      *
      * @param written runs when dx is written and before the weight gradients are
+     * @param schedule in which order rows of dx are computed
      */
     void backward(
             Pass pass,
@@ -194,7 +235,8 @@ final class GroupedLinear {
             Tensor dy,
             Tensor dx,
             TensorScope work,
-            Runnable written) {
+            Runnable written,
+            RowSchedule schedule) {
         StepContext step = pass.step();
         OperandPair<GroupedOperand> both = backend.quantize()
                 .raggedPair(
@@ -204,7 +246,7 @@ final class GroupedLinear {
                         outputCopy(step, rows, precision().dgradDy(), "dgrad.dy", work),
                         outputCopy(step, rows, precision().wgradDy(), "wgrad.dy", work),
                         split.output());
-        backward(pass, both, xByColumns, dx, work, written);
+        backward(pass, both, xByColumns, dx, work, written, schedule);
     }
 
     /** Operands of the gradient of {@code inner}, whose activation has the gradient {@code dactivated}; null as above. */
@@ -246,7 +288,18 @@ final class GroupedLinear {
             Tensor dx,
             TensorScope work,
             Runnable written) {
-        backend.gemm().multiplyGrouped(both.byRows(), prepared(dgradW), dx);
+        backward(pass, both, xByColumns, dx, work, written, RowSchedule.WHOLE);
+    }
+
+    private void backward(
+            Pass pass,
+            OperandPair<GroupedOperand> both,
+            @Nullable OperandSource<GroupedOperand> xByColumns,
+            Tensor dx,
+            TensorScope work,
+            Runnable written,
+            RowSchedule schedule) {
+        multiply(both.byRows(), prepared(dgradW), dx, schedule);
         written.run();
         GroupedOperand inputs = Objects.requireNonNull(xByColumns).operand(work);
         if (overwrites) {

@@ -15,6 +15,8 @@ import io.fourfold.moe.ExpertRows;
 import io.fourfold.moe.Router;
 import io.fourfold.moe.RouterReport;
 import io.fourfold.moe.Routing;
+import io.fourfold.moe.SplitArrival;
+import io.fourfold.moe.SplitSum;
 import io.fourfold.moe.TokenDispatcher;
 import java.util.ArrayList;
 import java.util.List;
@@ -121,12 +123,18 @@ final class MoeFfn implements Sublayer {
         InputAgain rowsAgain = pass.recompute().has(RecomputeModule.DISPATCH)
                 ? recomputed -> dispatch.dispatch(pass.input(x, recomputed), recomputed, recomputed)
                 : null;
-        Tensor expertX = dispatch.dispatch(x, rowsAgain == null ? layers.up().inputScope(pass, work) : work, work);
+        boolean inParts = dispatch.splits()
+                && layers.up().takesParts(pass.type())
+                && layers.down().takesParts(pass.type());
+        TensorScope rowScope = rowsAgain == null ? layers.up().inputScope(pass, work) : work;
+        SplitArrival arrival = inParts ? dispatch.startDispatch(x, rowScope, work) : null;
+        Tensor expertX = arrival == null ? dispatch.dispatch(x, rowScope, work) : arrival.rows();
         TensorScope inside =
                 pass.training() ? pass.memory().keptUntil(layers.up().weight()) : work;
         Tensor inner = inside.allocate(
                 pass.type(), rows.count(), innerWidth * config.activation().inputFactor());
-        OperandSource<GroupedOperand> rowsByColumns = layers.up().forward(pass, rows, expertX, inner, work, rowsAgain);
+        OperandSource<GroupedOperand> rowsByColumns =
+                layers.up().forward(pass, rows, expertX, inner, work, rowsAgain, ownFirst(dispatch, arrival));
         Pass within = pass.withKept(inside);
         InputAgain again = pass.recompute().has(RecomputeModule.ACTIVATION)
                 ? recomputed -> activate(pass, rows, inner, recomputed)
@@ -137,16 +145,45 @@ final class MoeFfn implements Sublayer {
                 ? null
                 : activate(pass, rows, inner, again == null ? layers.down().inputScope(within, work) : work);
         Tensor expertY = work.allocate(pass.type(), rows.count(), y.dim(1));
+        SplitSum[] back = new SplitSum[1]; // other ranks' rows travel back while this rank's own are computed
+        RowSchedule othersFirst = product -> {
+            dispatch.others().forEach(product::multiply);
+            back[0] = dispatch.startCombine(expertY, work);
+            product.multiply(dispatch.own());
+        };
         OperandSource<GroupedOperand> activatedByColumns = fused != null
                 ? layers.down().forward(fused, expertY)
-                : layers.down().forward(within, rows, Objects.requireNonNull(activated), expertY, work, again);
-        dispatch.combine(expertY, y, work);
+                : layers.down()
+                        .forward(
+                                within,
+                                rows,
+                                Objects.requireNonNull(activated),
+                                expertY,
+                                work,
+                                again,
+                                inParts ? othersFirst : RowSchedule.WHOLE);
+        if (back[0] == null) {
+            dispatch.combine(expertY, y, work);
+        } else {
+            back[0].finish(y);
+        }
         Backward shared = layers.shared() == null ? null : layers.shared().addForward(pass, x, y, work);
         if (!pass.training()) {
             return null;
         }
         Saved saved = new Saved(routerX, routing, dispatch, rowsByColumns, inside, inner, activatedByColumns, shared);
         return (dy, dx, backwardWork) -> backward(pass, saved, dy, dx, backwardWork);
+    }
+
+    /** This rank's rows, then, when they have come, the others'. */
+    private static RowSchedule ownFirst(Dispatch dispatch, @Nullable SplitArrival arrival) {
+        return arrival == null
+                ? RowSchedule.WHOLE
+                : product -> {
+                    product.multiply(dispatch.own());
+                    arrival.others().run();
+                    dispatch.others().forEach(product::multiply);
+                };
     }
 
     private Tensor activate(Pass pass, ExpertRows rows, Tensor inner, TensorScope scope) {
@@ -163,8 +200,21 @@ final class MoeFfn implements Sublayer {
         try (TensorScope kept = saved.inside();
                 TensorScope inside = pass.memory().workUntil(layers.up().weight())) {
             Tensor dactivated = inside.allocate(pass.type(), rows.count(), innerWidth);
-            Tensor dexpertY = saved.dispatch().combineBackward(dy, inside);
-            layers.down().backward(pass, rows, saved.activatedByColumns(), dexpertY, dactivated, inside);
+            Dispatch dispatch = saved.dispatch();
+            SplitArrival arrival = dispatch.splits() && layers.down().takesParts(pass.type())
+                    ? dispatch.startDispatch(dy, inside, inside)
+                    : null;
+            Tensor dexpertY = arrival == null ? dispatch.combineBackward(dy, inside) : arrival.rows();
+            layers.down()
+                    .backward(
+                            pass,
+                            rows,
+                            saved.activatedByColumns(),
+                            dexpertY,
+                            dactivated,
+                            inside,
+                            () -> {},
+                            ownFirst(dispatch, arrival));
             fused = layers.up()
                     .activationGradient(pass, rows, config.activation(), dactivated, saved.inner(), dprobability, work);
             if (fused == null) {
@@ -187,7 +237,14 @@ final class MoeFfn implements Sublayer {
         } else {
             layers.up()
                     .backward(
-                            pass, rows, saved.rowsByColumns(), Objects.requireNonNull(dinner), dexpertX, work, written);
+                            pass,
+                            rows,
+                            saved.rowsByColumns(),
+                            Objects.requireNonNull(dinner),
+                            dexpertX,
+                            work,
+                            written,
+                            RowSchedule.WHOLE);
         }
         Tensor dweights = work.allocate(DType.FP32, saved.routing().weights().shape());
         saved.dispatch().dispatchBackward(Objects.requireNonNull(back[0]), dprobability, dx, dweights, work);

@@ -2,9 +2,11 @@ package io.fourfold.moe;
 
 import io.fourfold.kernels.op.MoeOps;
 import io.fourfold.kernels.op.RowFormat;
+import io.fourfold.kernels.op.RowPart;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -17,11 +19,20 @@ public final class Dispatch {
     private final WeightRoute weights;
     private final ExpertRows rows;
     private final @Nullable RowFormat format;
+    private final @Nullable SplitRoute split;
 
     /**
      * @param format how rows travel in the forward pass; null = as they are
+     * @param split the same way in two parts; null when it has none
      */
-    Dispatch(MoeOps ops, RowRoute route, WeightRoute weights, ExpertRows rows, @Nullable RowFormat format) {
+    Dispatch(
+            MoeOps ops,
+            RowRoute route,
+            WeightRoute weights,
+            ExpertRows rows,
+            @Nullable RowFormat format,
+            @Nullable SplitRoute split) {
+        this.split = split;
         this.ops = ops;
         this.route = route;
         this.weights = weights;
@@ -32,6 +43,38 @@ public final class Dispatch {
     /** How the rows lie on the experts' side. */
     public ExpertRows rows() {
         return rows;
+    }
+
+    /** Whether rows can come and go in two parts, see {@link #startDispatch}. */
+    public boolean splits() {
+        return split != null;
+    }
+
+    /** Rows that stay on this rank. Only where rows split, as all that follows. */
+    public RowPart own() {
+        return split().own();
+    }
+
+    /** The other rows. */
+    public List<RowPart> others() {
+        return split().others();
+    }
+
+    /** {@link #dispatch}, or {@link #combineBackward}, of which the rows of {@link #own} are there at once. */
+    public SplitArrival startDispatch(Tensor x, TensorScope scope, TensorScope work) {
+        return split().start(x, scope, work);
+    }
+
+    /** {@link #combine} that begins when the rows of {@link #others} are computed and ends when all are. */
+    public SplitSum startCombine(Tensor y, TensorScope work) {
+        return split().startBack(y, work);
+    }
+
+    private SplitRoute split() {
+        if (split == null) {
+            throw new IllegalStateException("these rows do not travel in parts");
+        }
+        return split;
     }
 
     /** Rows for the experts, [rows, C], from x [T, C]; in {@code scope}, which lives as long as the caller needs them. */

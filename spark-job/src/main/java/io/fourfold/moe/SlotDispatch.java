@@ -73,6 +73,7 @@ final class SlotDispatch {
                 route,
                 weights,
                 new ExpertRows(offsets, rows, probability.reshape(rows), travelledIds.reshape(rows)),
-                format);
+                format,
+                null);
     }
 }

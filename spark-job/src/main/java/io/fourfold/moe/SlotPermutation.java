@@ -1,6 +1,7 @@
 package io.fourfold.moe;
 
 import io.fourfold.kernels.op.MoeOps;
+import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
 
@@ -30,6 +31,20 @@ record SlotPermutation(MoeOps ops, int k, Tensor rowOfSlot, Tensor slotOfRow) {
     /** out [T, C]: the sum of the rows of each token, in the order of its slots. */
     void sum(Tensor rows, Tensor out) {
         ops.sumRows(rows, rowOfSlot, k, out);
+    }
+
+    /** {@link #spread} of tokens {@code from ..} only, x [n, C], into out [R, C]. */
+    void spread(Tensor x, int from, Tensor out) {
+        ops.spreadSomeRows(x, part(from, x.dim(0)), k, out);
+    }
+
+    /** {@link #sum} of tokens {@code from ..} only, out [n, C]. */
+    void sum(Tensor rows, int from, Tensor out) {
+        ops.sumRows(rows, part(from, out.dim(0)), k, out);
+    }
+
+    private Tensor part(int from, int tokens) {
+        return rowOfSlot.view((long) from * k, Shape.of(tokens, k));
     }
 
     /** A value of each slot [T, k] for its row: [R, 1]. */

@@ -72,11 +72,18 @@ final class TokenDispatch {
             toExperts.toSlots(drows, dslots);
             toRanks.permutation().sum(toRanks.fromExperts(dslots, scope), dweights);
         };
+        // Packed rows are unpacked together, and parts of experts are added where they meet.
+        SplitRoute split = format == null
+                        && toRanks.stages().size() == 1
+                        && toRanks.stages().get(0) instanceof AllToAllStage alone
+                ? new SplitRoute(toRanks.permutation(), alone, toExperts, offsets, kept)
+                : null;
         return new Dispatch(
                 ops,
                 new RowRoute(toRanks.permutation(), stages),
                 back,
                 new ExpertRows(offsets, plan.rows(), probability.reshape(plan.rows()), rowsOfIds.reshape(plan.rows())),
-                format);
+                format,
+                split);
     }
 }

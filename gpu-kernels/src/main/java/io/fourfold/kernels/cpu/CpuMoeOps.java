@@ -4,6 +4,7 @@ import io.fourfold.kernels.op.Activation;
 import io.fourfold.kernels.op.MoeOps;
 import io.fourfold.kernels.op.RouterSpec;
 import io.fourfold.kernels.op.RowFormat;
+import io.fourfold.kernels.op.RowPart;
 import io.fourfold.kernels.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -89,6 +90,11 @@ final class CpuMoeOps implements MoeOps {
     }
 
     @Override
+    public void partOfSlots(Tensor offsets, Tensor slotOfRow, int from, int to, RowPart part) {
+        CpuTokenRouting.partOfSlots(offsets, slotOfRow, from, to, part);
+    }
+
+    @Override
     public void packRouting(Tensor experts, Tensor weights, Tensor rowIds, Tensor slotOfRow, Tensor packed) {
         CpuTokenRouting.pack(experts, weights, rowIds, slotOfRow, packed);
     }
@@ -102,6 +108,11 @@ final class CpuMoeOps implements MoeOps {
     @Override
     public void gatherRows(Tensor x, Tensor index, int divisor, Tensor out) {
         CpuRows.gather(x, index, divisor, out);
+    }
+
+    @Override
+    public void spreadSomeRows(Tensor x, Tensor rowOfSlot, int k, Tensor out) {
+        CpuRows.spread(x, rowOfSlot, k, out);
     }
 
     @Override

@@ -26,6 +26,22 @@ final class CpuRows {
         }
     }
 
+    static void spread(Tensor x, Tensor rowOfSlot, int k, Tensor out) {
+        CpuTensor from = CpuTensor.of(x);
+        CpuTensor to = CpuTensor.of(out);
+        Arguments.require(from.dtype() == to.dtype(), "spreading rows of " + from + " into " + to);
+        int tokens = from.shape().rows();
+        int width = from.shape().cols();
+        CpuTensor rows = Arguments.int32(rowOfSlot, "rowOfSlot", (long) tokens * k);
+        for (int slot = 0; slot < rows.size(); slot++) {
+            int row = rows.ints()[rows.offset() + slot];
+            if (row >= 0) {
+                Arguments.require((row + 1L) * width <= to.elements(), "row " + row + " outside " + to);
+                copyOrZero(from, slot / k, to, row, width);
+            }
+        }
+    }
+
     private static void copyOrZero(CpuTensor from, int source, CpuTensor to, int row, int width) {
         int start = to.offset() + row * width;
         if (from.dtype() == DType.INT32) {

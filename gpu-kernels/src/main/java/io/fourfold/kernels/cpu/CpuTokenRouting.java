@@ -1,6 +1,7 @@
 package io.fourfold.kernels.cpu;
 
 import io.fourfold.kernels.op.MoeOps;
+import io.fourfold.kernels.op.RowPart;
 import io.fourfold.kernels.tensor.Tensor;
 import java.util.Arrays;
 
@@ -28,6 +29,26 @@ final class CpuTokenRouting {
                 to[tally.offset() + 2 * rank + 1]++;
             }
             of.ints()[of.offset() + slot] = first ? rank : -1;
+        }
+    }
+
+    static void partOfSlots(Tensor offsets, Tensor slotOfRow, int from, int to, RowPart part) {
+        CpuTensor starts = Arguments.int32(offsets, "offsets", offsets.elements());
+        int experts = starts.size() - 1;
+        CpuTensor slots = Arguments.int32(slotOfRow, "slotOfRow", slotOfRow.elements());
+        CpuTensor begins = Arguments.int32(part.begins(), "begins", experts);
+        CpuTensor ends = Arguments.int32(part.ends(), "ends", experts);
+        for (int e = 0; e < experts; e++) {
+            int row = starts.ints()[starts.offset() + e];
+            int end = starts.ints()[starts.offset() + e + 1];
+            while (row < end && slots.ints()[slots.offset() + row] < from) {
+                row++;
+            }
+            begins.ints()[begins.offset() + e] = row;
+            while (row < end && slots.ints()[slots.offset() + row] < to) {
+                row++;
+            }
+            ends.ints()[ends.offset() + e] = row;
         }
     }
 

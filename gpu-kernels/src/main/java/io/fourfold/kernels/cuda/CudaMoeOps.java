@@ -11,6 +11,7 @@ import io.fourfold.kernels.op.Activation;
 import io.fourfold.kernels.op.MoeOps;
 import io.fourfold.kernels.op.RouterSpec;
 import io.fourfold.kernels.op.RowFormat;
+import io.fourfold.kernels.op.RowPart;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
@@ -200,6 +201,11 @@ final class CudaMoeOps implements MoeOps {
     }
 
     @Override
+    public void partOfSlots(Tensor offsets, Tensor slotOfRow, int from, int to, RowPart part) {
+        routing.partOfSlots(offsets, slotOfRow, from, to, part);
+    }
+
+    @Override
     public void packRouting(Tensor experts, Tensor weights, Tensor rowIds, Tensor slotOfRow, Tensor packed) {
         routing.pack(experts, weights, rowIds, slotOfRow, packed);
     }
@@ -241,12 +247,30 @@ final class CudaMoeOps implements MoeOps {
         CudaTensor to = CudaTensor.of(out);
         require(from.dtype() == to.dtype(), "spreading rows of " + from + " into " + to);
         int rows = Math.toIntExact(slotOfRow.elements());
-        int tokens = from.shape().rows();
         int cols = from.shape().cols();
         require(to.elements() == (long) rows * cols, "spreading rows of " + from + " over " + rows + " of " + to);
         long rowBytes = (long) cols * from.dtype().bytes();
         int word = word(rowBytes, from, to);
         int words = (int) (rowBytes / word);
+        spread(from, rowOfSlot, k, to, rows, word);
+        cuda.function("rows", "clear_rows_" + word)
+                .launchLine(blocks(rows, BLOCK), BLOCK, int32(slotOfRow, "slotOfRow", rows), to, rows, words);
+    }
+
+    @Override
+    public void spreadSomeRows(Tensor x, Tensor rowOfSlot, int k, Tensor out) {
+        CudaTensor from = CudaTensor.of(x);
+        CudaTensor to = CudaTensor.of(out);
+        require(
+                from.dtype() == to.dtype() && to.shape().cols() == from.shape().cols(),
+                "spreading rows of " + from + " into " + to);
+        long rowBytes = (long) from.shape().cols() * from.dtype().bytes();
+        spread(from, rowOfSlot, k, to, to.shape().rows(), word(rowBytes, from, to));
+    }
+
+    private void spread(CudaTensor from, Tensor rowOfSlot, int k, CudaTensor to, int rows, int word) {
+        int tokens = from.shape().rows();
+        int words = (int) ((long) from.shape().cols() * from.dtype().bytes() / word);
         cuda.function("rows", "spread_rows_" + word)
                 .launchLine(
                         blocks((long) tokens * lanes(words), BLOCK),
@@ -259,8 +283,6 @@ final class CudaMoeOps implements MoeOps {
                         rows,
                         words,
                         lanes(words));
-        cuda.function("rows", "clear_rows_" + word)
-                .launchLine(blocks(rows, BLOCK), BLOCK, int32(slotOfRow, "slotOfRow", rows), to, rows, words);
     }
 
     /** Lanes that move a row: a power of two, no more than a warp. */

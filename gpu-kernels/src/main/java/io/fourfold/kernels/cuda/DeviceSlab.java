@@ -36,8 +36,7 @@ final class DeviceSlab {
      */
     static @Nullable DeviceSlab allocate(CudaDevice device, long bytes, String what) {
         if (device.attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED) != 0
-                && device.attribute(
-                                CUdevice_attribute.CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED)
+                && device.attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED)
                         != 0) {
             try (CUmemAllocationProp_v1 properties = new CUmemAllocationProp_v1()) {
                 Pointer.memset(properties, 0, properties.sizeof());
@@ -68,8 +67,7 @@ final class DeviceSlab {
     private static long granularity(CUmemAllocationProp_v1 properties) {
         try (SizeTPointer unit = new SizeTPointer(1)) {
             CudaDevice.check(
-                    cudart.cuMemGetAllocationGranularity(
-                            unit, properties, cudart.CU_MEM_ALLOC_GRANULARITY_RECOMMENDED),
+                    cudart.cuMemGetAllocationGranularity(unit, properties, cudart.CU_MEM_ALLOC_GRANULARITY_RECOMMENDED),
                     "cuMemGetAllocationGranularity");
             return unit.get();
         }

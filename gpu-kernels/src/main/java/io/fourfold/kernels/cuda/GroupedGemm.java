@@ -41,8 +41,8 @@ final class GroupedGemm implements AutoCloseable {
         hopper = cuda.device().architecture() == 90;
     }
 
-    /** C[r, n] = sum over k of A[r, k] * W_g(n, k), rows split by A's offsets. */
-    void rows(CudaGroupedOperand a, CudaGroupedOperand w, CudaTensor c, CudaTensor offsets) {
+    /** C[r, n] = sum over k of A[r, k] * W_g(n, k), rows begins[g] .. ends[g] of each group. */
+    void rows(CudaGroupedOperand a, CudaGroupedOperand w, CudaTensor c, CudaTensor begins, CudaTensor ends) {
         int rows = a.values().shape().rows();
         int cols = w.width();
         int depth = a.depth();
@@ -54,7 +54,7 @@ final class GroupedGemm implements AutoCloseable {
                 || !fits(w.values(), w.depthMajor() ? cols : depth)
                 || !fits(c, cols)
                 || depth == 0) {
-            plainRows(a, w, c, offsets, rows, cols, depth);
+            plainRows(a, w, c, begins, ends, rows, cols, depth);
             return;
         }
         if (rowsSharedBytes == 0) {
@@ -76,7 +76,8 @@ final class GroupedGemm implements AutoCloseable {
                 mapA,
                 mapW,
                 maps.bf16(c.address(), c.shape().rows(), cols, BOX, BOX),
-                offsets,
+                begins,
+                ends,
                 groups,
                 cols,
                 depth,
@@ -160,7 +161,8 @@ final class GroupedGemm implements AutoCloseable {
             CudaGroupedOperand a,
             CudaGroupedOperand w,
             CudaTensor c,
-            CudaTensor offsets,
+            CudaTensor begins,
+            CudaTensor ends,
             int rows,
             int cols,
             int depth) {
@@ -173,7 +175,8 @@ final class GroupedGemm implements AutoCloseable {
                         0,
                         a.values(),
                         w.values(),
-                        offsets,
+                        begins,
+                        ends,
                         a.groups(),
                         cols,
                         depth,

@@ -5,6 +5,7 @@ import io.fourfold.kernels.comm.ReduceOp;
 import io.fourfold.kernels.tensor.DType;
 import org.bytedeco.cuda.global.nccl;
 import org.bytedeco.cuda.nccl.ncclComm;
+import org.bytedeco.cuda.nccl.ncclConfig_t;
 import org.bytedeco.cuda.nccl.ncclUniqueId;
 import org.bytedeco.javacpp.BytePointer;
 import org.bytedeco.javacpp.Pointer;
@@ -15,6 +16,11 @@ import org.jspecify.annotations.Nullable;
 final class Nccl {
     /** Words of the id by which the ranks of a communicator find each other. */
     static final int ID_INTS = nccl.NCCL_UNIQUE_ID_BYTES / 4;
+
+    private static final int CONFIG_BYTES = 40;
+    private static final int CONFIG_MAGIC = 0xcafebeef;
+    private static final int CONFIG_VERSION = 21700;
+    private static final int UNDEFINED = Integer.MIN_VALUE;
 
     private Nccl() {}
 
@@ -37,18 +43,28 @@ final class Nccl {
         }
     }
 
-    /** Joins a communicator; returns when all ranks have. */
-    static ncclComm join(int[] words, int size, int rank) {
-        try (ncclUniqueId id = new ncclUniqueId()) {
+    /**
+     * Joins a communicator; returns when all ranks have.
+     *
+     * @param beside its operations run beside others of the device: NCCL's blocks then take any free multiprocessor, for
+     *     clusters of neighbouring ones would wait until such a cluster is free
+     */
+    static ncclComm join(int[] words, int size, int rank, boolean beside) {
+        try (ncclUniqueId id = new ncclUniqueId();
+                ncclConfig_t config = new ncclConfig_t()) {
             new BytePointer(id)
                     .capacity(nccl.NCCL_UNIQUE_ID_BYTES)
                     .asByteBuffer()
                     .asIntBuffer()
                     .put(words);
             ncclComm communicator = new ncclComm();
+            // Only the fields of NCCL 2.17 are filled in, which later versions take for what they are.
+            config.size(CONFIG_BYTES).magic(CONFIG_MAGIC).version(CONFIG_VERSION);
+            config.blocking(UNDEFINED).cgaClusterSize(beside ? 1 : UNDEFINED);
+            config.minCTAs(UNDEFINED).maxCTAs(UNDEFINED).netName(null);
             check(
-                    nccl.ncclCommInitRank(communicator, size, id, rank),
-                    "ncclCommInitRank, rank " + rank + " of " + size);
+                    nccl.ncclCommInitRankConfig(communicator, size, id, rank, config),
+                    "ncclCommInitRankConfig, rank " + rank + " of " + size);
             return communicator;
         }
     }

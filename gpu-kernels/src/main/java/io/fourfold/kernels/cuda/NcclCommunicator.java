@@ -169,17 +169,25 @@ final class NcclCommunicator implements Communicator {
         queue("allToAllV", c -> exchange.queue(c, stream(), true));
     }
 
-    /**
-     * Leaves multiprocessors to NCCL's blocks until it is awaited: as many as it has channels for the other ranks. What
-     * stays on this rank is copied beside them, or it would take as many again.
-     */
+    /** What stays on this rank is copied beside NCCL's blocks, or it would take as many of them again. */
     @Override
     public Pending startAllToAllV(Tensor send, long[] sendCounts, Tensor receive, long[] receiveCounts) {
         Exchange exchange = exchange(send, sendCounts, receive, receiveCounts);
-        Pending pending = start(() -> {
+        return startLending(() -> {
             queue("allToAllV", c -> exchange.queue(c, stream(), false));
             exchange.copyOwn(cuda.memory(), stream());
         });
+    }
+
+    @Override
+    public Pending startAllToOthersV(Tensor send, long[] sendCounts, Tensor receive, long[] receiveCounts) {
+        Exchange exchange = exchange(send, sendCounts, receive, receiveCounts);
+        return startLending(() -> queue("allToAllV", c -> exchange.queue(c, stream(), false)));
+    }
+
+    /** Leaves multiprocessors to NCCL's blocks until it is awaited: as many as it has channels for the other ranks. */
+    private Pending startLending(Runnable collectives) {
+        Pending pending = start(collectives);
         CudaDevice device = cuda.device();
         int lent = channels();
         device.lendMultiprocessors(lent);

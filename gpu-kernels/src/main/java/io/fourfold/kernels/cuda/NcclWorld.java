@@ -83,7 +83,7 @@ final class NcclWorld implements CommunicationWorld {
                     this,
                     cuda,
                     "the link of ranks " + members,
-                    Nccl.join(payload.ints(), hostGroup.size(), hostGroup.rank()));
+                    Nccl.join(payload.ints(), hostGroup.size(), hostGroup.rank(), beside));
             known.put(members, link);
             all.add(link);
         }

@@ -5,6 +5,7 @@ import static io.fourfold.kernels.cuda.CudaArguments.fp32;
 import static io.fourfold.kernels.cuda.CudaArguments.int32;
 import static io.fourfold.kernels.cuda.CudaArguments.require;
 
+import io.fourfold.kernels.op.RowPart;
 import io.fourfold.kernels.tensor.Tensor;
 
 /** Ranks of tokens, and what travels beside a token that goes once to a rank: token_routing.cu, one thread a token. */
@@ -40,6 +41,21 @@ final class TokenRouting {
                         rankCount,
                         int32(ranks, "ranks", e.elements()),
                         tally);
+    }
+
+    void partOfSlots(Tensor offsets, Tensor slotOfRow, int from, int to, RowPart part) {
+        int experts = Math.toIntExact(offsets.elements()) - 1;
+        cuda.function(FILE, "part_of_slots")
+                .launchLine(
+                        blocks(experts, BLOCK),
+                        BLOCK,
+                        int32(offsets, "offsets", experts + 1L),
+                        int32(slotOfRow, "slotOfRow", slotOfRow.elements()),
+                        experts,
+                        from,
+                        to,
+                        int32(part.begins(), "begins", experts),
+                        int32(part.ends(), "ends", experts));
     }
 
     void pack(Tensor experts, Tensor weights, Tensor rowIds, Tensor slotOfRow, Tensor packed) {

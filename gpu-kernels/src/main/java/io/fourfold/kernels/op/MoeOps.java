@@ -126,6 +126,15 @@ public interface MoeOps {
     void ranksOfSlots(Tensor experts, int expertsPerRank, Tensor ranks, Tensor counts);
 
     /**
+     * The rows of each expert whose slots are {@code from .. to}.
+     *
+     * @param offsets INT32 [E+1], as {@link #buildPermutation} wrote them with
+     * @param slotOfRow INT32 [offsets[E]], ascending within an expert
+     * @param part INT32 [E] each, written
+     */
+    void partOfSlots(Tensor offsets, Tensor slotOfRow, int from, int to, RowPart part);
+
+    /**
      * What a rank must know of the tokens that travel to it, a row each: the k experts, the bits of the k weights, the row id.
      *
      * @param experts INT32 [T, k]
@@ -163,6 +172,14 @@ public interface MoeOps {
     default void spreadRows(Tensor x, Tensor slotOfRow, Tensor rowOfSlot, int k, Tensor out) {
         gatherRows(x, slotOfRow, k, out);
     }
+
+    /**
+     * Copies of some tokens' rows: out[rowOfSlot[t*k + j], :] = x[t, :], -1 skipped. Other rows of out stay as they are.
+     *
+     * @param x [T, C]
+     * @param rowOfSlot INT32 [T, k], without repetition
+     */
+    void spreadSomeRows(Tensor x, Tensor rowOfSlot, int k, Tensor out);
 
     /**
      * out[t, :] = sum over j of y[rowOfSlot[t*k + j], :], dropped slots skipped, j ascending, FP32 accumulation. With

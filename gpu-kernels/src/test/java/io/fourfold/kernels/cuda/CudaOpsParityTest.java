@@ -8,6 +8,7 @@ import io.fourfold.kernels.op.Activation;
 import io.fourfold.kernels.op.NormOps;
 import io.fourfold.kernels.op.RouterSpec;
 import io.fourfold.kernels.op.RouterSpec.Score;
+import io.fourfold.kernels.op.RowPart;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import java.util.function.BiConsumer;
@@ -311,6 +312,29 @@ class CudaOpsParityTest {
             same("local experts", local);
             same("weights", travelled);
             same("row ids", travelledIds);
+            Twin offsets = intOutput(4);
+            Twin rowOfSlot = intOutput(700 * k);
+            Twin slots = intOutput(700 * k);
+            both((on, of) -> on.moe()
+                    .buildPermutation(of.apply(local), of.apply(offsets), of.apply(rowOfSlot), of.apply(slots)));
+            Twin begins = intOutput(3);
+            Twin ends = intOutput(3);
+            for (int[] part : new int[][] {{0, 200}, {200, 650}, {650, 700}, {300, 300}}) {
+                both((on, of) -> on.moe()
+                        .partOfSlots(
+                                of.apply(offsets),
+                                of.apply(slots),
+                                part[0] * k,
+                                part[1] * k,
+                                new RowPart(of.apply(begins), of.apply(ends))));
+                same("begins", begins);
+                same("ends", ends);
+            }
+            Twin x = pair.gaussian(DType.BF16, 1, 450, 40);
+            Twin some = pair.poison(DType.BF16, 700 * k, 40);
+            Twin rows = rowOfSlot.view(200 * k, 450, k);
+            both((on, of) -> on.moe().spreadSomeRows(of.apply(x), of.apply(rows), k, of.apply(some)));
+            same("spreadSomeRows", some);
         }
     }
 
