@@ -9,7 +9,6 @@ import io.fourfold.kernels.op.OperandPair;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
-import io.fourfold.moe.Arrival;
 import io.fourfold.moe.Dispatch;
 import io.fourfold.moe.ExpertRows;
 import io.fourfold.moe.Router;
@@ -118,14 +117,13 @@ final class MoeFfn implements Sublayer {
                 layers.router().forward(pass, x, logits, work, pass.recompute().input());
         pass.inspect("forward", layer, "layers." + layer + ".moe.router logits", logits);
         Routing routing = router.route(logits, pass.batch().routed(), pass.counts() ? report(pass) : null, scope);
-        Dispatch dispatch = dispatcher.plan(routing, pass.batch().rowIds(), scope, work);
+        boolean parts = layers.up().takesParts(pass.type()) && layers.down().takesParts(pass.type());
+        Dispatch dispatch = dispatcher.plan(routing, pass.batch().rowIds(), parts ? x : null, scope, work);
         ExpertRows rows = dispatch.rows();
         InputAgain rowsAgain = pass.recompute().has(RecomputeModule.DISPATCH)
                 ? recomputed -> dispatch.dispatch(pass.input(x, recomputed), recomputed, recomputed)
                 : null;
-        boolean inParts = dispatch.splits()
-                && layers.up().takesParts(pass.type())
-                && layers.down().takesParts(pass.type());
+        boolean inParts = parts && dispatch.splits();
         TensorScope rowScope = rowsAgain == null ? layers.up().inputScope(pass, work) : work;
         SplitArrival arrival = inParts ? dispatch.startDispatch(x, rowScope, work) : null;
         Tensor expertX = arrival == null ? dispatch.dispatch(x, rowScope, work) : arrival.rows();
@@ -230,8 +228,13 @@ final class MoeFfn implements Sublayer {
             }
         }
         Tensor dexpertX = work.allocate(pass.type(), rows.count(), dx.dim(1));
-        Arrival[] back = new Arrival[1]; // rows travel back while the weight gradients are computed
-        Runnable written = () -> back[0] = saved.dispatch().startBack(dexpertX, work);
+        SplitSum[] back = new SplitSum[1]; // rows travel back while the weight gradients are computed
+        Tensor dweights = work.allocate(DType.FP32, saved.routing().weights().shape());
+        Runnable[] weightsBack = new Runnable[1];
+        Runnable written = () -> {
+            back[0] = saved.dispatch().startBack(dexpertX, work);
+            weightsBack[0] = saved.dispatch().startWeightsBack(dprobability, dweights, work);
+        };
         if (fused != null) {
             layers.up().backward(pass, fused, saved.rowsByColumns(), dexpertX, work, written);
         } else {
@@ -246,8 +249,8 @@ final class MoeFfn implements Sublayer {
                             written,
                             RowSchedule.WHOLE);
         }
-        Tensor dweights = work.allocate(DType.FP32, saved.routing().weights().shape());
-        saved.dispatch().dispatchBackward(Objects.requireNonNull(back[0]), dprobability, dx, dweights, work);
+        Objects.requireNonNull(back[0]).finish(dx);
+        Objects.requireNonNull(weightsBack[0]).run();
         Tensor dlogits = work.allocate(DType.FP32, saved.routing().logits().shape());
         router.backward(
                 saved.routing(),

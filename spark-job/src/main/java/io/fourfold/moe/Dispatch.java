@@ -101,19 +101,26 @@ public final class Dispatch {
         return route.toExperts(dout, work, work);
     }
 
-    /** Starts the way back of the gradient of the experts' rows, [rows, C], beside the work that is queued next. */
-    public Arrival startBack(Tensor drows, TensorScope work) {
-        return route.startFromExperts(drows, work);
+    /**
+     * Starts the way back of the gradient of the experts' rows, [rows, C], beside the work that is queued next.
+     *
+     * @return what ends it
+     */
+    public SplitSum startBack(Tensor drows, TensorScope work) {
+        if (split != null) {
+            return split.startBack(drows, work);
+        }
+        Arrival arrival = route.startFromExperts(drows, work);
+        return dx -> route.permutation().sum(arrival.await(), dx);
     }
 
     /**
-     * Writes dx [T, C] and dweights [T, k].
+     * Starts the way back of the gradient of the routing weights beside the work that is queued next.
      *
-     * @param drows what {@link #startBack} returned
      * @param dprobability FP32 [rows]
+     * @param dweights FP32 [T, k], written when the returned is run, after what {@link #startBack} returned
      */
-    public void dispatchBackward(Arrival drows, Tensor dprobability, Tensor dx, Tensor dweights, TensorScope work) {
-        route.permutation().sum(drows.await(), dx);
-        weights.back(dprobability.reshape(rows.count(), 1), dweights, work);
+    public Runnable startWeightsBack(Tensor dprobability, Tensor dweights, TensorScope work) {
+        return weights.startBack(dprobability.reshape(rows.count(), 1), dweights, work);
     }
 }

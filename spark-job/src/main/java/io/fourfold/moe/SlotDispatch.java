@@ -66,8 +66,10 @@ final class SlotDispatch {
         Tensor ownProbability = permutation.toRows(routing.weights(), stages.isEmpty() ? kept : work);
         Tensor probability = route.travel(ownProbability, work, kept);
         Tensor travelledIds = route.toExperts(rowIds.reshape(slots / topK, 1), work, kept);
-        WeightRoute weights =
-                (drows, dweights, scope) -> permutation.toSlots(route.fromExperts(drows, scope), dweights);
+        WeightRoute weights = (drows, dweights, scope) -> {
+            Arrival arrival = route.startFromExperts(drows, scope);
+            return () -> permutation.toSlots(arrival.await(), dweights);
+        };
         return new Dispatch(
                 ops,
                 route,

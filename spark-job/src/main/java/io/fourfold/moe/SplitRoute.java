@@ -7,6 +7,7 @@ import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
 import java.util.ArrayList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The way of tokens that travel once, in two parts: those that stay on this rank are with their experts at once, and while
@@ -18,9 +19,14 @@ final class SplitRoute {
     private final SlotPermutation toExperts;
     private final RowPart own;
     private final List<RowPart> others = new ArrayList<>();
+    private @Nullable Departure departure;
+
+    /** Tokens on their way, [sent, C], in the order of the ranks they go to. */
+    record Departure(Tensor x, Tensor sent, Arrival arrival) {}
 
     /**
      * @param offsets INT32 [local experts + 1]
+     * @param departure of the tokens that {@link #start} is called for first, when they have left already
      * @param kept scope of the parts
      */
     SplitRoute(
@@ -28,7 +34,9 @@ final class SplitRoute {
             AllToAllStage exchange,
             SlotPermutation toExperts,
             Tensor offsets,
+            @Nullable Departure departure,
             TensorScope kept) {
+        this.departure = departure;
         this.toRanks = toRanks;
         this.exchange = exchange;
         this.toExperts = toExperts;
@@ -41,6 +49,12 @@ final class SplitRoute {
         if (end < exchange.received()) {
             others.add(part(offsets, end, exchange.received(), kept));
         }
+    }
+
+    /** Sends x [T, C] off before its way to the experts is known beyond the rank. */
+    static Departure depart(SlotPermutation toRanks, AllToAllStage exchange, Tensor x, TensorScope work) {
+        Tensor sent = toRanks.spread(x, work);
+        return new Departure(x, sent, exchange.startToExperts(sent, work));
     }
 
     /** Rows of the tokens that arrive as number {@code begin .. end}. */
@@ -68,14 +82,18 @@ final class SplitRoute {
      * @param scope of the experts' rows
      */
     SplitArrival start(Tensor x, TensorScope scope, TensorScope work) {
-        Tensor sent = toRanks.spread(x, work);
-        Arrival arrival = exchange.startToExperts(sent, work);
+        Departure left = departure == null ? depart(toRanks, exchange, x, work) : departure;
+        departure = null;
+        if (left.x() != x) {
+            throw new IllegalStateException("other tokens have left for the experts");
+        }
+        Tensor sent = left.sent();
         Tensor rows = scope.allocate(x.dtype(), toExperts.rows(), x.dim(1));
         int at = exchange.ownSent();
         int begin = exchange.ownReceived();
         spread(sent.rows(at, at + exchange.own()), begin, rows);
         return new SplitArrival(rows, () -> {
-            Tensor arrived = arrival.await();
+            Tensor arrived = left.arrival().await();
             int end = begin + exchange.own();
             spread(arrived.rows(0, begin), 0, rows);
             spread(arrived.rows(end, exchange.received()), end, rows);

@@ -42,10 +42,18 @@ final class TokenDispatch {
     }
 
     /** See {@link TokenDispatcher#plan}. */
-    Dispatch plan(Routing routing, Tensor rowIds, TensorScope kept, TensorScope work) {
+    Dispatch plan(Routing routing, Tensor rowIds, @Nullable Tensor early, TensorScope kept, TensorScope work) {
         MoeOps ops = backend.moe();
         TokenExchange.Plan plan = exchange.plan(routing, kept, work);
         RowRoute toRanks = plan.route();
+        // Packed rows are unpacked together, and parts of experts are added where they meet.
+        AllToAllStage alone = format == null
+                        && toRanks.stages().size() == 1
+                        && toRanks.stages().get(0) instanceof AllToAllStage stage
+                ? stage
+                : null;
+        SplitRoute.Departure departure =
+                alone == null || early == null ? null : SplitRoute.depart(toRanks.permutation(), alone, early, work);
         Tensor packed = work.allocate(DType.INT32, toRanks.permutation().rows(), 2 * topK + 1);
         ops.packRouting(
                 routing.kept(), routing.weights(), rowIds, toRanks.permutation().slotOfRow(), packed);
@@ -70,14 +78,12 @@ final class TokenDispatch {
             // A slot's gradient is on one rank only and zero on the others: adding them is exact.
             Tensor dslots = scope.allocate(DType.FP32, tokens, topK);
             toExperts.toSlots(drows, dslots);
-            toRanks.permutation().sum(toRanks.fromExperts(dslots, scope), dweights);
+            Arrival arrival = toRanks.startFromExperts(dslots, scope);
+            return () -> toRanks.permutation().sum(arrival.await(), dweights);
         };
-        // Packed rows are unpacked together, and parts of experts are added where they meet.
-        SplitRoute split = format == null
-                        && toRanks.stages().size() == 1
-                        && toRanks.stages().get(0) instanceof AllToAllStage alone
-                ? new SplitRoute(toRanks.permutation(), alone, toExperts, offsets, kept)
-                : null;
+        SplitRoute split = alone == null
+                ? null
+                : new SplitRoute(toRanks.permutation(), alone, toExperts, offsets, departure, kept);
         return new Dispatch(
                 ops,
                 new RowRoute(toRanks.permutation(), stages),

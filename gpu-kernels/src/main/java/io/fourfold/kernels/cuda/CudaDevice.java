@@ -20,6 +20,7 @@ public final class CudaDevice implements AutoCloseable {
     private final String name;
     private final int driverVersion;
     private int lent;
+    private int borrowers;
 
     private CudaDevice(int ordinal) {
         this.ordinal = ordinal;
@@ -137,9 +138,17 @@ public final class CudaDevice implements AutoCloseable {
         return Math.max(multiprocessors() / 2, multiprocessors() - lent);
     }
 
-    /** Lends multiprocessors, a negative number takes them back. */
+    /** Lends multiprocessors to a collective that is queued on a stream of such: one of them runs at a time. */
     void lendMultiprocessors(int count) {
-        lent += count;
+        lent = Math.max(lent, count);
+        borrowers++;
+    }
+
+    /** Ends what {@link #lendMultiprocessors} began. */
+    void takeMultiprocessorsBack() {
+        if (--borrowers == 0) {
+            lent = 0;
+        }
     }
 
     public long totalBytes() {

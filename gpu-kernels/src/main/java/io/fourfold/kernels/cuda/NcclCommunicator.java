@@ -30,7 +30,8 @@ final class NcclCommunicator implements Communicator {
     private final List<Integer> members;
     private final RankOrderSum sums;
     private final List<CudaTensorScope> held = new ArrayList<>();
-    private boolean beside;
+    private NcclSide side = NcclSide.MAIN;
+    private boolean messagesPossible;
     private long bytesSent;
 
     /**
@@ -189,13 +190,12 @@ final class NcclCommunicator implements Communicator {
     private Pending startLending(Runnable collectives) {
         Pending pending = start(collectives);
         CudaDevice device = cuda.device();
-        int lent = channels();
-        device.lendMultiprocessors(lent);
+        device.lendMultiprocessors(channels());
         boolean[] awaited = new boolean[1];
         return () -> {
             if (!awaited[0]) {
                 awaited[0] = true;
-                device.lendMultiprocessors(-lent);
+                device.takeMultiprocessorsBack();
             }
             pending.await();
         };
@@ -247,30 +247,48 @@ final class NcclCommunicator implements Communicator {
         CudaTensorScope memory = cuda.memory().ownScope(Region.WORKSPACE); // outlives the caller
         CudaTensor copy = memory.allocate(data.dtype(), data.shape());
         cuda.memory().copy(data, copy);
-        NcclLane lane = world.lane();
+        NcclSide way = messages(rank(), peer);
+        NcclLane lane = world.lane(way);
         lane.follow();
         CudaStream stream = lane.stream();
-        world.link(host, members, true)
+        world.link(host, members, way)
                 .queue("send", name(), stream, true, c -> Nccl.send(c, stream, copy, 0, copy.elements(), peer));
         lane.keep(memory);
+    }
+
+    /** The side of messages from a member to another; with the first one all ranks make the links of all of them. */
+    private NcclSide messages(int from, int to) {
+        if (!messagesPossible) {
+            for (NcclSide each : NcclSide.ofMessages(size())) {
+                world.link(host, members, each);
+            }
+            messagesPossible = true;
+        }
+        return NcclSide.ofMessage(from, to, size());
     }
 
     @Override
     public void receive(Tensor values, int peer) {
         CudaTensor data = CudaTensor.of(values);
-        start(() -> queue("receive", c -> Nccl.receive(c, stream(), data, 0, data.elements(), peer)))
+        startOn(
+                        messages(peer, rank()),
+                        () -> queue("receive", c -> Nccl.receive(c, stream(), data, 0, data.elements(), peer)))
                 .await();
     }
 
     @Override
     public Pending start(Runnable collectives) {
-        NcclLane lane = world.lane();
+        return startOn(NcclSide.BESIDE, collectives);
+    }
+
+    private Pending startOn(NcclSide other, Runnable operations) {
+        NcclLane lane = world.lane(other);
         lane.follow();
-        beside = true;
+        side = other;
         try {
-            collectives.run();
+            operations.run();
         } finally {
-            beside = false;
+            side = NcclSide.MAIN;
         }
         Pending pending = lane.pending(name(), held);
         held.clear();
@@ -310,7 +328,7 @@ final class NcclCommunicator implements Communicator {
         CudaTensor staging = sums.staging(work, counts[rank()]);
         queue("exchange for a sum", c -> sums.exchange(c, stream(), from, counts, staging));
         sums.add(stream(), part(from, counts), staging, to);
-        if (beside) {
+        if (side != NcclSide.MAIN) {
             held.add(work);
         } else {
             work.close();
@@ -375,11 +393,11 @@ final class NcclCommunicator implements Communicator {
     }
 
     private void queue(String what, NcclLink.Calls calls) {
-        world.link(host, members, beside).queue(what, name(), stream(), beside, calls);
+        world.link(host, members, side).queue(what, name(), stream(), side != NcclSide.MAIN, calls);
     }
 
     private CudaStream stream() {
-        return beside ? world.lane().stream() : cuda.device().stream();
+        return side == NcclSide.MAIN ? cuda.device().stream() : world.lane(side).stream();
     }
 
     private void require(boolean fits, String what, CudaTensor from, CudaTensor to) {
