@@ -38,6 +38,21 @@ public interface Backend extends AutoCloseable {
         return null;
     }
 
+    /**
+     * Queues work that comes back every step, as a whole where this backend can and it pays.
+     *
+     * @return false when {@link RepeatedWork#queue} was not called this time, so that nothing changed on the host
+     */
+    default boolean repeat(RepeatedWork work) {
+        work.queue(work.numbers());
+        return true;
+    }
+
+    /** True when {@link #repeat} may do better than queue the work piece by piece. */
+    default boolean repeats() {
+        return false;
+    }
+
     void upload(float[] source, Tensor destination);
 
     void upload(int[] source, Tensor destination);

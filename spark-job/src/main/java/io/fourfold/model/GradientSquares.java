@@ -51,6 +51,13 @@ public final class GradientSquares {
         return of;
     }
 
+    /** The products that write the gradients of these were queued without asking here. */
+    void written(Set<String> names) {
+        if (wanted) {
+            names.stream().filter(sums::containsKey).forEach(written::add);
+        }
+    }
+
     /** True when the squares of all parameters kept here belong to their gradients; false when none is kept. */
     public boolean complete() {
         return !sums.isEmpty() && written.size() == sums.size();

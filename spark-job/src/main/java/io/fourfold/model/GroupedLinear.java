@@ -26,8 +26,7 @@ final class GroupedLinear {
     private final WeightSplit split;
     private final GradientSquares squares;
     private @Nullable LinearPrecision precision;
-    /** The next backward is the step's first and writes the weight gradient instead of adding to it. */
-    private boolean overwrites;
+    private FirstWrites firstWrites = new FirstWrites();
 
     private @Nullable GroupedOperand fpropW;
     private @Nullable GroupedOperand dgradW;
@@ -78,7 +77,7 @@ final class GroupedLinear {
                     : null;
         }
         precision = chosen;
-        overwrites = preparation.overwrites(weight);
+        firstWrites = preparation.overwriting(weight);
     }
 
     /** Where this layer's input must be allocated: kept when backward reads it through a shared operand. */
@@ -249,6 +248,7 @@ final class GroupedLinear {
         backend.gemm().multiplyGrouped(both.byRows(), prepared(dgradW), dx);
         written.run();
         GroupedOperand inputs = Objects.requireNonNull(xByColumns).operand(work);
+        boolean overwrites = firstWrites.take(weight);
         if (overwrites) {
             pass.memory().reclaim(weight);
         }
@@ -259,7 +259,6 @@ final class GroupedLinear {
                         weight.grad(),
                         !overwrites,
                         overwrites ? squares.written(weight) : null);
-        overwrites = false;
     }
 
     private LinearPrecision precision() {

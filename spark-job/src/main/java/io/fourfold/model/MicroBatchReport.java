@@ -40,6 +40,11 @@ final class MicroBatchReport {
         return tokens + moeIndex * layerSize();
     }
 
+    /** Everything, in the order of the class comment. */
+    Tensor values() {
+        return values;
+    }
+
     /** FP32 [T]. */
     Tensor lossPerToken() {
         return values.view(0, Shape.of(tokens));

@@ -2,6 +2,7 @@ package io.fourfold.model;
 
 import io.fourfold.config.AttentionConfig;
 import io.fourfold.config.FourfoldConfig;
+import io.fourfold.config.GradientConfig;
 import io.fourfold.config.ModelConfig;
 import io.fourfold.config.MoeConfig;
 import io.fourfold.config.RecipeConfig;
@@ -93,7 +94,15 @@ final class ModelAssembly {
                 moe,
                 ranks,
                 recompute,
-                config.train().lendGradients());
+                config.train().lendGradients(),
+                config.train().cudaGraphs() && alone(config.parallel().gradients(), groups.mapping()));
+    }
+
+    /** A rank that runs micro-batches without other ranks, and whose gradients are summed when all are done. */
+    private static boolean alone(GradientConfig gradients, ParallelMapping mapping) {
+        boolean whole = mapping.tensor() * mapping.context() * mapping.pipeline() == 1
+                && mapping.expert() * mapping.expertTensor() == 1;
+        return whole && (mapping.worldSize() == 1 || !gradients.overlap());
     }
 
     private static Map<Kind, Integer> padding(ParallelMapping mapping) {

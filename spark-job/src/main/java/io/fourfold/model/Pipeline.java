@@ -70,6 +70,27 @@ final class Pipeline {
     }
 
     /**
+     * As {@link #train} on a rank that has the whole model and waits for no other while it runs it: each micro-batch is queued
+     * as a whole where the backend can.
+     */
+    void trainAlone(
+            List<MicroBatch> microBatches, RepeatedMicroBatch.Shared shared, @Nullable GradientProgress progress) {
+        for (int i = 0; i < microBatches.size(); i++) {
+            try (TensorScope scope = backend.scope(Region.ACTIVATIONS)) {
+                RepeatedMicroBatch work =
+                        new RepeatedMicroBatch(microBatches.get(i).uploaded(scope), shared);
+                if (!backend.repeat(work)) {
+                    work.replayed();
+                }
+                activationBytes = Math.max(activationBytes, scope.allocatedBytes() + work.keptBytes());
+            }
+            if (progress != null && i == microBatches.size() - 1) {
+                progress.allDone(shared.chunk());
+            }
+        }
+    }
+
+    /**
      * Forward only.
      *
      * @param passes one for each micro-batch

@@ -4,9 +4,7 @@ import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.TensorScope;
 import io.fourfold.precision.Recipe;
-import java.util.HashSet;
 import java.util.List;
-import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /** Which weights are prepared at the moment: those of a training step or those of an evaluation. */
@@ -34,13 +32,13 @@ final class PreparedWeights implements AutoCloseable {
     /**
      * Prepares for a training step.
      *
-     * @return names of the parameters whose gradients need not be zeroed, since their layers overwrite them
+     * @return the parameters whose gradients need not be zeroed, since their layers overwrite them
      */
-    Set<String> forStep(StepContext context) {
+    FirstWrites forStep(StepContext context) {
         step = context.step();
-        Set<String> overwritten = prepare(context, true, false);
+        FirstWrites firstWrites = prepare(context, true, false);
         state = State.STEP;
-        return overwritten;
+        return firstWrites;
     }
 
     boolean readyFor(StepContext context) {
@@ -63,20 +61,20 @@ final class PreparedWeights implements AutoCloseable {
         boolean usable =
                 unquantized ? state == State.EVALUATION_UNQUANTIZED : state == State.STEP || state == State.EVALUATION;
         if (!usable) {
-            Set<String> unused = prepare(context, false, unquantized);
+            FirstWrites unused = prepare(context, false, unquantized);
             state = unquantized ? State.EVALUATION_UNQUANTIZED : State.EVALUATION;
         }
         return context;
     }
 
-    private Set<String> prepare(StepContext context, boolean backward, boolean unquantized) {
+    private FirstWrites prepare(StepContext context, boolean backward, boolean unquantized) {
         close();
         TensorScope fresh = backend.scope(Region.WORKSPACE);
         scope = fresh;
         WeightPreparation preparation = new WeightPreparation(
-                backend, fresh, context, backward, unquantized ? recipe.unquantized() : null, new HashSet<>());
+                backend, fresh, context, backward, unquantized ? recipe.unquantized() : null, new FirstWrites());
         chunks.forEach(chunk -> chunk.prepare(preparation, recipe.activationType()));
-        return preparation.overwritten();
+        return preparation.firstWrites();
     }
 
     @Override

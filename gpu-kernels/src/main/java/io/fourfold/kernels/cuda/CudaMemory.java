@@ -74,6 +74,9 @@ public final class CudaMemory implements AutoCloseable {
         if (from.bytes() != to.bytes()) {
             throw new IllegalArgumentException("copying " + from + " to " + to);
         }
+        if (stream != device.stream()) {
+            device.requireNotRecording("a copy on another stream");
+        }
         if (from.bytes() > 0) {
             CUevent begun = device.trace().begin(stream);
             CudaDevice.check(
@@ -86,6 +89,7 @@ public final class CudaMemory implements AutoCloseable {
 
     void upload(float[] source, CudaTensor to) {
         requireLength(source.length, to);
+        device.requireNotRecording("an upload");
         boolean half = to.dtype() == DType.BF16;
         if (source.length > 0 && !half && to.bytes() <= UploadRing.LARGEST) {
             ring.take(source.length * 4).asFloatBuffer().put(source);
@@ -108,6 +112,7 @@ public final class CudaMemory implements AutoCloseable {
 
     void upload(int[] source, CudaTensor to) {
         requireLength(source.length, to);
+        device.requireNotRecording("an upload");
         boolean half = to.dtype() == DType.INT16;
         if (source.length > 0 && !half && to.bytes() <= UploadRing.LARGEST) {
             ring.take(source.length * 4).asIntBuffer().put(source);
@@ -188,6 +193,7 @@ public final class CudaMemory implements AutoCloseable {
     }
 
     private void receive(CudaTensor from, long start, int n) {
+        device.requireNotRecording("a download");
         int bytes = from.dtype().bytes();
         CudaDevice.check(
                 JCudaDriver.cuMemcpyDtoHAsync(

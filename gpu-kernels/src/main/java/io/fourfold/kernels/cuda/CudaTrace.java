@@ -53,6 +53,11 @@ public final class CudaTrace {
         this.stream = stream;
     }
 
+    /** True while it is switched on. */
+    boolean running() {
+        return on;
+    }
+
     /** Forgets what was seen and begins. */
     public void start() {
         recycle();
