@@ -5,6 +5,7 @@ import java.nio.ByteOrder;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import jcuda.driver.CUevent;
 import org.bytedeco.cuda.cudart.CUDA_KERNEL_NODE_PARAMS_v2;
 import org.bytedeco.cuda.cudart.CUgraphExec_st;
 import org.bytedeco.cuda.cudart.CUgraphNode_st;
@@ -123,7 +124,9 @@ final class CudaGraph implements AutoCloseable {
             updates.forEach(update -> update.apply(executable, now));
             numbers = now.clone();
         }
+        CUevent begun = device.trace().begin();
         CudaDevice.check(cudart.cuGraphLaunch(executable, device.stream().javacpp()), "launching a graph");
+        device.trace().end(begun, "graph");
     }
 
     /** A run that is queued still ends. */

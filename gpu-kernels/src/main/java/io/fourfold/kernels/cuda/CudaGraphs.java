@@ -57,9 +57,9 @@ final class CudaGraphs implements AutoCloseable {
         return replays;
     }
 
-    /** As {@link io.fourfold.kernels.Backend#repeat}. While work is traced, it is queued piece by piece to show the pieces. */
+    /** As {@link io.fourfold.kernels.Backend#repeat}. A trace may want to see the pieces, see {@link CudaTrace#start}. */
     boolean repeat(RepeatedWork work) {
-        if (SYNCHRONOUS || strangers > STRANGERS || device.trace().running()) {
+        if (SYNCHRONOUS || strangers > STRANGERS || device.trace().wantsPieces()) {
             work.queue(work.numbers());
             return true;
         }
