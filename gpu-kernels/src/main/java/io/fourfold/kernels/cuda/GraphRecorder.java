@@ -19,7 +19,9 @@ final class GraphRecorder implements AutoCloseable {
     private final List<RecordedLaunch> launches = new ArrayList<>();
     private final IntPointer status = new IntPointer(1);
     private final LongPointer id = new LongPointer(1);
-    private final PointerPointer<Pointer> dependencies = new PointerPointer<>(1);
+    /** Set by the driver to its own list. */
+    private final PointerPointer<Pointer> dependencies = new PointerPointer<>(Addresses.of(0));
+
     private final PointerPointer<Pointer> edges = new PointerPointer<>(1);
     private final SizeTPointer count = new SizeTPointer(1);
     private boolean recording;
@@ -53,7 +55,7 @@ final class GraphRecorder implements AutoCloseable {
         if (count.get() != 1) {
             throw new CudaException("after a recorded launch the stream waits for " + count.get() + " nodes");
         }
-        return new PointerPointer<Pointer>(dependencies.get(0)).get(0).address();
+        return dependencies.get(0).address();
     }
 
     /** Ends, and returns the graph. */
