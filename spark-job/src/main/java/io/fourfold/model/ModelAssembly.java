@@ -2,7 +2,6 @@ package io.fourfold.model;
 
 import io.fourfold.config.AttentionConfig;
 import io.fourfold.config.FourfoldConfig;
-import io.fourfold.config.GradientConfig;
 import io.fourfold.config.ModelConfig;
 import io.fourfold.config.MoeConfig;
 import io.fourfold.config.RecipeConfig;
@@ -29,9 +28,13 @@ import java.util.List;
 import java.util.Map;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /** Puts a {@link MoeTransformer} together: declarations, parameters, routers, blocks. */
 final class ModelAssembly {
+    private static final Logger LOG = LoggerFactory.getLogger(ModelAssembly.class);
+
     private ModelAssembly() {}
 
     static MoeTransformer create(FourfoldConfig config, Backend backend, ProcessGroups groups) {
@@ -95,14 +98,20 @@ final class ModelAssembly {
                 ranks,
                 recompute,
                 config.train().lendGradients(),
-                config.train().cudaGraphs() && alone(config.parallel().gradients(), groups.mapping()));
+                config.train().cudaGraphs() && alone(config, backend, groups));
     }
 
     /** A rank that runs micro-batches without other ranks, and whose gradients are summed when all are done. */
-    private static boolean alone(GradientConfig gradients, ParallelMapping mapping) {
+    private static boolean alone(FourfoldConfig config, Backend backend, ProcessGroups groups) {
+        ParallelMapping mapping = groups.mapping();
         boolean whole = mapping.tensor() * mapping.context() * mapping.pipeline() == 1
                 && mapping.expert() * mapping.expertTensor() == 1;
-        return whole && (mapping.worldSize() == 1 || !gradients.overlap());
+        boolean alone = whole
+                && (mapping.worldSize() == 1 || !config.parallel().gradients().overlap());
+        if (!alone && backend.repeats() && groups.rank() == 0) {
+            LOG.info("no CUDA graphs: with this mapping ranks exchange data during a micro-batch");
+        }
+        return alone;
     }
 
     private static Map<Kind, Integer> padding(ParallelMapping mapping) {

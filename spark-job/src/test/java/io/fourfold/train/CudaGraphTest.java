@@ -11,6 +11,7 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.BeforeEach;
@@ -85,6 +86,13 @@ class CudaGraphTest {
         compare(recipe, Map.of(parts[0], parts[1]), STEPS / 2);
     }
 
+    /** Two data-parallel ranks that share the GPU: each records and launches its own graphs, sums go through the host. */
+    @ParameterizedTest
+    @CsvSource({"bf16", "nvfp4"})
+    void changeNoBitOnTwoRanks(String recipe) {
+        compare(recipe, Map.of("parallel.world_size", "2"), 2 * 2 * (STEPS - 4));
+    }
+
     private void compare(String recipe, Map<String, String> settings, long fewestGraphs) {
         Trained plain = train(recipe, settings, false);
         Trained graphs = train(recipe, settings, true);
@@ -106,7 +114,8 @@ class CudaGraphTest {
 
     private Trained train(String recipe, Map<String, String> settings, boolean graphs) {
         String[] parts = recipe.split(" ");
-        CudaBackend[] used = new CudaBackend[1];
+        List<CudaBackend> used = new CopyOnWriteArrayList<>();
+        boolean alone = !settings.containsKey("parallel.world_size");
         Path run = folder.resolve("graphs-" + graphs);
         TinyRun tiny = new TinyRun(run)
                 .set("recipe.kind", parts[0])
@@ -119,11 +128,19 @@ class CudaGraphTest {
                 .set("model.moe.intermediate_size", 64)
                 .set("run.checkpoint.every", STEPS)
                 .set("train.cuda_graphs", graphs)
-                .backend(() -> used[0] = new CudaBackend(0));
+                .backend(() -> {
+                    CudaBackend backend = alone ? new CudaBackend(0) : CudaBackend.shared(0);
+                    used.add(backend);
+                    return backend;
+                });
         settings.forEach(tiny::set);
         TrainResult result = tiny.train().get(0);
         return new Trained(
-                tiny.losses(), tiny.gradientNorms(), result.validationLoss(), tensors(run), used[0].graphLaunches());
+                tiny.losses(),
+                tiny.gradientNorms(),
+                result.validationLoss(),
+                tensors(run),
+                used.stream().mapToLong(CudaBackend::graphLaunches).sum());
     }
 
     /** The data files of the checkpoints by step and rank; the rest of their names differs from save to save. */
