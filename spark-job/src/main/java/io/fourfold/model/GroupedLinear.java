@@ -77,6 +77,7 @@ final class GroupedLinear {
                     : null;
         }
         precision = chosen;
+        preparation.made(fpropW, dgradW);
         firstWrites = preparation.overwriting(weight);
     }
 

@@ -76,6 +76,7 @@ final class Linear {
                     : null;
         }
         precision = chosen;
+        preparation.made(fpropW, dgradW);
         firstWrites = preparation.overwriting(weight);
     }
 

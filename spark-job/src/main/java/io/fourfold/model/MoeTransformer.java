@@ -177,6 +177,7 @@ public final class MoeTransformer implements AutoCloseable {
             RepeatedMicroBatch.Shared shared = new RepeatedMicroBatch.Shared(
                     pipeline.chunks().get(0),
                     firstWrites,
+                    prepared.operands(),
                     store.gradientSquares(),
                     batches.size(),
                     recipe.isSwitched(step.step()));

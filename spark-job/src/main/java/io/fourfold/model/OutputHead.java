@@ -32,6 +32,7 @@ final class OutputHead {
 
     void prepare(WeightPreparation preparation, DType type) {
         prepared = type == DType.BF16 ? preparation.rounded(weight) : weight.weight();
+        preparation.made(prepared, null);
         firstWrites = ranks.splitsLayers() ? new FirstWrites() : preparation.overwriting(weight);
     }
 

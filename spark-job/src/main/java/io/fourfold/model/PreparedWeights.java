@@ -4,6 +4,7 @@ import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.TensorScope;
 import io.fourfold.precision.Recipe;
+import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -22,6 +23,7 @@ final class PreparedWeights implements AutoCloseable {
     private @Nullable TensorScope scope;
     private State state = State.NONE;
     private int step;
+    private List<Object> operands = List.of();
 
     PreparedWeights(Backend backend, Recipe recipe, List<ModelChunk> chunks) {
         this.backend = backend;
@@ -50,6 +52,11 @@ final class PreparedWeights implements AutoCloseable {
         state = State.NONE;
     }
 
+    /** The weights as they are prepared now; on a GPU equal operands have the same formats and lie in the same memory. */
+    List<Object> operands() {
+        return operands;
+    }
+
     void evaluateAt(int trainingStep) {
         step = trainingStep;
     }
@@ -72,8 +79,15 @@ final class PreparedWeights implements AutoCloseable {
         TensorScope fresh = backend.scope(Region.WORKSPACE);
         scope = fresh;
         WeightPreparation preparation = new WeightPreparation(
-                backend, fresh, context, backward, unquantized ? recipe.unquantized() : null, new FirstWrites());
+                backend,
+                fresh,
+                context,
+                backward,
+                unquantized ? recipe.unquantized() : null,
+                new FirstWrites(),
+                new ArrayList<>());
         chunks.forEach(chunk -> chunk.prepare(preparation, recipe.activationType()));
+        operands = List.copyOf(preparation.operands());
         return preparation.firstWrites();
     }
 

@@ -2,6 +2,7 @@ package io.fourfold.model;
 
 import io.fourfold.kernels.RepeatedWork;
 import io.fourfold.kernels.tensor.Tensor;
+import java.util.List;
 import java.util.Set;
 
 /**
@@ -17,16 +18,23 @@ final class RepeatedMicroBatch implements RepeatedWork {
      *
      * @param chunk the whole model
      * @param firstWrites gradients that hold nothing yet
+     * @param operands the prepared weights
      * @param squares told what was written
      * @param microBatches of the step
      * @param switched whether the step is behind the recipe's late switch, so that weights have other formats
      */
     record Shared(
-            ModelChunk chunk, FirstWrites firstWrites, GradientSquares squares, int microBatches, boolean switched) {}
+            ModelChunk chunk,
+            FirstWrites firstWrites,
+            List<Object> operands,
+            GradientSquares squares,
+            int microBatches,
+            boolean switched) {}
 
     private record Key(
             DeviceBatch batch,
             Tensor report,
+            List<Object> operands,
             Set<String> unwritten,
             Set<String> lent,
             int globalBatchSize,
@@ -61,6 +69,7 @@ final class RepeatedMicroBatch implements RepeatedWork {
         return new Key(
                 batch,
                 microBatch.report().values(),
+                shared.operands(),
                 unwritten,
                 microBatch.lent(),
                 microBatch.step().globalBatchSize(),

@@ -7,6 +7,7 @@ import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
 import io.fourfold.precision.LinearPrecision;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -17,6 +18,7 @@ import org.jspecify.annotations.Nullable;
  * @param backward also prepare the dgrad operands
  * @param override formats instead of the layers' own; null = the layers' own
  * @param firstWrites parameters whose layers write the step's first gradient instead of adding it; filled here
+ * @param operands what the preparation makes; filled here
  */
 record WeightPreparation(
         Backend backend,
@@ -24,7 +26,8 @@ record WeightPreparation(
         StepContext step,
         boolean backward,
         @Nullable LinearPrecision override,
-        FirstWrites firstWrites) {
+        FirstWrites firstWrites,
+        List<Object> operands) {
 
     LinearPrecision precision(LinearFormats formats) {
         LinearPrecision own = formats.byStep().apply(step.step());
@@ -50,6 +53,16 @@ record WeightPreparation(
         Tensor copy = scope.allocate(DType.BF16, weight.weight().shape());
         backend.elementwise().copy(weight.weight(), copy);
         return copy;
+    }
+
+    /** Tells what was made for a layer. */
+    void made(@Nullable Object byRows, @Nullable Object byColumns) {
+        if (byRows != null) {
+            operands.add(byRows);
+        }
+        if (byColumns != null) {
+            operands.add(byColumns);
+        }
     }
 
     /** Tells, in a training step, that the layer of this weight writes the step's first gradient, and where to ask for it. */
