@@ -89,10 +89,27 @@ public final class ParameterStore implements AutoCloseable {
      */
     void clearGradients(Backend backend, Set<String> overwritten) {
         gradientsNeeded = true;
-        for (Parameter parameter : parameters.values()) {
-            if (!overwritten.contains(parameter.name())) {
-                backend.elementwise().fill(parameter.grad(), 0f);
+        for (Parameter.Kind kind : Parameter.Kind.values()) {
+            long from = 0;
+            long to = 0;
+            for (Parameter parameter : parameters.values()) {
+                if (parameter.kind() != kind || overwritten.contains(parameter.name())) {
+                    continue;
+                }
+                if (parameter.offset() != to) {
+                    clearGradients(backend, kind, from, to);
+                    from = parameter.offset();
+                }
+                to = parameter.offset() + parameter.elements();
             }
+            clearGradients(backend, kind, from, to);
+        }
+    }
+
+    /** One call for neighbours: norms are many and small. */
+    private void clearGradients(Backend backend, Parameter.Kind kind, long from, long to) {
+        if (from < to) {
+            backend.elementwise().fill(flatGrads(kind).view(from, Shape.flat(to - from)), 0f);
         }
     }
 
