@@ -46,6 +46,11 @@ record MicroBatch(
         return new MicroBatch(upload, type, batch, step, report, there, inspector, recompute, lent);
     }
 
+    /** The same with another report. */
+    MicroBatch reportingTo(MicroBatchReport other) {
+        return new MicroBatch(upload, type, batch, step, other, device, inspector, recompute, lent);
+    }
+
     /** The same with other numbers of the step. */
     MicroBatch with(StepContext other) {
         return new MicroBatch(upload, type, batch, other, report, device, inspector, recompute, lent);

@@ -32,6 +32,11 @@ final class MicroBatchReport {
         this.values = scope.zeros(DType.FP32, tokens + moeLayers * layerSize());
     }
 
+    /** A report of the same kind, empty. */
+    MicroBatchReport another(TensorScope scope) {
+        return new MicroBatchReport(scope, tokens, moeLayers, groups, experts, load);
+    }
+
     private int layerSize() {
         return 2 * groups * experts + 2;
     }

@@ -77,17 +77,26 @@ final class Pipeline {
             List<MicroBatch> microBatches, RepeatedMicroBatch.Shared shared, @Nullable GradientProgress progress) {
         for (int i = 0; i < microBatches.size(); i++) {
             try (TensorScope scope = backend.scope(Region.ACTIVATIONS)) {
-                RepeatedMicroBatch work =
-                        new RepeatedMicroBatch(microBatches.get(i).uploaded(scope), shared);
-                if (!backend.repeat(work)) {
-                    work.replayed();
-                }
-                activationBytes = Math.max(activationBytes, scope.allocatedBytes() + work.keptBytes());
+                trainAlone(microBatches.get(i).uploaded(scope), shared, scope);
             }
             if (progress != null && i == microBatches.size() - 1) {
                 progress.allDone(shared.chunk());
             }
         }
+    }
+
+    /** Several micro-batches report to the same memory, from which each report is copied: so the later ones are alike. */
+    private void trainAlone(MicroBatch microBatch, RepeatedMicroBatch.Shared shared, TensorScope scope) {
+        MicroBatchReport report = microBatch.report();
+        MicroBatchReport told = shared.microBatches() == 1 ? report : report.another(scope);
+        RepeatedMicroBatch work = new RepeatedMicroBatch(microBatch.reportingTo(told), shared);
+        if (!backend.repeat(work)) {
+            work.replayed();
+        }
+        if (told != report) {
+            backend.elementwise().copy(told.values(), report.values());
+        }
+        activationBytes = Math.max(activationBytes, scope.allocatedBytes() + work.keptBytes());
     }
 
     /**

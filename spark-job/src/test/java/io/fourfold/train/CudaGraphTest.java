@@ -42,7 +42,7 @@ class CudaGraphTest {
         }
     }
 
-    /** Four micro-batches a step, so as many graphs; the first writes gradients, the others add. */
+    /** Four micro-batches a step, two graphs: the first one writes gradients, the others add to them. */
     @ParameterizedTest
     @CsvSource({"fp32", "bf16", "fp8 block", "fp8 tensor", "nvfp4", "mxfp4"})
     void changeNoBit(String recipe) {

@@ -25,9 +25,9 @@ import org.slf4j.LoggerFactory;
  */
 final class CudaGraphs implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(CudaGraphs.class);
-    /** Micro-batches of a step, times the states of memory that are met: each graph holds some memory. */
-    private static final int CAPACITY = 64;
-    /** So many times in a row nothing came back: memory does not lie alike from step to step. */
+    /** A training run has about two at a time; each graph holds some memory. */
+    private static final int CAPACITY = 32;
+    /** So many times in a row nothing came back. */
     private static final int STRANGERS = 3 * CAPACITY;
 
     private static final boolean SYNCHRONOUS = Boolean.getBoolean("fourfold.cuda.sync");
@@ -92,7 +92,8 @@ final class CudaGraphs implements AutoCloseable {
 
     private void remember(Key key) {
         if (++strangers > STRANGERS) {
-            tell("memory lies elsewhere in every step");
+            tell("no piece of work came back soon: memory lies elsewhere in every step, or a step has more pieces than "
+                    + CAPACITY);
         }
         if (known.size() >= CAPACITY) {
             Map.Entry<Key, Known> oldest = known.entrySet().iterator().next();
