@@ -149,8 +149,9 @@ class CudaGraphTest {
         try (Stream<Path> all = Files.walk(run)) {
             all.filter(file -> file.getFileName().toString().endsWith(".bin")).forEach(file -> {
                 try {
-                    String rank = file.getFileName().toString().replaceFirst("\\..*", "");
-                    files.put(file.getParent().getFileName() + "/" + rank, Files.readAllBytes(file));
+                    // All but the part between the first dot and the last, which differs from save to save.
+                    String name = run.relativize(file).toString().replaceFirst("\\.[^/]*\\.bin$", "");
+                    files.put(name, Files.readAllBytes(file));
                 } catch (IOException e) {
                     throw new UncheckedIOException(e);
                 }
