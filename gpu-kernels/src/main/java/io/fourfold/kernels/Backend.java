@@ -60,6 +60,11 @@ public interface Backend extends AutoCloseable {
     /** Copies a float tensor (FP32 or BF16) to the host, waiting for all work that writes it. */
     float[] download(Tensor source);
 
+    /** Copies several float tensors to the host, waiting once for all. */
+    default List<float[]> download(List<Tensor> sources) {
+        return sources.stream().map(this::download).toList();
+    }
+
     /** As {@link #download(Tensor)}, into the first elements of an array that the caller keeps for the next time. */
     default void download(Tensor source, float[] destination) {
         float[] values = download(source);

@@ -127,6 +127,11 @@ public final class CudaBackend implements Backend {
     }
 
     @Override
+    public List<float[]> download(List<Tensor> sources) {
+        return memory.download(sources.stream().map(CudaTensor::of).toList());
+    }
+
+    @Override
     public void download(Tensor source, float[] destination) {
         memory.download(CudaTensor.of(source), destination);
     }
