@@ -101,6 +101,12 @@ final class CudaGraph implements AutoCloseable {
         this.numbers = numbers.clone();
         CudaDevice.check(
                 cudart.cuGraphInstantiate(executable, graph, 0), "making a graph of " + launches.size() + " launches");
+        // Takes the memory that a launch needs now, when there is another way still.
+        int uploaded = cudart.cuGraphUpload(executable, device.stream().javacpp());
+        if (uploaded != 0) {
+            CudaDevice.check(cudart.cuGraphExecDestroy(executable), "cuGraphExecDestroy");
+            CudaDevice.check(uploaded, "uploading a graph of " + launches.size() + " launches");
+        }
         for (int i = 0; i < slots.size(); i++) {
             if (!slots.get(i).isEmpty()) {
                 updates.add(new Update(launches.get(i), slots.get(i)));
