@@ -26,6 +26,7 @@ import org.jspecify.annotations.Nullable;
  */
 public final class ParameterStore implements AutoCloseable {
     private static final int SHARD_ALIGNMENT = 16;
+    private static final int MOST_CLEARED_BETWEEN = 1 << 16;
 
     private final TensorScope weightScope;
     private final TensorScope gradScope;
@@ -96,7 +97,7 @@ public final class ParameterStore implements AutoCloseable {
                 if (parameter.kind() != kind || overwritten.contains(parameter.name())) {
                     continue;
                 }
-                if (parameter.offset() != to) {
+                if (to == 0 || parameter.offset() - to > MOST_CLEARED_BETWEEN) {
                     clearGradients(backend, kind, from, to);
                     from = parameter.offset();
                 }
@@ -106,7 +107,7 @@ public final class ParameterStore implements AutoCloseable {
         }
     }
 
-    /** One call for neighbours: norms are many and small. */
+    /** One call for neighbours, and what little is between them: norms are many and small. */
     private void clearGradients(Backend backend, Parameter.Kind kind, long from, long to) {
         if (from < to) {
             backend.elementwise().fill(flatGrads(kind).view(from, Shape.flat(to - from)), 0f);

@@ -37,6 +37,7 @@ final class RepeatedMicroBatch implements RepeatedWork {
             List<Object> operands,
             Set<String> unwritten,
             Set<String> lent,
+            long seed,
             int globalBatchSize,
             int microBatches,
             boolean switched) {}
@@ -72,6 +73,7 @@ final class RepeatedMicroBatch implements RepeatedWork {
                 shared.operands(),
                 unwritten,
                 microBatch.lent(),
+                microBatch.step().seed(),
                 microBatch.step().globalBatchSize(),
                 shared.microBatches(),
                 shared.switched());

@@ -14,6 +14,8 @@ import org.bytedeco.cuda.global.cudart;
 import org.bytedeco.javacpp.BytePointer;
 import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.javacpp.PointerPointer;
+import org.bytedeco.javacpp.SizeTPointer;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Recorded work that is queued by one call. Launches whose arguments hold numbers of the time are given new arguments before;
@@ -21,6 +23,7 @@ import org.bytedeco.javacpp.PointerPointer;
  */
 final class CudaGraph implements AutoCloseable {
     private static final int ALIGNMENT = 64;
+    private static final @Nullable CUgraphNode_st NO_NODES = null;
 
     /** A launch whose arguments change. */
     private static final class Update implements AutoCloseable {
@@ -117,6 +120,14 @@ final class CudaGraph implements AutoCloseable {
     /** Launches of the project's own kernels. */
     int launches() {
         return launches;
+    }
+
+    /** Everything in the graph. */
+    long nodes() {
+        try (SizeTPointer count = new SizeTPointer(1)) {
+            CudaDevice.check(cudart.cuGraphGetNodes(graph, NO_NODES, count), "counting the nodes of a graph");
+            return count.get();
+        }
     }
 
     /** Of these, the launches that are given new arguments. */

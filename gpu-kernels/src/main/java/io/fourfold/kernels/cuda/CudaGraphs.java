@@ -108,6 +108,11 @@ final class CudaGraphs implements AutoCloseable {
         int[] numbers = work.numbers();
         int[] others = work.otherNumbers();
         try {
+            for (int i = 0; i < numbers.length; i++) {
+                if (numbers[i] == others[i]) {
+                    throw new RecordedLaunch.Changes("number " + i + " has no other value than " + numbers[i]);
+                }
+            }
             List<RecordedLaunch> trial = trial(work, others);
             try (GraphRecorder recorder = new GraphRecorder(device)) {
                 work.queue(numbers);
@@ -139,11 +144,15 @@ final class CudaGraphs implements AutoCloseable {
             if (arena.inUse() != memory) {
                 throw new RecordedLaunch.Changes("the work keeps memory");
             }
+            long free = device.freeBytes();
             CudaGraph made = new CudaGraph(device, graph, launches, slots(launches, trial, numbers, others), numbers);
             if (told.add("")) {
                 LOG.info(
-                        "{} launches are queued as one CUDA graph from now on, {} of them with new arguments each time",
+                        "{} launches and {} products and fills are one CUDA graph of {} MiB from now on; {} of the launches"
+                                + " get new arguments each time",
                         made.launches(),
+                        made.nodes() - made.launches(),
+                        (free - device.freeBytes()) >> 20,
                         made.changing());
             }
             return made;
