@@ -28,8 +28,7 @@ final class GroupedLinear {
     private final WeightSplit split;
     private final GradientSquares squares;
     private @Nullable LinearPrecision precision;
-    /** The next backward is the step's first and writes the weight gradient instead of adding to it. */
-    private boolean overwrites;
+    private FirstWrites firstWrites = new FirstWrites();
 
     private @Nullable GroupedOperand fpropW;
     private @Nullable GroupedOperand dgradW;
@@ -80,7 +79,8 @@ final class GroupedLinear {
                     : null;
         }
         precision = chosen;
-        overwrites = preparation.overwrites(weight);
+        preparation.made(fpropW, dgradW);
+        firstWrites = preparation.overwriting(weight);
     }
 
     /** Where this layer's input must be allocated: kept when backward reads it through a shared operand. */
@@ -302,6 +302,7 @@ final class GroupedLinear {
         multiply(both.byRows(), prepared(dgradW), dx, schedule);
         written.run();
         GroupedOperand inputs = Objects.requireNonNull(xByColumns).operand(work);
+        boolean overwrites = firstWrites.take(weight);
         if (overwrites) {
             pass.memory().reclaim(weight);
         }
@@ -312,7 +313,6 @@ final class GroupedLinear {
                         weight.grad(),
                         !overwrites,
                         overwrites ? squares.written(weight) : null);
-        overwrites = false;
     }
 
     private LinearPrecision precision() {

@@ -28,8 +28,7 @@ final class Linear {
     private final @Nullable Parameter bias;
     private final LinearSplit split;
     private @Nullable LinearPrecision precision;
-    /** The next backward is the step's first and writes the weight gradient instead of adding to it. */
-    private boolean overwrites;
+    private FirstWrites firstWrites = new FirstWrites();
 
     private @Nullable GemmOperand fpropW;
     private @Nullable GemmOperand dgradW;
@@ -77,7 +76,8 @@ final class Linear {
                     : null;
         }
         precision = chosen;
-        overwrites = preparation.overwrites(weight);
+        preparation.made(fpropW, dgradW);
+        firstWrites = preparation.overwriting(weight);
     }
 
     /** Where this layer's input must be allocated: kept when backward reads it through a shared operand. */
@@ -196,11 +196,11 @@ final class Linear {
             split.ranks().scatterSum(dinput, dx);
         }
         GemmOperand inputs = Objects.requireNonNull(xByColumns).operand(work);
+        boolean overwrites = firstWrites.take(weight);
         if (overwrites) {
             pass.memory().reclaim(weight);
         }
         backend.gemm().multiply(both.byColumns(), inputs, weight.grad(), !overwrites);
-        overwrites = false;
         if (bias != null) {
             backend.elementwise().biasBackward(doutput, bias.grad());
         }

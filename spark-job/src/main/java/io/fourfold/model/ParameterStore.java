@@ -26,6 +26,7 @@ import org.jspecify.annotations.Nullable;
  */
 public final class ParameterStore implements AutoCloseable {
     private static final int SHARD_ALIGNMENT = 16;
+    private static final int MOST_CLEARED_BETWEEN = 1 << 16;
 
     private final TensorScope weightScope;
     private final TensorScope gradScope;
@@ -89,10 +90,27 @@ public final class ParameterStore implements AutoCloseable {
      */
     void clearGradients(Backend backend, Set<String> overwritten) {
         gradientsNeeded = true;
-        for (Parameter parameter : parameters.values()) {
-            if (!overwritten.contains(parameter.name())) {
-                backend.elementwise().fill(parameter.grad(), 0f);
+        for (Parameter.Kind kind : Parameter.Kind.values()) {
+            long from = 0;
+            long to = 0;
+            for (Parameter parameter : parameters.values()) {
+                if (parameter.kind() != kind || overwritten.contains(parameter.name())) {
+                    continue;
+                }
+                if (to == 0 || parameter.offset() - to > MOST_CLEARED_BETWEEN) {
+                    clearGradients(backend, kind, from, to);
+                    from = parameter.offset();
+                }
+                to = parameter.offset() + parameter.elements();
             }
+            clearGradients(backend, kind, from, to);
+        }
+    }
+
+    /** One call for neighbours, and what little is between them: norms are many and small. */
+    private void clearGradients(Backend backend, Parameter.Kind kind, long from, long to) {
+        if (from < to) {
+            backend.elementwise().fill(flatGrads(kind).view(from, Shape.flat(to - from)), 0f);
         }
     }
 

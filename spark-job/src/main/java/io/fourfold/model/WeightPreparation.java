@@ -7,7 +7,7 @@ import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
 import io.fourfold.precision.LinearPrecision;
-import java.util.Set;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -17,7 +17,8 @@ import org.jspecify.annotations.Nullable;
  * @param scope where prepared weights live
  * @param backward also prepare the dgrad operands
  * @param override formats instead of the layers' own; null = the layers' own
- * @param overwritten names of the parameters whose layers write the step's first gradient instead of adding it; filled here
+ * @param firstWrites parameters whose layers write the step's first gradient instead of adding it; filled here
+ * @param operands what the preparation makes; filled here
  */
 record WeightPreparation(
         Backend backend,
@@ -25,7 +26,8 @@ record WeightPreparation(
         StepContext step,
         boolean backward,
         @Nullable LinearPrecision override,
-        Set<String> overwritten) {
+        FirstWrites firstWrites,
+        List<Object> operands) {
 
     LinearPrecision precision(LinearFormats formats) {
         LinearPrecision own = formats.byStep().apply(step.step());
@@ -53,11 +55,21 @@ record WeightPreparation(
         return copy;
     }
 
-    /** Tells that a layer's next backward writes the gradient of its weight; true when this is a training step. */
-    boolean overwrites(Parameter weight) {
-        if (backward) {
-            overwritten.add(weight.name());
+    /** Tells what was made for a layer. */
+    void made(@Nullable Object byRows, @Nullable Object byColumns) {
+        if (byRows != null) {
+            operands.add(byRows);
         }
-        return backward;
+        if (byColumns != null) {
+            operands.add(byColumns);
+        }
+    }
+
+    /** Tells, in a training step, that the layer of this weight writes the step's first gradient, and where to ask for it. */
+    FirstWrites overwriting(Parameter weight) {
+        if (backward) {
+            firstWrites.add(weight);
+        }
+        return firstWrites;
     }
 }

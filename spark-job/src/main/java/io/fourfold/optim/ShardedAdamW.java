@@ -14,12 +14,11 @@ import io.fourfold.model.Parameter;
 import io.fourfold.model.ParameterStore;
 import io.fourfold.parallel.FixedOrderSums;
 import io.fourfold.parallel.ProcessGroups;
+import java.util.ArrayList;
 import java.util.EnumMap;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
-import java.util.function.Supplier;
 
 /**
  * AdamW with decoupled weight decay (arXiv:1711.05101) whose FP32 moments exist once over the ranks that hold the same
@@ -114,14 +113,23 @@ public final class ShardedAdamW implements AutoCloseable {
         double sum = 0;
         String nonFinite = null;
         try (TensorScope scope = backend.scope(Region.WORKSPACE)) {
-            Map<OptimizerShard, Supplier<double[]>> started = new LinkedHashMap<>();
-            shards.values().forEach(shard -> started.put(shard, shard.squaredNorms(scope)));
-            for (Map.Entry<OptimizerShard, Supplier<double[]>> shard : started.entrySet()) {
-                double[] squares = shard.getValue().get();
+            List<OptimizerShard> started = new ArrayList<>();
+            List<OptimizerShard.SquaredNorms> norms = new ArrayList<>();
+            for (OptimizerShard shard : shards.values()) {
+                OptimizerShard.SquaredNorms own = shard.squaredNorms(scope);
+                if (own != null) {
+                    started.add(shard);
+                    norms.add(own);
+                }
+            }
+            List<float[]> host = backend.download(
+                    norms.stream().map(OptimizerShard.SquaredNorms::sums).toList());
+            for (int shard = 0; shard < started.size(); shard++) {
+                double[] squares = norms.get(shard).norms().apply(host.get(shard));
                 for (int i = 0; i < squares.length; i++) {
                     sum += squares[i];
                     if (nonFinite == null && !Double.isFinite(squares[i])) {
-                        nonFinite = shard.getKey().parameterName(i);
+                        nonFinite = started.get(shard).parameterName(i);
                     }
                 }
             }

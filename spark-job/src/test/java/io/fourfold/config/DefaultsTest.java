@@ -100,6 +100,7 @@ class DefaultsTest {
                           eval_samples: 32
                           recompute: []
                           lend_gradients: true
+                          cuda_graphs: true
                         run:
                           name: run
                           dir: runs/run

@@ -28,7 +28,6 @@ import io.fourfold.precision.Recipe;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
-import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
@@ -192,7 +191,7 @@ class ExpertQuantizationTest {
             int rank) {
         MoeConfig moe = Objects.requireNonNull(config.model().moe());
         StepContext step = new StepContext(3, 9, 1, SEQUENCES, null);
-        ffn.prepare(new WeightPreparation(backend, scope, step, true, null, new HashSet<>()));
+        ffn.prepare(new WeightPreparation(backend, scope, step, true, null, new FirstWrites(), new ArrayList<>()));
         ExpertLoad load = new ExpertLoad(
                 backend,
                 moe,

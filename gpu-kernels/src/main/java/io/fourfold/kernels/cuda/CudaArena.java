@@ -31,6 +31,7 @@ public final class CudaArena implements AutoCloseable {
     private @Nullable LentMemory lent;
     private int workspaceUntil;
     private long peakLent;
+    private long inUse;
 
     /** @param planned bytes per region to allocate now; regions that are missing grow as needed */
     public CudaArena(CudaDevice device, Map<Region, Long> planned) {
@@ -121,6 +122,27 @@ public final class CudaArena implements AutoCloseable {
     /** Every allocation, in the order of their making. */
     List<DeviceSlab> slabs() {
         return all;
+    }
+
+    /**
+     * A fingerprint of what is in use: the same pieces, each in the same place of its scope, give the same. What is handed out
+     * next depends on nothing else, but for memory that was reserved since.
+     */
+    long inUse() {
+        return inUse;
+    }
+
+    /** Tells that a piece is in use now, or no longer. */
+    void toggle(Region region, long address, long bytes, int placeInScope) {
+        inUse ^= mixed(address + mixed(bytes + mixed(placeInScope * 8L + region.ordinal())));
+    }
+
+    /** The finalizer of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014). */
+    private static long mixed(long value) {
+        long z = value + 0x9e3779b97f4a7c15L;
+        z = (z ^ z >>> 30) * 0xbf58476d1ce4e5b9L;
+        z = (z ^ z >>> 27) * 0x94d049bb133111ebL;
+        return z ^ z >>> 31;
     }
 
     /** The allocation that holds an address. */

@@ -1,6 +1,7 @@
 package io.fourfold.kernels.cuda;
 
 import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.RepeatedWork;
 import io.fourfold.kernels.comm.CommunicationWorld;
 import io.fourfold.kernels.op.AttentionOps;
 import io.fourfold.kernels.op.ElementwiseOps;
@@ -36,6 +37,7 @@ public final class CudaBackend implements Backend {
     private final RotaryFrequencies frequencies;
     private final CudaLossOps loss;
     private final CudaOptimizerOps optimizer;
+    private final CudaGraphs graphs;
     private final boolean shared;
 
     public CudaBackend(int ordinal) {
@@ -71,6 +73,7 @@ public final class CudaBackend implements Backend {
         moe = new CudaMoeOps(runtime);
         loss = new CudaLossOps(runtime, gemm, quantize, elementwise);
         optimizer = new CudaOptimizerOps(runtime);
+        graphs = new CudaGraphs(device, arena);
     }
 
     /** The parts the operations are made of; for tests and benchmarks of kernels. */
@@ -94,6 +97,21 @@ public final class CudaBackend implements Backend {
     }
 
     @Override
+    public boolean repeat(RepeatedWork work) {
+        return graphs.repeat(work);
+    }
+
+    @Override
+    public boolean repeats() {
+        return true;
+    }
+
+    /** How often repeated work was queued as a CUDA graph. */
+    public long graphLaunches() {
+        return graphs.replays();
+    }
+
+    @Override
     public void upload(float[] source, Tensor destination) {
         memory.upload(source, CudaTensor.of(destination));
     }
@@ -106,6 +124,11 @@ public final class CudaBackend implements Backend {
     @Override
     public float[] download(Tensor source) {
         return memory.download(CudaTensor.of(source));
+    }
+
+    @Override
+    public List<float[]> download(List<Tensor> sources) {
+        return memory.download(sources.stream().map(CudaTensor::of).toList());
     }
 
     @Override
@@ -166,6 +189,7 @@ public final class CudaBackend implements Backend {
     @Override
     public void close() {
         device.stream().synchronize();
+        graphs.close();
         attention.close();
         gemm.close();
         frequencies.close();

@@ -6,6 +6,7 @@ import jcuda.driver.CUdevice;
 import jcuda.driver.CUdevice_attribute;
 import jcuda.driver.CUresult;
 import jcuda.driver.JCudaDriver;
+import org.jspecify.annotations.Nullable;
 
 /**
  * One GPU of this process: its primary context (shared with cuBLASLt, cuDNN and NCCL), one stream, its properties. The
@@ -17,6 +18,7 @@ public final class CudaDevice implements AutoCloseable {
     private final CUcontext context = new CUcontext();
     private final CudaStream stream;
     private final CudaTrace trace;
+    private @Nullable GraphRecorder recorder;
     private final String name;
     private final int driverVersion;
     private int lent;
@@ -68,7 +70,7 @@ public final class CudaDevice implements AutoCloseable {
     }
 
     /** Null when a GPU can be used by this process, otherwise the reason in words. */
-    public static @org.jspecify.annotations.Nullable String unavailableBecause() {
+    public static @Nullable String unavailableBecause() {
         try {
             return count() > 0 ? null : "the NVIDIA driver reports no GPU";
         } catch (CudaException e) {
@@ -105,6 +107,23 @@ public final class CudaDevice implements AutoCloseable {
     /** Off until started. */
     public CudaTrace trace() {
         return trace;
+    }
+
+    /** Null unless what is queued on the stream is recorded instead of run. */
+    @Nullable
+    GraphRecorder recorder() {
+        return recorder;
+    }
+
+    void recordWith(@Nullable GraphRecorder now) {
+        recorder = now;
+    }
+
+    /** Refuses what would run once while a graph is recorded, and never again. */
+    void requireNotRecording(String what) {
+        if (recorder != null) {
+            throw new CudaException(what + " cannot be recorded");
+        }
     }
 
     public int ordinal() {
