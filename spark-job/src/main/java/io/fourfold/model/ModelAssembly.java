@@ -60,6 +60,10 @@ final class ModelAssembly {
         if (groups.get(Kind.EXPERT.replicas()).size() == 1) {
             builder = builder.keepGradientSquares();
         }
+        CodedWeights coded = CodedWeights.of(config, recipe, declarations);
+        if (coded != null) {
+            builder = builder.code(coded, kind -> CodedWeights.split(kind, groups));
+        }
         ParameterStore store = builder.build(backend, padding(groups.mapping()), replicas(groups));
         MoeState moe = moeState(model, stages, backend, groups, store);
         TokenDispatcher dispatcher = model.moe() == null

@@ -21,14 +21,16 @@ final class PreparedWeights implements AutoCloseable {
     private final Backend backend;
     private final Recipe recipe;
     private final List<ModelChunk> chunks;
+    private final GatheredCodes codes;
     private @Nullable TensorScope scope;
     private State state = State.NONE;
     private int step;
 
-    PreparedWeights(Backend backend, Recipe recipe, List<ModelChunk> chunks) {
+    PreparedWeights(Backend backend, Recipe recipe, List<ModelChunk> chunks, GatheredCodes codes) {
         this.backend = backend;
         this.recipe = recipe;
         this.chunks = List.copyOf(chunks);
+        this.codes = codes;
     }
 
     /**
@@ -71,10 +73,13 @@ final class PreparedWeights implements AutoCloseable {
 
     private Set<String> prepare(StepContext context, boolean backward, boolean unquantized) {
         close();
+        if (unquantized || context.telemetry() != null || recipe.isSwitched(context.step())) {
+            codes.requireWeights(); // of which more is read than their codes
+        }
         TensorScope fresh = backend.scope(Region.WORKSPACE);
         scope = fresh;
         WeightPreparation preparation = new WeightPreparation(
-                backend, fresh, context, backward, unquantized ? recipe.unquantized() : null, new HashSet<>());
+                backend, fresh, context, backward, codes, unquantized ? recipe.unquantized() : null, new HashSet<>());
         chunks.forEach(chunk -> chunk.prepare(preparation, recipe.activationType()));
         return preparation.overwritten();
     }

@@ -112,8 +112,7 @@ final class CpuWeightCodes implements WeightCodeOps {
             rowMembers[m] = decode(part, rows, cols, largest, m, byRows);
             columnMembers[m] = columns(rowMembers[m], byColumns);
         }
-        int[] first =
-                IntStream.rangeClosed(0, matrices).map(m -> m * rows).toArray();
+        int[] first = IntStream.rangeClosed(0, matrices).map(m -> m * rows).toArray();
         return new OperandPair<>(
                 new CpuGroupedOperand(Layout.STACKED, byRows.spec(), rowMembers, first, rows),
                 new CpuGroupedOperand(Layout.STACKED, byColumns.spec(), columnMembers, first, cols));

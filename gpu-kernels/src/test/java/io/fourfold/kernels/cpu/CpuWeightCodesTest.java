@@ -89,7 +89,8 @@ class CpuWeightCodesTest {
         assertThat(given.tensorScale()).isEqualTo(wanted.tensorScale());
         for (int i = 0; i < wanted.values().size(); i++) {
             float value = wanted.values().floats()[wanted.values().offset() + i];
-            assertThat(Float.floatToRawIntBits(given.values().floats()[given.values().offset() + i]))
+            assertThat(Float.floatToRawIntBits(
+                            given.values().floats()[given.values().offset() + i]))
                     .as("element %d", i)
                     .isEqualTo(Float.floatToRawIntBits(value));
         }

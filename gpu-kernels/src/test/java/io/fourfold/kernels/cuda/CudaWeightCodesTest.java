@@ -68,10 +68,22 @@ class CudaWeightCodesTest {
             Twin values = weights.view((long) part[0] * cols, part[1], cols);
             pair.cpu
                     .weightCodes()
-                    .encode(values.cpu(), part[0], rows, spec, amax.cpu(), words.cpu().view(from, length));
+                    .encode(
+                            values.cpu(),
+                            part[0],
+                            rows,
+                            spec,
+                            amax.cpu(),
+                            words.cpu().view(from, length));
             pair.cuda
                     .weightCodes()
-                    .encode(values.cuda(), part[0], rows, spec, amax.cuda(), words.cuda().view(from, length));
+                    .encode(
+                            values.cuda(),
+                            part[0],
+                            rows,
+                            spec,
+                            amax.cuda(),
+                            words.cuda().view(from, length));
         }
         assertThat(pair.cuda.downloadInts(words.cuda())).isEqualTo(pair.cpu.downloadInts(words.cpu()));
         return new Coded(weights, amax, words);
@@ -79,7 +91,11 @@ class CudaWeightCodesTest {
 
     @ParameterizedTest
     @CsvSource({
-        "1, 16, 16, TE_2_14", "1, 64, 128, TE_2_14", "1, 144, 272, PAPER", "3, 48, 80, TE_2_14", "5, 16, 4096, TE_2_14"
+        "1, 16, 16, TE_2_14",
+        "1, 64, 128, TE_2_14",
+        "1, 144, 272, PAPER",
+        "3, 48, 80, TE_2_14",
+        "5, 16, 4096, TE_2_14"
     })
     void codesAndOperands(int matrices, int rows, int cols, ScaleFormula formula) {
         OperandSpec spec = TILES.withFormula(formula);
@@ -107,7 +123,13 @@ class CudaWeightCodesTest {
             Twin out = pair.poison(DType.FP32, byColumns ? cols : rows, byColumns ? rows : cols);
             GemmOperand expected = pair.cpu
                     .quantize()
-                    .operand(coded.weights.cpu().view(0, Shape.of(rows, cols)), byColumns, spec, null, null, pair.cpuScope);
+                    .operand(
+                            coded.weights.cpu().view(0, Shape.of(rows, cols)),
+                            byColumns,
+                            spec,
+                            null,
+                            null,
+                            pair.cpuScope);
             pair.cpu.quantize().dequantize(expected, out.cpu());
             pair.cuda.quantize().dequantize(byColumns ? one.byColumns() : one.byRows(), out.cuda());
             pair.assertSameBits("one matrix", out.cpu(), out.cuda());
