@@ -182,7 +182,7 @@ record BlockFactory(
         return new Linear(
                 backend,
                 LinearFormats.of(recipe, layer, kind),
-                store.get(ParameterDeclarations.weight(layer, kind)),
+                store.get(LinearWeights.name(layer, kind)),
                 bias,
                 split);
     }
@@ -197,7 +197,7 @@ record BlockFactory(
         return new GroupedLinear(
                 backend,
                 LinearFormats.of(recipe, layer, kind),
-                store.get(ParameterDeclarations.weight(layer, kind)),
+                store.get(LinearWeights.name(layer, kind)),
                 declarations.firstExpert(),
                 split,
                 store.gradientSquares());

@@ -1,22 +1,20 @@
 package io.fourfold.model;
 
 import io.fourfold.config.FourfoldConfig;
-import io.fourfold.config.ModelConfig;
 import io.fourfold.config.WeightFormat;
 import io.fourfold.kernels.comm.Communicator;
 import io.fourfold.kernels.comm.ReduceOp;
 import io.fourfold.kernels.op.AmaxExchange;
 import io.fourfold.kernels.op.OperandSpec;
+import io.fourfold.kernels.tensor.TensorScope;
 import io.fourfold.parallel.Axis;
-import io.fourfold.parallel.ParallelMapping;
 import io.fourfold.parallel.ProcessGroups;
 import io.fourfold.parallel.Stage;
-import io.fourfold.parallel.StageLayout;
 import io.fourfold.precision.Recipe;
-import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.function.Function;
 import java.util.function.IntPredicate;
 import org.jspecify.annotations.Nullable;
 
@@ -26,50 +24,69 @@ import org.jspecify.annotations.Nullable;
  *
  * @param names of parameters
  * @param usable the steps whose products read nothing else of them
+ * @param split the ranks that hold other parts of a kind's matrices; null = none
  */
-public record CodedWeights(Set<String> names, OperandSpec spec, IntPredicate usable) {
+record CodedWeights(
+        Set<String> names,
+        OperandSpec spec,
+        IntPredicate usable,
+        Function<Parameter.Kind, @Nullable AmaxExchange> split) {
     /** Null when all weights travel as they are. */
-    static @Nullable CodedWeights of(FourfoldConfig config, Recipe recipe, ParameterDeclarations declarations) {
+    static @Nullable CodedWeights of(FourfoldConfig config, Recipe recipe, List<Stage> stages, ProcessGroups groups) {
+        return of(config, recipe, stages, (Parameter.Kind kind) -> {
+            Communicator group = groups.get(kind == Parameter.Kind.EXPERT ? Axis.ETP : Axis.TP);
+            return group.size() == 1 ? null : amax -> group.allReduce(amax, ReduceOp.MAX);
+        });
+    }
+
+    static @Nullable CodedWeights of(
+            FourfoldConfig config,
+            Recipe recipe,
+            List<Stage> stages,
+            Function<Parameter.Kind, @Nullable AmaxExchange> split) {
         OperandSpec spec = recipe.codedWeights();
         if (config.parallel().gradients().weights() == WeightFormat.EXACT || spec == null) {
             return null;
         }
         return new CodedWeights(
-                declarations.weights(recipe), spec, step -> !recipe.isSwitched(step) && !recipe.isTelemetryStep(step));
-    }
-
-    /** The ranks that hold other parts of a kind's matrices. */
-    static @Nullable AmaxExchange split(Parameter.Kind kind, ProcessGroups groups) {
-        Communicator group = groups.get(kind == Parameter.Kind.EXPERT ? Axis.ETP : Axis.TP);
-        return group.size() == 1 ? null : amax -> group.allReduce(amax, ReduceOp.MAX);
+                LinearWeights.lowPrecision(stages, recipe),
+                spec,
+                step -> !recipe.isSwitched(step) && !recipe.isTelemetryStep(step),
+                split);
     }
 
     /**
-     * What travels as codes and what as it is, from the configuration alone.
+     * What of a kind travels as codes.
      *
-     * @param pipelineRank of the ranks with that coordinate
-     * @return only the kinds that have codes
+     * @return null where nothing does, or there is nobody to send it to
      */
-    public static Map<Parameter.Kind, CodeLayout> layouts(FourfoldConfig config, int pipelineRank) {
-        ModelConfig model = config.model();
-        ParallelMapping mapping = ParallelMapping.of(config.parallel());
-        List<Stage> stages = StageLayout.of(model, config.parallel()).of(pipelineRank);
-        int experts = model.moe() == null ? 0 : model.moe().experts() / mapping.expert();
-        ParameterDeclarations declarations =
-                new ParameterDeclarations(model, stages, 0, mapping.tensor(), 0, experts, 0, mapping.expertTensor());
-        CodedWeights coded = of(config, Recipe.of(config.recipe(), model.layers()), declarations);
-        Map<Parameter.Kind, CodeLayout> layouts = new EnumMap<>(Parameter.Kind.class);
-        if (coded == null) {
-            return layouts;
+    @Nullable
+    CodeLayout layout(ParameterStore.Builder declared, Parameter.Kind kind, int ranks) {
+        List<CodeLayout.Weight> all = declared.places(kind);
+        if (ranks == 1 || all.isEmpty()) {
+            return null;
         }
-        ParameterStore.Builder builder = new ParameterStore.Builder();
-        declarations.declare(builder);
-        for (Parameter.Kind kind : Parameter.Kind.values()) {
-            CodeLayout layout = builder.codeLayout(kind, coded.names, mapping.size(kind.replicas()));
+        CodeLayout.Weight last = all.get(all.size() - 1);
+        long elements = ParameterStore.padded(last.offset() + last.shape().elements(), ranks);
+        CodeLayout layout = CodeLayout.of(
+                all.stream().filter(weight -> names.contains(weight.name())).toList(), elements, ranks);
+        return layout.words() == 0 ? null : layout;
+    }
+
+    /**
+     * Room for the codes.
+     *
+     * @param replicas the ranks over which each kind's optimizer state is split
+     */
+    GatheredCodes allocate(
+            ParameterStore.Builder declared, Map<Parameter.Kind, Communicator> replicas, TensorScope scope) {
+        GatheredCodes codes = new GatheredCodes(usable);
+        replicas.forEach((kind, ranks) -> {
+            CodeLayout layout = layout(declared, kind, ranks.size());
             if (layout != null) {
-                layouts.put(kind, layout);
+                codes.put(kind, WeightCodes.allocate(layout, spec, split.apply(kind), scope));
             }
-        }
-        return layouts;
+        });
+        return codes;
     }
 }

@@ -60,9 +60,9 @@ final class ModelAssembly {
         if (groups.get(Kind.EXPERT.replicas()).size() == 1) {
             builder = builder.keepGradientSquares();
         }
-        CodedWeights coded = CodedWeights.of(config, recipe, declarations);
+        CodedWeights coded = CodedWeights.of(config, recipe, stages, groups);
         if (coded != null) {
-            builder = builder.code(coded, kind -> CodedWeights.split(kind, groups));
+            builder = builder.code(coded);
         }
         ParameterStore store = builder.build(backend, padding(groups.mapping()), replicas(groups));
         MoeState moe = moeState(model, stages, backend, groups, store);

@@ -11,15 +11,9 @@ import io.fourfold.model.Parameter.Kind;
 import io.fourfold.moe.Router;
 import io.fourfold.parallel.Stage;
 import io.fourfold.precision.LinearKind;
-import io.fourfold.precision.Recipe;
 import java.util.ArrayList;
 import java.util.Collections;
-import java.util.EnumMap;
-import java.util.HashSet;
 import java.util.List;
-import java.util.Map;
-import java.util.Objects;
-import java.util.Set;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
@@ -48,40 +42,9 @@ record ParameterDeclarations(
     /** The embedding of a tied model on its last stage, when that is not also the first. */
     static final String TIED_HEAD = "tied_head";
 
-    /** Names, within a block, of the weights of the linear layers whose precision a recipe decides. */
-    private static final Map<LinearKind, String> WEIGHTS = new EnumMap<>(Map.of(
-            LinearKind.QKV, "attention.qkv",
-            LinearKind.ATTENTION_OUTPUT, "attention.o",
-            LinearKind.FFN_UP, "ffn.up",
-            LinearKind.FFN_DOWN, "ffn.down",
-            LinearKind.EXPERT_UP, "moe.experts.up",
-            LinearKind.EXPERT_DOWN, "moe.experts.down",
-            LinearKind.SHARED_UP, "moe.shared.up",
-            LinearKind.SHARED_DOWN, "moe.shared.down"));
-
     /** Unique name of a block's local tensor. */
     static String local(int layer, String name) {
         return ParameterNames.layer(layer) + name;
-    }
-
-    /** Unique name of a linear layer's weight. */
-    static String weight(int layer, LinearKind kind) {
-        return local(layer, Objects.requireNonNull(WEIGHTS.get(kind)));
-    }
-
-    /** Names of all weights that may be on this rank and that the recipe does not keep in high precision. */
-    Set<String> weights(Recipe recipe) {
-        Set<String> names = new HashSet<>();
-        for (Stage stage : stages) {
-            for (int layer = stage.firstLayer(); layer < stage.endLayer(); layer++) {
-                for (LinearKind kind : LinearKind.values()) {
-                    if (!recipe.isHighPrecision(layer, kind)) {
-                        names.add(weight(layer, kind));
-                    }
-                }
-            }
-        }
-        return names;
     }
 
     void declare(ParameterStore.Builder store) {
@@ -136,7 +99,7 @@ record ParameterDeclarations(
         int q = attention.queryWidth();
         int kv = attention.kvWidth();
         List<Integer> widths = List.of(q, kv, kv);
-        byRows(store, weight(layer, LinearKind.QKV), hidden, projections(layer, "weight"), widths);
+        byRows(store, LinearWeights.name(layer, LinearKind.QKV), hidden, projections(layer, "weight"), widths);
         if (attention.qkvBias()) {
             byElements(store, local(layer, "attention.qkv_bias"), projections(layer, "bias"), widths);
         }
@@ -146,7 +109,7 @@ record ParameterDeclarations(
         }
         byColumns(
                 store,
-                weight(layer, LinearKind.ATTENTION_OUTPUT),
+                LinearWeights.name(layer, LinearKind.ATTENTION_OUTPUT),
                 ParameterNames.attention(layer, "o", "weight"),
                 hidden,
                 q);
@@ -160,10 +123,15 @@ record ParameterDeclarations(
 
     private void denseFfn(ParameterStore.Builder store, int layer, FfnConfig ffn) {
         String gate = ffn.activation() == Activation.SWIGLU ? ParameterNames.ffn(layer, "gate") : null;
-        fusedUp(store, weight(layer, LinearKind.FFN_UP), gate, ParameterNames.ffn(layer, "up"), ffn.intermediateSize());
+        fusedUp(
+                store,
+                LinearWeights.name(layer, LinearKind.FFN_UP),
+                gate,
+                ParameterNames.ffn(layer, "up"),
+                ffn.intermediateSize());
         byColumns(
                 store,
-                weight(layer, LinearKind.FFN_DOWN),
+                LinearWeights.name(layer, LinearKind.FFN_DOWN),
                 ParameterNames.ffn(layer, "down"),
                 model.hiddenSize(),
                 ffn.intermediateSize());
@@ -193,7 +161,7 @@ record ParameterDeclarations(
                     (long) parts * inner * hidden));
         }
         store.declare(
-                weight(layer, LinearKind.EXPERT_UP),
+                LinearWeights.name(layer, LinearKind.EXPERT_UP),
                 Kind.EXPERT,
                 Shape.of(localExperts, parts * inner, hidden),
                 true,
@@ -207,7 +175,7 @@ record ParameterDeclarations(
                 0,
                 (long) hidden * inner);
         store.declare(
-                weight(layer, LinearKind.EXPERT_DOWN),
+                LinearWeights.name(layer, LinearKind.EXPERT_DOWN),
                 Kind.EXPERT,
                 Shape.of(localExperts, hidden, inner),
                 true,
@@ -222,8 +190,18 @@ record ParameterDeclarations(
         int hidden = model.hiddenSize();
         int inner = shared.intermediateSize();
         String gate = activation == Activation.SWIGLU ? ParameterNames.shared(layer, "gate") : null;
-        fusedUp(store, weight(layer, LinearKind.SHARED_UP), gate, ParameterNames.shared(layer, "up"), inner);
-        byColumns(store, weight(layer, LinearKind.SHARED_DOWN), ParameterNames.shared(layer, "down"), hidden, inner);
+        fusedUp(
+                store,
+                LinearWeights.name(layer, LinearKind.SHARED_UP),
+                gate,
+                ParameterNames.shared(layer, "up"),
+                inner);
+        byColumns(
+                store,
+                LinearWeights.name(layer, LinearKind.SHARED_DOWN),
+                ParameterNames.shared(layer, "down"),
+                hidden,
+                inner);
         if (shared.gated()) {
             replicated(store, local(layer, "moe.shared_gate"), ParameterNames.sharedGate(layer), 1, hidden);
         }

@@ -2,7 +2,6 @@ package io.fourfold.model;
 
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.comm.Communicator;
-import io.fourfold.kernels.op.AmaxExchange;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Shape;
@@ -16,7 +15,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
-import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -153,7 +151,6 @@ public final class ParameterStore implements AutoCloseable {
         private boolean splitMasters;
         private boolean keepGradientSquares;
         private @Nullable CodedWeights coded;
-        private Function<Parameter.Kind, @Nullable AmaxExchange> split = kind -> null;
 
         /** Keeps squared norms of expert gradients; for ranks whose expert gradients no other rank adds to. */
         Builder keepGradientSquares() {
@@ -161,14 +158,9 @@ public final class ParameterStore implements AutoCloseable {
             return this;
         }
 
-        /**
-         * Makes room for the codes of weights that are split over several ranks' optimizers.
-         *
-         * @param splitting the ranks that hold other parts of a kind's matrices
-         */
-        Builder code(CodedWeights weights, Function<Parameter.Kind, @Nullable AmaxExchange> splitting) {
+        /** Makes room for the codes of weights that are split over several ranks' optimizers. */
+        Builder code(CodedWeights weights) {
             coded = weights;
-            split = splitting;
             return this;
         }
 
@@ -217,7 +209,10 @@ public final class ParameterStore implements AutoCloseable {
                 Backend backend, Map<Parameter.Kind, Integer> padTo, Map<Parameter.Kind, Communicator> replicas) {
             ParameterStore store = new ParameterStore(backend);
             for (Parameter.Kind kind : Parameter.Kind.values()) {
-                long used = elements(kind);
+                long used = declared.stream()
+                        .filter(d -> d.kind == kind)
+                        .mapToLong(d -> d.shape.elements())
+                        .sum();
                 int pad = padTo.getOrDefault(kind, 1);
                 Shape size = Shape.flat((used + pad - 1) / pad * pad);
                 store.masters.put(kind, masters(kind, size.elements(), replicas.get(kind), store.weightScope));
@@ -242,7 +237,7 @@ public final class ParameterStore implements AutoCloseable {
             }
             state.forEach((name, shape) -> store.state.put(name, store.weightScope.zeros(DType.FP32, shape)));
             if (coded != null) {
-                store.codes = codes(coded, replicas, store.weightScope);
+                store.codes = coded.allocate(this, replicas, store.weightScope);
             }
             if (keepGradientSquares) {
                 store.gradientSquares = squares(store.gradScope);
@@ -250,45 +245,17 @@ public final class ParameterStore implements AutoCloseable {
             return store;
         }
 
-        private long elements(Parameter.Kind kind) {
-            return declared.stream()
-                    .filter(d -> d.kind == kind)
-                    .mapToLong(d -> d.shape.elements())
-                    .sum();
-        }
-
-        /**
-         * Which of a kind's weights travel as codes.
-         *
-         * @param names those that may
-         * @return null where none does
-         */
-        @Nullable
-        CodeLayout codeLayout(Parameter.Kind kind, Set<String> names, int ranks) {
-            List<CodeLayout.Weight> weights = new ArrayList<>();
+        /** The parameters of a kind where they will lie in its flat buffer. */
+        List<CodeLayout.Weight> places(Parameter.Kind kind) {
+            List<CodeLayout.Weight> places = new ArrayList<>();
             long offset = 0;
             for (Declared d : declared) {
                 if (d.kind == kind) {
-                    if (names.contains(d.name)) {
-                        weights.add(new CodeLayout.Weight(d.name, offset, d.shape));
-                    }
+                    places.add(new CodeLayout.Weight(d.name, offset, d.shape));
                     offset += d.shape.elements();
                 }
             }
-            CodeLayout layout = CodeLayout.of(weights, padded(offset, ranks), ranks);
-            return ranks == 1 || layout.words() == 0 ? null : layout;
-        }
-
-        private GatheredCodes codes(
-                CodedWeights weights, Map<Parameter.Kind, Communicator> replicas, TensorScope scope) {
-            GatheredCodes result = new GatheredCodes(weights.usable());
-            replicas.forEach((kind, ranks) -> {
-                CodeLayout layout = codeLayout(kind, weights.names(), ranks.size());
-                if (layout != null) {
-                    result.put(kind, WeightCodes.allocate(layout, weights.spec(), split.apply(kind), scope));
-                }
-            });
-            return result;
+            return places;
         }
 
         private GradientSquares squares(TensorScope scope) {

@@ -2,7 +2,7 @@ package io.fourfold.plan;
 
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.model.CodeLayout;
-import io.fourfold.model.CodedWeights;
+import io.fourfold.model.CodeLayouts;
 import io.fourfold.model.Parameter;
 import io.fourfold.parallel.ParallelMapping;
 import java.util.Map;
@@ -21,7 +21,7 @@ final class WeightTraffic {
      * @param worldRank null = the rank that sends the most of each kind
      */
     WeightTraffic(FourfoldConfig config, ParallelMapping mapping, int pipelineRank, @Nullable Integer worldRank) {
-        this.layouts = CodedWeights.layouts(config, pipelineRank);
+        this.layouts = CodeLayouts.of(config, pipelineRank);
         this.mapping = mapping;
         this.worldRank = worldRank;
     }
@@ -53,7 +53,7 @@ final class WeightTraffic {
 
     /** Bytes on a device that hold codes, and the largest magnitudes of matrices. */
     static long held(FourfoldConfig config, int pipelineRank) {
-        return CodedWeights.layouts(config, pipelineRank).values().stream()
+        return CodeLayouts.of(config, pipelineRank).values().stream()
                 .mapToLong(layout -> Integer.BYTES * (layout.words() + layout.count()))
                 .sum();
     }

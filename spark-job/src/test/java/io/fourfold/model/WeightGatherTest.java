@@ -89,7 +89,7 @@ class WeightGatherTest {
             })
     void givesTheSameBits(String mapping, @Nullable String more) throws InterruptedException {
         FourfoldConfig coded = config(mapping, "nvfp4", more);
-        assertThat(CodedWeights.layouts(coded, 0)).isNotEmpty();
+        assertThat(CodeLayouts.of(coded, 0)).isNotEmpty();
         GatheredSteps exact = run(config(mapping, "exact", more));
         GatheredSteps actual = run(coded);
         assertSame(exact, actual);
@@ -109,7 +109,7 @@ class WeightGatherTest {
             })
     void shardsEndAnywhere(String mapping, @Nullable String more, Parameter.Kind kind, boolean insideStrips) {
         CodeLayout layout = Objects.requireNonNull(
-                CodedWeights.layouts(config(mapping, "nvfp4", more), 0).get(kind));
+                CodeLayouts.of(config(mapping, "nvfp4", more), 0).get(kind));
         int ranks = layout.wordCounts().length;
         boolean insideMatrices = false;
         for (int rank = 1; rank < ranks; rank++) {
