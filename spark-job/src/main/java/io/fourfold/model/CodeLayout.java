@@ -3,7 +3,10 @@ package io.fourfold.model;
 import io.fourfold.kernels.op.WeightCodeOps;
 import io.fourfold.kernels.tensor.Shape;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Which elements of one kind's flat buffer travel as codes ({@link WeightCodeOps}) and which as they are, where every rank
@@ -91,6 +94,7 @@ public final class CodeLayout {
     private final long shard;
     private final int ranks;
     private final List<Matrices> matrices = new ArrayList<>();
+    private final Map<String, Matrices> byName = new HashMap<>();
     private final List<Range> exact = new ArrayList<>();
     private final long words;
     private final int count;
@@ -109,6 +113,7 @@ public final class CodeLayout {
                 exact.add(new Range(end, weight.offset));
             }
             matrices.add(next);
+            byName.put(next.name, next);
             end = next.end();
             word += next.words();
             first += groups;
@@ -133,8 +138,10 @@ public final class CodeLayout {
         return List.copyOf(exact);
     }
 
-    public List<Matrices> matrices() {
-        return List.copyOf(matrices);
+    /** The matrices of a parameter; null when it travels as it is. */
+    @Nullable
+    Matrices of(String parameter) {
+        return byName.get(parameter);
     }
 
     /** Words of all codes. */

@@ -46,12 +46,11 @@ public record WeightCodes(
 
     @Nullable
     Coded of(String parameter) {
-        for (CodeLayout.Matrices matrices : layout.matrices()) {
-            if (matrices.name().equals(parameter)) {
-                Tensor part = words.view(matrices.firstWord(), Shape.flat(matrices.words()));
-                return new Coded(part, matrices.rows(), matrices.cols(), amax(matrices));
-            }
+        CodeLayout.Matrices matrices = layout.of(parameter);
+        if (matrices == null) {
+            return null;
         }
-        return null;
+        Tensor part = words.view(matrices.firstWord(), Shape.flat(matrices.words()));
+        return new Coded(part, matrices.rows(), matrices.cols(), amax(matrices));
     }
 }

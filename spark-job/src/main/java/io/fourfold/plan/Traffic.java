@@ -21,8 +21,8 @@ import java.util.List;
  * Bytes one rank sends to others along one axis in one optimizer step, its own part excluded: what the communicators of
  * that axis count, see {@link io.fourfold.kernels.comm.Communicator#bytesSent}. Token traffic assumes balanced routing
  * without dropping, and that every label counts. Weights that may go as codes do, which they do not before steps that read
- * more of them: those that collect statistics, and those after the late switch. Sums of a few scalars over the world, the amax of split quantized
- * operands, telemetry, validation, checkpoints and what recomputed layers exchange again come on top.
+ * more of them: those that collect statistics, and those after the late switch. Sums of a few scalars over the world, the
+ * amax of split quantized operands, telemetry, validation, checkpoints and what recomputed layers exchange again come on top.
  *
  * @param axis group over which it goes
  * @param what collectives and their payload
