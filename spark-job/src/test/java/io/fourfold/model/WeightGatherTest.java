@@ -9,8 +9,12 @@ import io.fourfold.parallel.ParallelMapping;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.DynamicTest;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.TestFactory;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
@@ -26,6 +30,10 @@ class WeightGatherTest {
     static FourfoldConfig config(String mapping, String weights, @Nullable String more) {
         List<String> settings = new ArrayList<>(List.of(RecipeLawTest.MODEL));
         settings.add("train.global_batch_size=8");
+        return config(settings, mapping, weights, more);
+    }
+
+    private static FourfoldConfig config(List<String> settings, String mapping, String weights, @Nullable String more) {
         settings.add("recipe.kind=nvfp4");
         settings.add("recipe.telemetry_every=0");
         settings.add("recipe.high_precision={last: 1}");
@@ -94,6 +102,19 @@ class WeightGatherTest {
         GatheredSteps actual = run(coded);
         assertSame(exact, actual);
         assertThat(actual.bytes("dp_cp")).isLessThan(exact.bytes("dp_cp"));
+    }
+
+    /** Every mapping of the law whose pieces are whole blocks. */
+    @Tag("slow")
+    @TestFactory
+    Stream<DynamicTest> everyMapping() {
+        return LawMappings.all().stream()
+                .filter(mapping -> !mapping.contains("CP8"))
+                .map(mapping -> DynamicTest.dynamicTest(mapping, () -> {
+                    List<String> model = List.of(RecipeLawTest.LARGER_MODEL);
+                    GatheredSteps exact = run(config(new ArrayList<>(model), mapping, "exact", null));
+                    assertSame(exact, run(config(new ArrayList<>(model), mapping, "nvfp4", null)));
+                }));
     }
 
     /** The cases above have shards that end inside matrices and inside strips. */
