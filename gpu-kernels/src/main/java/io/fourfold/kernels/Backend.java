@@ -9,6 +9,7 @@ import io.fourfold.kernels.op.MoeOps;
 import io.fourfold.kernels.op.NormOps;
 import io.fourfold.kernels.op.OptimizerOps;
 import io.fourfold.kernels.op.QuantizeOps;
+import io.fourfold.kernels.op.WeightCodeOps;
 import io.fourfold.kernels.tensor.Lending;
 import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Tensor;
@@ -78,6 +79,8 @@ public interface Backend extends AutoCloseable {
     GemmOps gemm();
 
     QuantizeOps quantize();
+
+    WeightCodeOps weightCodes();
 
     NormOps norm();
 

@@ -62,11 +62,28 @@ final class GroupedLinear {
         LinearPrecision chosen = preparation.precision(formats);
         OperandSpec forward = chosen.fpropW();
         OperandSpec dgrad = chosen.dgradW();
+        OperandCopy rows = formats.weightCopy(preparation, "fprop.w", forward);
+        OperandCopy columns = formats.weightCopy(preparation, "dgrad.w", dgrad);
+        WeightCodes.Coded coded = preparation.coded(weight, rows, columns);
+        if (coded == null) {
+            prepareFromMaster(preparation, rows, columns);
+        } else {
+            OperandPair<GroupedOperand> both = backend.weightCodes()
+                    .stacked(coded.words(), coded.rows(), coded.cols(), coded.amax(), rows, columns);
+            fpropW = both.byRows();
+            dgradW = both.byColumns();
+        }
+        precision = chosen;
+        preparation.made(fpropW, dgradW);
+        firstWrites = preparation.overwriting(weight);
+    }
+
+    private void prepareFromMaster(WeightPreparation preparation, OperandCopy rows, OperandCopy columns) {
+        OperandSpec forward = rows.spec();
+        OperandSpec dgrad = columns.spec();
         Tensor rounded = preparation.source(weight, forward, dgrad);
         Tensor forwardSource = forward.quantized() ? weight.weight() : rounded;
         Tensor dgradSource = dgrad.quantized() ? weight.weight() : rounded;
-        OperandCopy rows = formats.weightCopy(preparation, "fprop.w", forward);
-        OperandCopy columns = formats.weightCopy(preparation, "dgrad.w", dgrad);
         QuantizeOps quantize = backend.quantize();
         if (preparation.backward() && forwardSource == dgradSource) {
             OperandPair<GroupedOperand> both = quantize.stackedPair(forwardSource, rows, columns, split.weight());
@@ -78,9 +95,6 @@ final class GroupedLinear {
                     ? quantize.stacked(dgradSource, true, dgrad, columns.probe(), split.weight(), columns.scope())
                     : null;
         }
-        precision = chosen;
-        preparation.made(fpropW, dgradW);
-        firstWrites = preparation.overwriting(weight);
     }
 
     /** Where this layer's input must be allocated: kept when backward reads it through a shared operand. */

@@ -58,11 +58,28 @@ final class Linear {
         LinearPrecision chosen = preparation.precision(formats);
         OperandSpec forward = chosen.fpropW();
         OperandSpec dgrad = chosen.dgradW();
+        OperandCopy rows = formats.weightCopy(preparation, "fprop.w", forward);
+        OperandCopy columns = formats.weightCopy(preparation, "dgrad.w", dgrad);
+        WeightCodes.Coded coded = preparation.coded(weight, rows, columns);
+        if (coded == null) {
+            prepareFromMaster(preparation, rows, columns);
+        } else {
+            OperandPair<GemmOperand> both = backend.weightCodes()
+                    .operands(coded.words(), coded.rows(), coded.cols(), coded.amax(), rows, columns);
+            fpropW = both.byRows();
+            dgradW = both.byColumns();
+        }
+        precision = chosen;
+        preparation.made(fpropW, dgradW);
+        firstWrites = preparation.overwriting(weight);
+    }
+
+    private void prepareFromMaster(WeightPreparation preparation, OperandCopy rows, OperandCopy columns) {
+        OperandSpec forward = rows.spec();
+        OperandSpec dgrad = columns.spec();
         Tensor rounded = preparation.source(weight, forward, dgrad);
         Tensor forwardSource = forward.quantized() ? weight.weight() : rounded;
         Tensor dgradSource = dgrad.quantized() ? weight.weight() : rounded;
-        OperandCopy rows = formats.weightCopy(preparation, "fprop.w", forward);
-        OperandCopy columns = formats.weightCopy(preparation, "dgrad.w", dgrad);
         AmaxExchange exchange = split.operands().weight();
         QuantizeOps quantize = backend.quantize();
         if (preparation.backward() && forwardSource == dgradSource) {
@@ -75,9 +92,6 @@ final class Linear {
                     ? quantize.operand(dgradSource, true, dgrad, null, columns.probe(), exchange, columns.scope())
                     : null;
         }
-        precision = chosen;
-        preparation.made(fpropW, dgradW);
-        firstWrites = preparation.overwriting(weight);
     }
 
     /** Where this layer's input must be allocated: kept when backward reads it through a shared operand. */

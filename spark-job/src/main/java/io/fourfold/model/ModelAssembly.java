@@ -64,6 +64,10 @@ final class ModelAssembly {
         if (groups.get(Kind.EXPERT.replicas()).size() == 1) {
             builder = builder.keepGradientSquares();
         }
+        CodedWeights coded = CodedWeights.of(config, recipe, stages, groups);
+        if (coded != null) {
+            builder = builder.code(coded);
+        }
         ParameterStore store = builder.build(backend, padding(groups.mapping()), replicas(groups));
         MoeState moe = moeState(model, stages, backend, groups, store);
         TokenDispatcher dispatcher = model.moe() == null

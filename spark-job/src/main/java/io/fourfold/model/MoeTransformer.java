@@ -69,7 +69,7 @@ public final class MoeTransformer implements AutoCloseable {
         this.pipeline = pipeline;
         this.moe = moe;
         this.upload = new BatchUpload(backend, ranks, model.vocabSize());
-        this.prepared = new PreparedWeights(backend, recipe, pipeline.chunks());
+        this.prepared = new PreparedWeights(backend, recipe, pipeline.chunks(), store.codes());
     }
 
     /**
@@ -95,14 +95,18 @@ public final class MoeTransformer implements AutoCloseable {
         parametersChanged();
     }
 
-    /** Must be called after anything but the optimizer step (which {@link #endStep} follows) changed parameters. */
+    /**
+     * Must be called after anything but the optimizer step (which {@link #endStep} follows) changed parameters, which must all be
+     * whole on this rank then.
+     */
     public void parametersChanged() {
         prepared.markStale();
+        store.codes().setCurrent(false);
     }
 
     /** {@link #parametersChanged()} after loading the state of a step, whose formats evaluation then uses. */
     public void parametersChanged(int step) {
-        prepared.markStale();
+        parametersChanged();
         prepared.evaluateAt(step);
     }
 

@@ -36,6 +36,7 @@ public final class ParameterStore implements AutoCloseable {
     private final Map<String, Tensor> state = new LinkedHashMap<>();
     private boolean gradientsNeeded;
     private GradientSquares gradientSquares = new GradientSquares(null, Map.of());
+    private GatheredCodes codes = GatheredCodes.none();
 
     private ParameterStore(Backend backend) {
         weightScope = backend.scope(Region.PARAMETERS);
@@ -61,6 +62,11 @@ public final class ParameterStore implements AutoCloseable {
     /** The FP32 master weights of a kind. */
     public MasterWeights masters(Parameter.Kind kind) {
         return Objects.requireNonNull(masters.get(kind));
+    }
+
+    /** The weights that may be gathered as codes. */
+    public GatheredCodes codes() {
+        return codes;
     }
 
     /** Replaces a parameter's weights from its element {@code from} on by FP32 numbers of the host. */
@@ -162,10 +168,17 @@ public final class ParameterStore implements AutoCloseable {
         private final Map<String, Shape> state = new LinkedHashMap<>();
         private boolean splitMasters;
         private boolean keepGradientSquares;
+        private @Nullable CodedWeights coded;
 
         /** Keeps squared norms of expert gradients; for ranks whose expert gradients no other rank adds to. */
         Builder keepGradientSquares() {
             keepGradientSquares = true;
+            return this;
+        }
+
+        /** Makes room for the codes of weights that are split over several ranks' optimizers. */
+        Builder code(CodedWeights weights) {
+            coded = weights;
             return this;
         }
 
@@ -241,10 +254,26 @@ public final class ParameterStore implements AutoCloseable {
                 next.put(d.kind, offset + d.shape.elements());
             }
             state.forEach((name, shape) -> store.state.put(name, store.weightScope.zeros(DType.FP32, shape)));
+            if (coded != null) {
+                store.codes = coded.allocate(this, replicas, store.weightScope);
+            }
             if (keepGradientSquares) {
                 store.gradientSquares = squares(store.gradScope);
             }
             return store;
+        }
+
+        /** The parameters of a kind where they will lie in its flat buffer. */
+        List<CodeLayout.Weight> places(Parameter.Kind kind) {
+            List<CodeLayout.Weight> places = new ArrayList<>();
+            long offset = 0;
+            for (Declared d : declared) {
+                if (d.kind == kind) {
+                    places.add(new CodeLayout.Weight(d.name, offset, d.shape));
+                    offset += d.shape.elements();
+                }
+            }
+            return places;
         }
 
         private GradientSquares squares(TensorScope scope) {

@@ -20,15 +20,17 @@ final class PreparedWeights implements AutoCloseable {
     private final Backend backend;
     private final Recipe recipe;
     private final List<ModelChunk> chunks;
+    private final GatheredCodes codes;
     private @Nullable TensorScope scope;
     private State state = State.NONE;
     private int step;
     private List<Object> operands = List.of();
 
-    PreparedWeights(Backend backend, Recipe recipe, List<ModelChunk> chunks) {
+    PreparedWeights(Backend backend, Recipe recipe, List<ModelChunk> chunks, GatheredCodes codes) {
         this.backend = backend;
         this.recipe = recipe;
         this.chunks = List.copyOf(chunks);
+        this.codes = codes;
     }
 
     /**
@@ -76,6 +78,9 @@ final class PreparedWeights implements AutoCloseable {
 
     private FirstWrites prepare(StepContext context, boolean backward, boolean unquantized) {
         close();
+        if (unquantized || context.telemetry() != null || recipe.isSwitched(context.step())) {
+            codes.requireWeights(); // of which more is read than their codes
+        }
         TensorScope fresh = backend.scope(Region.WORKSPACE);
         scope = fresh;
         WeightPreparation preparation = new WeightPreparation(
@@ -83,6 +88,7 @@ final class PreparedWeights implements AutoCloseable {
                 fresh,
                 context,
                 backward,
+                codes,
                 unquantized ? recipe.unquantized() : null,
                 new FirstWrites(),
                 new ArrayList<>());

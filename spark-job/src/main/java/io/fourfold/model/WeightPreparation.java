@@ -1,8 +1,10 @@
 package io.fourfold.model;
 
 import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.op.OperandCopy;
 import io.fourfold.kernels.op.OperandSpec;
 import io.fourfold.kernels.op.OperandSpec.Format;
+import io.fourfold.kernels.op.WeightCodeOps;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
@@ -16,6 +18,7 @@ import org.jspecify.annotations.Nullable;
  *
  * @param scope where prepared weights live
  * @param backward also prepare the dgrad operands
+ * @param codes what was gathered as codes
  * @param override formats instead of the layers' own; null = the layers' own
  * @param firstWrites parameters whose layers write the step's first gradient instead of adding it; filled here
  * @param operands what the preparation makes; filled here
@@ -25,6 +28,7 @@ record WeightPreparation(
         TensorScope scope,
         StepContext step,
         boolean backward,
+        GatheredCodes codes,
         @Nullable LinearPrecision override,
         FirstWrites firstWrites,
         List<Object> operands) {
@@ -33,6 +37,21 @@ record WeightPreparation(
         LinearPrecision own = formats.byStep().apply(step.step());
         // Layers outside the recipe (FP32 router) stay as they are.
         return override == null || own.fpropW().format() == Format.FP32 ? own : override;
+    }
+
+    /**
+     * The codes of a weight where those were gathered instead of it.
+     *
+     * @throws IllegalStateException when operands of the given formats cannot be made of them
+     */
+    WeightCodes.@Nullable Coded coded(Parameter weight, OperandCopy forward, OperandCopy dgrad) {
+        WeightCodes.Coded coded = codes.of(weight);
+        boolean fits = WeightCodeOps.coded(forward.spec()) && forward.spec().equals(dgrad.spec());
+        if (coded != null && (!fits || forward.probe() != null || dgrad.probe() != null)) {
+            throw new IllegalStateException(weight.name() + " was gathered as codes, but step " + step.step()
+                    + " needs the weight itself: " + forward.spec() + ", " + dgrad.spec());
+        }
+        return coded;
     }
 
     /** The tensor from which operands of the given formats are made. */

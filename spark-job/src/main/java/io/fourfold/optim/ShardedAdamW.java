@@ -84,6 +84,7 @@ public final class ShardedAdamW implements AutoCloseable {
             Communicator group = Objects.requireNonNull(replicas.get(kind), () -> "no group for " + kind);
             shards.put(kind, new OptimizerShard(backend, store, kind, group, moments, gradients));
         }
+        store.codes().gatherWith(this::gatherWeights);
         exchange = new GradientExchange(backend, store, List.copyOf(shards.values()), summing);
     }
 
@@ -138,7 +139,8 @@ public final class ShardedAdamW implements AutoCloseable {
     }
 
     /**
-     * Applies the update to this rank's shard and gathers the weights. The gradients are not needed after it.
+     * Applies the update to this rank's shard and gathers the weights, or the codes that are all the next step reads of some.
+     * The gradients are not needed after it.
      *
      * @param step 1-based
      * @param norm the global norm, finite
@@ -162,13 +164,16 @@ public final class ShardedAdamW implements AutoCloseable {
                 shard.update(update);
             }
         }
-        exchange.updateAndGather(bucket -> bucket.shard().update(update, bucket.ownFrom(), bucket.ownTo()));
+        boolean coded = store.codes().serve(step + 1);
+        exchange.updateAndGather(bucket -> bucket.shard().update(update, bucket.ownFrom(), bucket.ownTo()), coded);
+        store.codes().setCurrent(coded);
         store.releaseGradients();
     }
 
     /** Makes the weights of every rank whole from the shards; also needed after shards were loaded. */
     public void gatherWeights() {
         shards.values().forEach(OptimizerShard::gatherWeights);
+        store.codes().setCurrent(false);
     }
 
     /** First element of this rank's shard within the flat buffer of the kind. */

@@ -63,6 +63,7 @@ class DefaultsTest {
                             overlap: false
                             bucket_mib: 32
                             format: fp32
+                            weights: exact
                         data:
                           sources: {}
                           text_field: text

@@ -11,6 +11,7 @@ import io.fourfold.kernels.op.MoeOps;
 import io.fourfold.kernels.op.NormOps;
 import io.fourfold.kernels.op.OptimizerOps;
 import io.fourfold.kernels.op.QuantizeOps;
+import io.fourfold.kernels.op.WeightCodeOps;
 import io.fourfold.kernels.tensor.Lending;
 import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Tensor;
@@ -30,6 +31,7 @@ public final class CudaBackend implements Backend {
     private final CudaRuntime runtime;
     private final CudaGemmOps gemm;
     private final QuantizeOps quantize;
+    private final CudaWeightCodes weightCodes;
     private final CudaElementwiseOps elementwise;
     private final NormOps norm;
     private final CudaAttentionOps attention;
@@ -66,6 +68,7 @@ public final class CudaBackend implements Backend {
         runtime = new CudaRuntime(device, memory, kernels);
         gemm = new CudaGemmOps(runtime);
         quantize = new CudaQuantizeOps(runtime);
+        weightCodes = new CudaWeightCodes(runtime);
         frequencies = new RotaryFrequencies(runtime);
         elementwise = new CudaElementwiseOps(runtime, frequencies);
         norm = new CudaNormOps(runtime, frequencies);
@@ -162,6 +165,11 @@ public final class CudaBackend implements Backend {
     }
 
     @Override
+    public WeightCodeOps weightCodes() {
+        return weightCodes;
+    }
+
+    @Override
     public NormOps norm() {
         return norm;
     }
@@ -195,6 +203,7 @@ public final class CudaBackend implements Backend {
         frequencies.close();
         loss.close();
         optimizer.close();
+        weightCodes.close();
         kernels.close();
         memory.close();
         arena.close();

@@ -19,7 +19,7 @@ import org.bytedeco.cuda.global.nccl;
  *
  * <p>BF16 sums are those of {@link RankOrderSum}. FP32 sums are NCCL's: over two ranks the same bits as on the CPU, over
  * more in an order of NCCL's choice. Bytes sent are counted as the algorithms need them at least: an all-reduce as
- * reduce-scatter and all-gather.
+ * reduce-scatter and all-gather; a gather as if every rank sent its part to all others, though NCCL may hand it on in rings.
  */
 final class NcclCommunicator implements Communicator {
     private static final int CHANNELS = 32;
@@ -159,6 +159,8 @@ final class NcclCommunicator implements Communicator {
         sent((long) (size() - 1) * from.elements(), from);
         if (equal(counts)) {
             gatherEqual("allGatherV", from, to);
+        } else if (lopsided(counts)) {
+            gatherByBroadcasts(from, to, counts);
         } else {
             gather("allGatherV", from, to, counts);
         }
@@ -366,6 +368,37 @@ final class NcclCommunicator implements Communicator {
 
     private static boolean equal(long[] counts) {
         return Arrays.stream(counts).allMatch(count -> count == counts[0]);
+    }
+
+    /** Whether one rank would send more to the others than there is in all: then it is left to rings to hand it on. */
+    private static boolean lopsided(long[] counts) {
+        long largest = Arrays.stream(counts).max().orElse(0);
+        return largest * (counts.length - 1) >= Arrays.stream(counts).sum();
+    }
+
+    private void gatherByBroadcasts(CudaTensor from, CudaTensor to, long[] counts) {
+        CudaTensor own = part(to, counts);
+        if (own.address() != from.address()) {
+            cuda.memory().copyOn(stream(), from, own);
+        }
+        queue("allGatherV", c -> {
+            long at = 0;
+            for (int root = 0; root < size(); root++) {
+                if (counts[root] > 0) {
+                    Nccl.check(
+                            nccl.ncclBroadcast(
+                                    Nccl.pointer(to, at),
+                                    Nccl.pointer(to, at),
+                                    counts[root],
+                                    Nccl.type(to.dtype()),
+                                    root,
+                                    c,
+                                    stream().javacpp()),
+                            "ncclBroadcast");
+                }
+                at += counts[root];
+            }
+        });
     }
 
     /** Sends this rank's part to all others and receives theirs. */
