@@ -35,16 +35,27 @@ record SlotPermutation(MoeOps ops, int k, Tensor rowOfSlot, Tensor slotOfRow) {
 
     /** {@link #spread} of tokens {@code from ..} only, x [n, C], into out [R, C]. */
     void spread(Tensor x, int from, Tensor out) {
-        ops.spreadSomeRows(x, part(from, x.dim(0)), k, out);
+        ops.spreadSomeRows(x, null, 1, slots(from, x.dim(0)), k, out);
+    }
+
+    /** Rows {@code from .. to} of {@link #spread}. */
+    void rows(Tensor x, int from, int to, Tensor out) {
+        ops.gatherRows(x, rowSlots(from, to), k, out);
+    }
+
+    /** Slots of tokens {@code from .. from + count}. */
+    Tensor slots(int from, int count) {
+        return rowOfSlot.view((long) from * k, Shape.of(count, k));
+    }
+
+    /** Slots of rows {@code from .. to}. */
+    Tensor rowSlots(int from, int to) {
+        return slotOfRow.view(from, Shape.of(to - from));
     }
 
     /** {@link #sum} of tokens {@code from ..} only, out [n, C]. */
     void sum(Tensor rows, int from, Tensor out) {
-        ops.sumRows(rows, part(from, out.dim(0)), k, out);
-    }
-
-    private Tensor part(int from, int tokens) {
-        return rowOfSlot.view((long) from * k, Shape.of(tokens, k));
+        ops.sumRows(rows, slots(from, out.dim(0)), k, out);
     }
 
     /** A value of each slot [T, k] for its row: [R, 1]. */

@@ -11,7 +11,7 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * The way of tokens that travel once, in two parts: those that stay on this rank are with their experts at once, and while
- * these work on them the others travel. Sums are those of the whole way, bit for bit.
+ * these work on them the others travel. In sums the results of this rank's own experts are not rounded.
  */
 final class SplitRoute {
     private final SlotPermutation toRanks;
@@ -21,8 +21,8 @@ final class SplitRoute {
     private final List<RowPart> others = new ArrayList<>();
     private @Nullable Departure departure;
 
-    /** Tokens on their way, [sent, C], in the order of the ranks they go to. */
-    record Departure(Tensor x, Tensor sent, Arrival arrival) {}
+    /** Tokens x [T, C] of which those for other ranks are on their way. */
+    record Departure(Tensor x, Arrival arrival) {}
 
     /**
      * @param offsets INT32 [local experts + 1]
@@ -53,8 +53,12 @@ final class SplitRoute {
 
     /** Sends x [T, C] off before its way to the experts is known beyond the rank. */
     static Departure depart(SlotPermutation toRanks, AllToAllStage exchange, Tensor x, TensorScope work) {
-        Tensor sent = toRanks.spread(x, work);
-        return new Departure(x, sent, exchange.startToExperts(sent, work));
+        int begin = exchange.ownSent();
+        int end = begin + exchange.own();
+        Tensor sent = work.allocate(x.dtype(), toRanks.rows(), x.dim(1));
+        toRanks.rows(x, 0, begin, sent.rows(0, begin));
+        toRanks.rows(x, end, toRanks.rows(), sent.rows(end, toRanks.rows()));
+        return new Departure(x, exchange.startToExperts(sent, work));
     }
 
     /** Rows of the tokens that arrive as number {@code begin .. end}. */
@@ -87,11 +91,18 @@ final class SplitRoute {
         if (left.x() != x) {
             throw new IllegalStateException("other tokens have left for the experts");
         }
-        Tensor sent = left.sent();
         Tensor rows = scope.allocate(x.dtype(), toExperts.rows(), x.dim(1));
         int at = exchange.ownSent();
         int begin = exchange.ownReceived();
-        spread(sent.rows(at, at + exchange.own()), begin, rows);
+        toExperts
+                .ops()
+                .spreadSomeRows(
+                        x,
+                        toRanks.rowSlots(at, at + exchange.own()),
+                        toRanks.k(),
+                        toExperts.slots(begin, exchange.own()),
+                        toExperts.k(),
+                        rows);
         return new SplitArrival(rows, () -> {
             Tensor arrived = left.arrival().await();
             int end = begin + exchange.own();
@@ -119,9 +130,17 @@ final class SplitRoute {
         sum(rows, end, partial.rows(end, exchange.received()));
         Arrival arrival = exchange.startFromOthers(partial, work);
         return out -> {
-            int at = exchange.ownSent();
-            sum(rows, begin, arrival.rows().rows(at, at + exchange.own()));
-            toRanks.sum(arrival.await(), out);
+            Tensor back = arrival.await();
+            toExperts
+                    .ops()
+                    .sumRowsAndOwn(
+                            back,
+                            toRanks.rowOfSlot(),
+                            exchange.ownSent(),
+                            rows,
+                            toExperts.slots(begin, exchange.own()),
+                            toExperts.k(),
+                            out);
         };
     }
 

@@ -191,7 +191,8 @@ class ExpertQuantizationTest {
             int rank) {
         MoeConfig moe = Objects.requireNonNull(config.model().moe());
         StepContext step = new StepContext(3, 9, 1, SEQUENCES, null);
-        ffn.prepare(new WeightPreparation(backend, scope, step, true, GatheredCodes.none(), null, new FirstWrites(), new ArrayList<>()));
+        ffn.prepare(new WeightPreparation(
+                backend, scope, step, true, GatheredCodes.none(), null, new FirstWrites(), new ArrayList<>()));
         ExpertLoad load = new ExpertLoad(
                 backend,
                 moe,

@@ -111,13 +111,19 @@ final class CpuMoeOps implements MoeOps {
     }
 
     @Override
-    public void spreadSomeRows(Tensor x, Tensor rowOfSlot, int k, Tensor out) {
-        CpuRows.spread(x, rowOfSlot, k, out);
+    public void spreadSomeRows(Tensor x, @Nullable Tensor index, int divisor, Tensor rowOfSlot, int k, Tensor out) {
+        CpuRows.spread(x, index, divisor, rowOfSlot, k, out);
     }
 
     @Override
     public void sumRows(Tensor y, Tensor rowOfSlot, int k, Tensor out) {
         CpuRows.sum(y, rowOfSlot, k, out);
+    }
+
+    @Override
+    public void sumRowsAndOwn(
+            Tensor y, Tensor rowOfSlot, int from, Tensor own, Tensor rowOfOwnSlot, int k, Tensor out) {
+        CpuRows.sumWithOwn(y, rowOfSlot, from, own, rowOfOwnSlot, k, out);
     }
 
     @Override

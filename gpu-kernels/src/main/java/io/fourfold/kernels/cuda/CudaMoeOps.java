@@ -252,30 +252,41 @@ final class CudaMoeOps implements MoeOps {
         long rowBytes = (long) cols * from.dtype().bytes();
         int word = word(rowBytes, from, to);
         int words = (int) (rowBytes / word);
-        spread(from, rowOfSlot, k, to, rows, word);
+        spread(from, null, 1, rowOfSlot, k, to, rows, word);
         cuda.function("rows", "clear_rows_" + word)
                 .launchLine(blocks(rows, BLOCK), BLOCK, int32(slotOfRow, "slotOfRow", rows), to, rows, words);
     }
 
     @Override
-    public void spreadSomeRows(Tensor x, Tensor rowOfSlot, int k, Tensor out) {
+    public void spreadSomeRows(Tensor x, @Nullable Tensor index, int divisor, Tensor rowOfSlot, int k, Tensor out) {
         CudaTensor from = CudaTensor.of(x);
         CudaTensor to = CudaTensor.of(out);
         require(
                 from.dtype() == to.dtype() && to.shape().cols() == from.shape().cols(),
                 "spreading rows of " + from + " into " + to);
         long rowBytes = (long) from.shape().cols() * from.dtype().bytes();
-        spread(from, rowOfSlot, k, to, to.shape().rows(), word(rowBytes, from, to));
+        spread(from, index, divisor, rowOfSlot, k, to, to.shape().rows(), word(rowBytes, from, to));
     }
 
-    private void spread(CudaTensor from, Tensor rowOfSlot, int k, CudaTensor to, int rows, int word) {
-        int tokens = from.shape().rows();
+    private void spread(
+            CudaTensor from,
+            @Nullable Tensor index,
+            int divisor,
+            Tensor rowOfSlot,
+            int k,
+            CudaTensor to,
+            int rows,
+            int word) {
+        int tokens = index == null ? from.shape().rows() : Math.toIntExact(index.elements());
         int words = (int) ((long) from.shape().cols() * from.dtype().bytes() / word);
         cuda.function("rows", "spread_rows_" + word)
                 .launchLine(
                         blocks((long) tokens * lanes(words), BLOCK),
                         BLOCK,
                         from,
+                        CudaFunction.orNull(index == null ? null : int32(index, "index", tokens)),
+                        divisor,
+                        from.shape().rows(),
                         int32(rowOfSlot, "rowOfSlot", (long) tokens * k),
                         k,
                         to,
@@ -314,6 +325,37 @@ final class CudaMoeOps implements MoeOps {
                         to,
                         tokens,
                         sources,
+                        cols);
+    }
+
+    @Override
+    public void sumRowsAndOwn(
+            Tensor y, Tensor rowOfSlot, int from, Tensor own, Tensor rowOfOwnSlot, int k, Tensor out) {
+        CudaTensor others = CudaTensor.of(y);
+        CudaTensor mine = CudaTensor.of(own);
+        CudaTensor to = CudaTensor.of(out);
+        int tokens = to.shape().rows();
+        int cols = to.shape().cols();
+        require(
+                others.dtype() == mine.dtype()
+                        && others.shape().cols() == cols
+                        && mine.shape().cols() == cols,
+                "summing rows of " + others + " and " + mine + " into " + to);
+        cuda.function("rows", kernel("sum_rows_and_own", others, to))
+                .launchLine(
+                        blocks(tokens, ROWS_PER_BLOCK),
+                        BLOCK,
+                        others,
+                        int32(rowOfSlot, "rowOfSlot", (long) tokens * k),
+                        from,
+                        Math.toIntExact(rowOfOwnSlot.elements() / k),
+                        mine,
+                        int32(rowOfOwnSlot, "rowOfOwnSlot", rowOfOwnSlot.elements()),
+                        k,
+                        to,
+                        tokens,
+                        others.shape().rows(),
+                        mine.shape().rows(),
                         cols);
     }
 

@@ -174,18 +174,28 @@ public interface MoeOps {
     }
 
     /**
-     * Copies of some tokens' rows: out[rowOfSlot[t*k + j], :] = x[t, :], -1 skipped. Other rows of out stay as they are.
+     * Copies of some tokens' rows: out[rowOfSlot[t*k + j], :] = x[index[t] / divisor, :], -1 skipped. Other rows of out stay
+     * as they are.
      *
-     * @param x [T, C]
+     * @param index INT32 [T]; null = x[t, :]
      * @param rowOfSlot INT32 [T, k], without repetition
      */
-    void spreadSomeRows(Tensor x, Tensor rowOfSlot, int k, Tensor out);
+    void spreadSomeRows(Tensor x, @Nullable Tensor index, int divisor, Tensor rowOfSlot, int k, Tensor out);
 
     /**
      * out[t, :] = sum over j of y[rowOfSlot[t*k + j], :], dropped slots skipped, j ascending, FP32 accumulation. With
      * gatherRows(divisor k) this is a pair of transposes: each is the other's backward.
      */
     void sumRows(Tensor y, Tensor rowOfSlot, int k, Tensor out);
+
+    /**
+     * {@link #sumRows} of rows of which some were not added up yet: where r = rowOfSlot[t*k + j] is in
+     * {@code from .. from + n}, the sum over i of own[rowOfOwnSlot[(r - from) * k + i], :] takes the place of y[r, :].
+     *
+     * @param own [R, C]
+     * @param rowOfOwnSlot INT32 [n, k], -1 skipped
+     */
+    void sumRowsAndOwn(Tensor y, Tensor rowOfSlot, int from, Tensor own, Tensor rowOfOwnSlot, int k, Tensor out);
 
     /**
      * Packs rows for the way to their experts.

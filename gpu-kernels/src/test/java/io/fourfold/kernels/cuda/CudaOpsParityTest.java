@@ -333,8 +333,27 @@ class CudaOpsParityTest {
             Twin x = pair.gaussian(DType.BF16, 1, 450, 40);
             Twin some = pair.poison(DType.BF16, 700 * k, 40);
             Twin rows = rowOfSlot.view(200 * k, 450, k);
-            both((on, of) -> on.moe().spreadSomeRows(of.apply(x), of.apply(rows), k, of.apply(some)));
+            both((on, of) -> on.moe().spreadSomeRows(of.apply(x), null, 1, of.apply(rows), k, of.apply(some)));
             same("spreadSomeRows", some);
+            Twin index = integers(450 * k, 0, 450);
+            both((on, of) ->
+                    on.moe().spreadSomeRows(of.apply(x), of.apply(index), k, of.apply(rows), k, of.apply(some)));
+            same("spreadSomeRows with an index", some);
+            Twin rankRows = integers(600, -1, 600, k);
+            Twin back = pair.gaussian(DType.BF16, 1, 600, 40);
+            Twin own = pair.gaussian(DType.BF16, 1, 700 * k, 40);
+            Twin ownRows = rowOfSlot.view(0, 250, k);
+            Twin sum = pair.poison(DType.BF16, 600, 40);
+            both((on, of) -> on.moe()
+                    .sumRowsAndOwn(
+                            of.apply(back),
+                            of.apply(rankRows),
+                            100,
+                            of.apply(own),
+                            of.apply(ownRows),
+                            k,
+                            of.apply(sum)));
+            same("sumRowsAndOwn", sum);
         }
     }
 
