@@ -173,6 +173,12 @@ final class MoeFfn implements Sublayer {
         return (dy, dx, backwardWork) -> backward(pass, saved, dy, dx, backwardWork);
     }
 
+    private boolean takesParts(Pass pass, Dispatch dispatch) {
+        return dispatch.splits()
+                && layers.up().takesParts(pass.type())
+                && layers.down().takesParts(pass.type());
+    }
+
     /** This rank's rows, then, when they have come, the others'. */
     private static RowSchedule ownFirst(Dispatch dispatch, @Nullable SplitArrival arrival) {
         return arrival == null
@@ -199,9 +205,7 @@ final class MoeFfn implements Sublayer {
                 TensorScope inside = pass.memory().workUntil(layers.up().weight())) {
             Tensor dactivated = inside.allocate(pass.type(), rows.count(), innerWidth);
             Dispatch dispatch = saved.dispatch();
-            SplitArrival arrival = dispatch.splits() && layers.down().takesParts(pass.type())
-                    ? dispatch.startDispatch(dy, inside, inside)
-                    : null;
+            SplitArrival arrival = takesParts(pass, dispatch) ? dispatch.startDispatch(dy, inside, inside) : null;
             Tensor dexpertY = arrival == null ? dispatch.combineBackward(dy, inside) : arrival.rows();
             layers.down()
                     .backward(
@@ -228,13 +232,19 @@ final class MoeFfn implements Sublayer {
             }
         }
         Tensor dexpertX = work.allocate(pass.type(), rows.count(), dx.dim(1));
-        SplitSum[] back = new SplitSum[1]; // rows travel back while the weight gradients are computed
         Tensor dweights = work.allocate(DType.FP32, saved.routing().weights().shape());
-        Runnable[] weightsBack = new Runnable[1];
-        Runnable written = () -> {
-            back[0] = saved.dispatch().startBack(dexpertX, work);
-            weightsBack[0] = saved.dispatch().startWeightsBack(dprobability, dweights, work);
-        };
+        ExpertWayBack back = new ExpertWayBack(saved.dispatch(), dexpertX, dx, dprobability, dweights, work);
+        // Rows travel back while this rank's own are computed; where they are not in parts, beside the weight
+        // gradients.
+        boolean inParts = takesParts(pass, saved.dispatch());
+        RowSchedule schedule = !inParts
+                ? RowSchedule.WHOLE
+                : product -> {
+                    saved.dispatch().others().forEach(product::multiply);
+                    back.start();
+                    product.multiply(saved.dispatch().own());
+                };
+        Runnable written = inParts ? back::finish : back::start;
         if (fused != null) {
             layers.up().backward(pass, fused, saved.rowsByColumns(), dexpertX, work, written);
         } else {
@@ -247,10 +257,11 @@ final class MoeFfn implements Sublayer {
                             dexpertX,
                             work,
                             written,
-                            RowSchedule.WHOLE);
+                            schedule);
         }
-        Objects.requireNonNull(back[0]).finish(dx);
-        Objects.requireNonNull(weightsBack[0]).run();
+        if (!inParts) {
+            back.finish();
+        }
         Tensor dlogits = work.allocate(DType.FP32, saved.routing().logits().shape());
         router.backward(
                 saved.routing(),
