@@ -63,7 +63,8 @@ final class SlotDispatch {
         }
         SlotPermutation permutation = new SlotPermutation(ops, topK, rowOfSlot, slotOfRow);
         RowRoute route = new RowRoute(permutation, stages);
-        Tensor ownProbability = permutation.toRows(routing.weights(), stages.isEmpty() ? kept : work);
+        Tensor ownProbability = (stages.isEmpty() ? kept : work).allocate(DType.FP32, permutation.rows(), 1);
+        permutation.toRows(routing.weights(), ownProbability);
         Tensor probability = route.travel(ownProbability, work, kept);
         Tensor travelledIds = route.toExperts(rowIds.reshape(slots / topK, 1), work, kept);
         WeightRoute weights = (drows, dweights, scope) -> {

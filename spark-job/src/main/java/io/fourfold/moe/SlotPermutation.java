@@ -58,11 +58,9 @@ record SlotPermutation(MoeOps ops, int k, Tensor rowOfSlot, Tensor slotOfRow) {
         ops.sumRows(rows, slots(from, out.dim(0)), k, out);
     }
 
-    /** A value of each slot [T, k] for its row: [R, 1]. */
-    Tensor toRows(Tensor slots, TensorScope scope) {
-        Tensor out = scope.allocate(slots.dtype(), rows(), 1);
+    /** A value of each slot [T, k] for its row: out [R, 1]. */
+    void toRows(Tensor slots, Tensor out) {
         ops.gatherRows(slots.reshape(tokens() * k, 1), slotOfRow, 1, out);
-        return out;
     }
 
     /** A value of each row [R, 1] for its slot: out [T, k], zero where the slot has no row. */

@@ -19,6 +19,7 @@ final class SplitRoute {
     private final SlotPermutation toExperts;
     private final RowPart own;
     private final List<RowPart> others = new ArrayList<>();
+    private final Runnable meanwhile;
     private @Nullable Departure departure;
 
     /** Tokens x [T, C] of which those for other ranks are on their way. */
@@ -27,6 +28,7 @@ final class SplitRoute {
     /**
      * @param offsets INT32 [local experts + 1]
      * @param departure of the tokens that {@link #start} is called for first, when they have left already
+     * @param meanwhile queued then behind the work on this rank's own tokens, which should not wait for it
      * @param kept scope of the parts
      */
     SplitRoute(
@@ -35,7 +37,9 @@ final class SplitRoute {
             SlotPermutation toExperts,
             Tensor offsets,
             @Nullable Departure departure,
+            Runnable meanwhile,
             TensorScope kept) {
+        this.meanwhile = meanwhile;
         this.departure = departure;
         this.toRanks = toRanks;
         this.exchange = exchange;
@@ -86,6 +90,7 @@ final class SplitRoute {
      * @param scope of the experts' rows
      */
     SplitArrival start(Tensor x, TensorScope scope, TensorScope work) {
+        boolean first = departure != null;
         Departure left = departure == null ? depart(toRanks, exchange, x, work) : departure;
         departure = null;
         if (left.x() != x) {
@@ -104,6 +109,9 @@ final class SplitRoute {
                         toExperts.k(),
                         rows);
         return new SplitArrival(rows, () -> {
+            if (first) {
+                meanwhile.run();
+            }
             Tensor arrived = left.arrival().await();
             int end = begin + exchange.own();
             spread(arrived.rows(0, begin), 0, rows);

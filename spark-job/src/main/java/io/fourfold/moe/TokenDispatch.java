@@ -69,8 +69,12 @@ final class TokenDispatch {
         Tensor slotOfRow = kept.allocate(DType.INT32, plan.rows());
         ops.buildPermutation(experts, offsets, rowOfSlot, slotOfRow);
         SlotPermutation toExperts = new SlotPermutation(ops, topK, rowOfSlot, slotOfRow);
-        Tensor probability = toExperts.toRows(weights, kept);
-        Tensor rowsOfIds = toExperts.spread(ids.reshape(tokens, 1), kept);
+        Tensor probability = kept.allocate(DType.FP32, plan.rows(), 1);
+        Tensor rowsOfIds = kept.allocate(DType.INT32, plan.rows(), 1);
+        Runnable values = () -> {
+            toExperts.toRows(weights, probability);
+            toExperts.spread(ids.reshape(tokens, 1), 0, rowsOfIds);
+        };
 
         List<RowStage> stages = new ArrayList<>(toRanks.stages());
         stages.add(new SlotStage(toExperts));
@@ -83,7 +87,10 @@ final class TokenDispatch {
         };
         SplitRoute split = alone == null
                 ? null
-                : new SplitRoute(toRanks.permutation(), alone, toExperts, offsets, departure, kept);
+                : new SplitRoute(toRanks.permutation(), alone, toExperts, offsets, departure, values, kept);
+        if (departure == null) {
+            values.run();
+        }
         return new Dispatch(
                 ops,
                 new RowRoute(toRanks.permutation(), stages),
