@@ -184,7 +184,7 @@ __device__ __forceinline__ void sumAndOwn(const I* y, const int* rowOfSlot, int 
                 continue;
             }
             const int* mine = rowOfOwnSlot + long(row - from) * k;
-#pragma unroll 4
+#pragma unroll 2
             for (int i = 0; i < k; ++i) {
                 addRow(own, mine[i], ownSources, cols, col, wideOwn, total);
             }
