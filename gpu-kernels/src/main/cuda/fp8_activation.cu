@@ -1,56 +1,15 @@
 // SwiGLU and its backward straight into E4M3 operands with factors of vectors of 128, for experts in FP8: what activation.cu
 // writes as BF16 and fp8_quantize.cu reads again stays in registers, rounded to BF16 as there, so codes and factors are the same
-// bits. Formulas: activation.cu, quantize/fp8.cuh. Rows in ragged groups, the width a multiple of 128.
+// bits. Formulas: activation.cu, quantize/fp8.cuh. Rows in ragged groups, the width a multiple of 128. With one factor a group:
+// fp8_activation_group.cu.
 //
 //   forward    in [R, 2W] = [gate | up]                -> operands of [R, W]
 //   backward   dout [R, W], in [R, 2W]                 -> operands of din [R, 2W]; a row's gradient of the probability for each
 //              128 columns, which a second kernel adds in their order
 
-#include "ops/gate.cuh"
-#include "quantize/fp8_tile.cuh"
+#include "quantize/fp8_swiglu.cuh"
 
 namespace fourfold {
-
-struct ActivationSource {
-    const __nv_bfloat16* in;
-    const float* probability;  // null = 1
-    int width;
-};
-
-__device__ __forceinline__ void pack(const float (&v)[8], Octet<__nv_bfloat16>& to) {
-    to.q = make_uint4(packBf16Pair(v[0], v[1]), packBf16Pair(v[2], v[3]), packBf16Pair(v[4], v[5]), packBf16Pair(v[6], v[7]));
-}
-
-__device__ __forceinline__ void activateTile(const ActivationSource& x, const Fp8Source& from, const Fp8Copies& to) {
-    Fp8TilePlace place;
-    if (!locateTile(from.groups, from.starts, blockIdx.x, place)) {
-        return;
-    }
-    int slot = threadIdx.x / 16;
-    int col = blockIdx.y * kFp8Tile + threadIdx.x % 16 * 8;
-    Octet<__nv_bfloat16> raw[8];
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-        raw[i].clear();
-        if (slot * 8 + i < place.present) {
-            int row = place.source + slot * 8 + i;
-            const __nv_bfloat16* at = x.in + long(row) * 2 * x.width + col;
-            Octet<__nv_bfloat16> gate, up;
-            gate.load(at);
-            up.load(at + x.width);
-            float p = x.probability == nullptr ? 1.f : __ldg(x.probability + row);
-            float g[8], u[8];
-            gate.values(g);
-            up.values(u);
-#pragma unroll
-            for (int j = 0; j < 8; ++j) {
-                g[j] = swiglu(g[j], u[j], p);
-            }
-            pack(g, raw[i]);
-        }
-    }
-    quantizeOctets<Fp8Scaling::kVectors>(raw, place, blockIdx.y, gridDim.y, from, to);
-}
 
 // from.cols is 2W: this block's tiles are one of the gate's and the one of the same columns of up's, which waits in shared memory.
 __device__ __forceinline__ void differentiateTile(
@@ -74,12 +33,12 @@ __device__ __forceinline__ void differentiateTile(
         int row = place.source + slot * 8 + i;
         bool present = slot * 8 + i < place.present;
         if (present) {
-            const __nv_bfloat16* at = x.in + long(row) * 2 * x.width + col;
+            const __nv_bfloat16* at = x.row(row) + col;
             Octet<__nv_bfloat16> upstream, gate;
             upstream.load(dout + long(row) * x.width + col);
             gate.load(at);
             up.load(at + x.width);
-            float p = x.probability == nullptr ? 1.f : __ldg(x.probability + row);
+            float p = x.probabilityOf(row);
             float d[8], g[8], u[8];
             upstream.values(d);
             gate.values(g);
@@ -125,9 +84,9 @@ extern "C" __global__ void __launch_bounds__(256, 3) fp8_swiglu(
     const __nv_bfloat16* __restrict__ in, const float* __restrict__ probability, int width,
     const int* __restrict__ offsets, const int* __restrict__ starts, int groups, uint8_t* __restrict__ rowCodes,
     uint8_t* __restrict__ columnCodes, float* __restrict__ rowScale, float* __restrict__ columnScale, int rows, int stride) {
-    fourfold::activateTile(ActivationSource{in, probability, width},
-                           Fp8Source{width, Groups{offsets, nullptr, groups, 0}, starts, nullptr},
-                           Fp8Copies{rowCodes, columnCodes, rowScale, columnScale, rows, stride});
+    fourfold::activateTile<fourfold::Fp8Scaling::kVectors>(
+        ActivationSource{in, probability, width}, Fp8Source{width, Groups{offsets, nullptr, groups, 0}, starts, nullptr},
+        Fp8Copies{rowCodes, columnCodes, rowScale, columnScale, rows, stride});
 }
 
 // partial [width / 128][rows]. Dynamic shared memory: 32 KiB.

@@ -136,6 +136,41 @@ __device__ __forceinline__ uint4 loadTransposed(const uint2 (&tile)[kFp8Tile][16
     return octet & 1 ? make_uint4(q.z, q.w, q.x, q.y) : q;
 }
 
+__device__ __forceinline__ uint2 encodeOctet(const float (&v)[8], float encode) {
+    return make_uint2(encodePair(v[0], v[1], encode, encode) | encodePair(v[2], v[3], encode, encode) << 16,
+                      encodePair(v[4], v[5], encode, encode) | encodePair(v[6], v[7], encode, encode) << 16);
+}
+
+// A transposed tile to the copy by columns.
+__device__ __forceinline__ void writeColumns(
+    const uint2 (&tile)[kFp8Tile][16], const Fp8TilePlace& place, int columnTile, const Fp8Source& from, const Fp8Copies& to) {
+    uint8_t* out = to.columnCodes + (from.groups.offsets == nullptr ? long(place.group) * from.cols * to.stride : 0);
+#pragma unroll
+    for (int pass = 0; pass < 4; ++pass) {
+        int c = pass * 32 + threadIdx.x / 8;
+        int chunk = threadIdx.x % 8;
+        int k = place.to + chunk * 16;
+        if (columnTile * kFp8Tile + c < from.cols && k < to.stride) {
+            *reinterpret_cast<uint4*>(out + long(columnTile * kFp8Tile + c) * to.stride + k) = loadTransposed(tile, c, chunk);
+        }
+    }
+}
+
+// Factors of kGroup, by the first block.
+__device__ __forceinline__ void writeGroupScales(const Fp8Source& from, const Fp8Copies& to) {
+    if (blockIdx.x == 0 && blockIdx.y == 0) {
+        for (int g = threadIdx.x; g < from.groups.count; g += kFp8Threads) {
+            float decode = fp8Scale(from.amax[g]).decode;
+            if (to.rowCodes != nullptr) {
+                to.rowScale[g] = decode;
+            }
+            if (to.columnCodes != nullptr) {
+                to.columnScale[g] = decode;
+            }
+        }
+    }
+}
+
 // A thread's part of a tile, rows slot * 8 .. + 7 and columns octet * 8 .. + 7, is in `raw`; zeros where nothing exists.
 // columnTile: number of the tile along the columns, columnTiles: of all.
 template <Fp8Scaling kScaling, class T>
@@ -254,8 +289,7 @@ __device__ __forceinline__ void quantizeOctets(
                     to.rowScale[long(columnTile) * to.rowScaleStride + place.source + r] = scale.decode;
                 }
             }
-            codes[i].x = encodePair(v[0], v[1], encode, encode) | encodePair(v[2], v[3], encode, encode) << 16;
-            codes[i].y = encodePair(v[4], v[5], encode, encode) | encodePair(v[6], v[7], encode, encode) << 16;
+            codes[i] = encodeOctet(v, encode);
             if (to.rowCodes != nullptr && r < place.present && col < from.cols) {
                 *reinterpret_cast<uint2*>(to.rowCodes + long(place.source + r) * from.cols + col) = codes[i];
             }
@@ -276,31 +310,14 @@ __device__ __forceinline__ void quantizeOctets(
     }
     storeTransposed(tile, codes, octet, slot);
     __syncthreads();
-    uint8_t* out = to.columnCodes + (from.groups.offsets == nullptr ? long(place.group) * from.cols * to.stride : 0);
-#pragma unroll
-    for (int pass = 0; pass < 4; ++pass) {
-        int c = pass * 32 + threadIdx.x / 8;
-        int chunk = threadIdx.x % 8;
-        int k = place.to + chunk * 16;
-        if (columnTile * kFp8Tile + c < from.cols && k < to.stride) {
-            *reinterpret_cast<uint4*>(out + long(columnTile * kFp8Tile + c) * to.stride + k) = loadTransposed(tile, c, chunk);
-        }
-    }
+    writeColumns(tile, place, columnTile, from, to);
 }
 
 template <Fp8Scaling kScaling, class T>
 __device__ __forceinline__ void quantizeTile(const T* x, const Fp8Source& from, const Fp8Copies& to) {
     Fp8TilePlace place;
-    if (kScaling == Fp8Scaling::kGroup && blockIdx.x == 0 && blockIdx.y == 0) {
-        for (int g = threadIdx.x; g < from.groups.count; g += kFp8Threads) {
-            float decode = fp8Scale(from.amax[g]).decode;
-            if (to.rowCodes != nullptr) {
-                to.rowScale[g] = decode;
-            }
-            if (to.columnCodes != nullptr) {
-                to.columnScale[g] = decode;
-            }
-        }
+    if constexpr (kScaling == Fp8Scaling::kGroup) {
+        writeGroupScales(from, to);
     }
     if (!locateTile(from.groups, from.starts, blockIdx.x, place)) {
         return;

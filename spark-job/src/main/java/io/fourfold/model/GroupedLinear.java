@@ -10,6 +10,7 @@ import io.fourfold.kernels.op.QuantizeOps;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
 import io.fourfold.moe.ExpertRows;
+import io.fourfold.moe.RowCopies;
 import io.fourfold.precision.LinearPrecision;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
@@ -139,7 +140,23 @@ final class GroupedLinear {
                                 rows.probability(),
                                 rows.offsets(),
                                 inputRows(pass, work),
-                                inputColumns(pass));
+                                inputColumns(pass),
+                                split.input());
+    }
+
+    /** Operands of rows that are copies of tokens x [T, K] as this layer's input; null where the rows are needed. */
+    @Nullable
+    OperandPair<GroupedOperand> copiedInput(
+            Pass pass, ExpertRows rows, @Nullable RowCopies copies, Tensor x, TensorScope work) {
+        return !pass.training() || copies == null
+                ? null
+                : copies.operands(
+                        backend.quantize(),
+                        x,
+                        rows.offsets(),
+                        inputRows(pass, work),
+                        inputColumns(pass),
+                        split.input());
     }
 
     private OperandCopy inputRows(Pass pass, TensorScope work) {
@@ -226,7 +243,23 @@ final class GroupedLinear {
                         dprobability,
                         rows.offsets(),
                         outputCopy(pass.step(), rows, precision().dgradDy(), "dgrad.dy", work),
-                        outputCopy(pass.step(), rows, precision().wgradDy(), "wgrad.dy", work));
+                        outputCopy(pass.step(), rows, precision().wgradDy(), "wgrad.dy", work),
+                        split.output());
+    }
+
+    /** Operands of rows that are copies of tokens dy [T, N] as the gradient of this layer's output; null as above. */
+    @Nullable
+    OperandPair<GroupedOperand> copiedGradient(
+            Pass pass, ExpertRows rows, @Nullable RowCopies copies, Tensor dy, TensorScope work) {
+        return copies == null
+                ? null
+                : copies.operands(
+                        backend.quantize(),
+                        dy,
+                        rows.offsets(),
+                        outputCopy(pass.step(), rows, precision().dgradDy(), "dgrad.dy", work),
+                        outputCopy(pass.step(), rows, precision().wgradDy(), "wgrad.dy", work),
+                        split.output());
     }
 
     private OperandCopy outputCopy(

@@ -121,12 +121,18 @@ final class MoeFfn implements Sublayer {
         InputAgain rowsAgain = pass.recompute().has(RecomputeModule.DISPATCH)
                 ? recomputed -> dispatch.dispatch(pass.input(x, recomputed), recomputed, recomputed)
                 : null;
-        Tensor expertX = dispatch.dispatch(x, rowsAgain == null ? layers.up().inputScope(pass, work) : work, work);
+        OperandPair<GroupedOperand> copied =
+                rowsAgain == null ? layers.up().copiedInput(pass, rows, dispatch.dispatchCopies(), x, work) : null;
+        Tensor expertX = copied != null
+                ? null
+                : dispatch.dispatch(x, rowsAgain == null ? layers.up().inputScope(pass, work) : work, work);
         TensorScope inside =
                 pass.training() ? pass.memory().keptUntil(layers.up().weight()) : work;
         Tensor inner = inside.allocate(
                 pass.type(), rows.count(), innerWidth * config.activation().inputFactor());
-        OperandSource<GroupedOperand> rowsByColumns = layers.up().forward(pass, rows, expertX, inner, work, rowsAgain);
+        OperandSource<GroupedOperand> rowsByColumns = copied != null
+                ? layers.up().forward(copied, inner)
+                : layers.up().forward(pass, rows, Objects.requireNonNull(expertX), inner, work, rowsAgain);
         Pass within = pass.withKept(inside);
         InputAgain again = pass.recompute().has(RecomputeModule.ACTIVATION)
                 ? recomputed -> activate(pass, rows, inner, recomputed)
@@ -163,8 +169,7 @@ final class MoeFfn implements Sublayer {
         try (TensorScope kept = saved.inside();
                 TensorScope inside = pass.memory().workUntil(layers.up().weight())) {
             Tensor dactivated = inside.allocate(pass.type(), rows.count(), innerWidth);
-            Tensor dexpertY = saved.dispatch().combineBackward(dy, inside);
-            layers.down().backward(pass, rows, saved.activatedByColumns(), dexpertY, dactivated, inside);
+            backwardDown(pass, saved, dy, dactivated, inside);
             fused = layers.up()
                     .activationGradient(pass, rows, config.activation(), dactivated, saved.inner(), dprobability, work);
             if (fused == null) {
@@ -203,6 +208,20 @@ final class MoeFfn implements Sublayer {
         layers.router().backward(pass, saved.routerX(), dlogits, dx, true, work);
         if (saved.shared() != null) {
             saved.shared().run(dy, dx, work);
+        }
+    }
+
+    /** Writes dactivated [rows, W] from the gradient of the combined output. */
+    private void backwardDown(Pass pass, Saved saved, Tensor dy, Tensor dactivated, TensorScope work) {
+        Dispatch dispatch = saved.dispatch();
+        ExpertRows rows = dispatch.rows();
+        OperandPair<GroupedOperand> copied =
+                layers.down().copiedGradient(pass, rows, dispatch.combineBackwardCopies(), dy, work);
+        if (copied != null) {
+            layers.down().backward(pass, copied, saved.activatedByColumns(), dactivated, work, () -> {});
+        } else {
+            Tensor dexpertY = dispatch.combineBackward(dy, work);
+            layers.down().backward(pass, rows, saved.activatedByColumns(), dexpertY, dactivated, work);
         }
     }
 

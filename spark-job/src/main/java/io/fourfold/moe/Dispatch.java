@@ -34,6 +34,16 @@ public final class Dispatch {
         return rows;
     }
 
+    /** What {@link #dispatch} does where rows are copies of tokens as they are; null where they travel or are packed. */
+    public @Nullable RowCopies dispatchCopies() {
+        return format == null ? combineBackwardCopies() : null;
+    }
+
+    /** What {@link #combineBackward} does, likewise. */
+    public @Nullable RowCopies combineBackwardCopies() {
+        return route.stages().isEmpty() ? new RowCopies(route.slotOfRow(), topK) : null;
+    }
+
     /** Rows for the experts, [rows, C], from x [T, C]; in {@code scope}, which lives as long as the caller needs them. */
     public Tensor dispatch(Tensor x, TensorScope scope, TensorScope work) {
         if (format == null) {

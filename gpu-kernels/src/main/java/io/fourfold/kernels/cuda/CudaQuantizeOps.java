@@ -37,6 +37,7 @@ public final class CudaQuantizeOps implements QuantizeOps {
     private final Fp8Quantizer fp8;
     private final Mxfp4Emulation mxfp4;
     private final Fp8Activation fp8Activation;
+    private final Fp8Spread fp8Spread;
     private final Fp8Decoder decoder;
 
     CudaQuantizeOps(CudaRuntime cuda) {
@@ -48,6 +49,7 @@ public final class CudaQuantizeOps implements QuantizeOps {
         this.fp8 = new Fp8Quantizer(cuda);
         this.mxfp4 = new Mxfp4Emulation(cuda);
         this.fp8Activation = new Fp8Activation(cuda);
+        this.fp8Spread = new Fp8Spread(cuda);
         this.decoder = new Fp8Decoder(cuda);
     }
 
@@ -278,13 +280,19 @@ public final class CudaQuantizeOps implements QuantizeOps {
             @Nullable Tensor probability,
             Tensor offsets,
             OperandCopy rows,
-            OperandCopy columns) {
+            OperandCopy columns,
+            @Nullable AmaxExchange exchange) {
         CudaTensor source = floats(in);
         if (!fp8Activation.takes(kind, source, rows, columns)) {
             return null;
         }
         return fp8Activation.forward(
-                source, probability == null ? null : CudaTensor.of(probability), groups(in, offsets), rows, columns);
+                source,
+                probability == null ? null : CudaTensor.of(probability),
+                groups(in, offsets),
+                rows,
+                columns,
+                exchange);
     }
 
     @Override
@@ -296,7 +304,8 @@ public final class CudaQuantizeOps implements QuantizeOps {
             Tensor dprobability,
             Tensor offsets,
             OperandCopy rows,
-            OperandCopy columns) {
+            OperandCopy columns,
+            @Nullable AmaxExchange exchange) {
         CudaTensor source = floats(in);
         CudaTensor upstream = floats(dout);
         boolean fits = upstream.dtype() == DType.BF16 && upstream.address() % Fp8Source.UNIT == 0;
@@ -310,7 +319,28 @@ public final class CudaQuantizeOps implements QuantizeOps {
                 CudaTensor.of(dprobability),
                 groups(in, offsets),
                 rows,
-                columns);
+                columns,
+                exchange);
+    }
+
+    @Override
+    public @Nullable OperandPair<GroupedOperand> spreadPair(
+            Tensor x,
+            Tensor slotOfRow,
+            int k,
+            Tensor offsets,
+            OperandCopy rows,
+            OperandCopy columns,
+            @Nullable AmaxExchange exchange) {
+        CudaTensor source = floats(x);
+        CudaTensor slots = CudaTensor.of(slotOfRow);
+        if (slots.elements() == 0 || !fp8Spread.takes(source, rows, columns)) {
+            return null;
+        }
+        CudaTensor starts = CudaTensor.of(offsets);
+        RowGroups groups = new RowGroups(
+                Math.toIntExact(starts.elements()) - 1, 0, Math.toIntExact(slots.elements()), starts, null, null);
+        return fp8Spread.spread(source, slots, k, groups, rows, columns, exchange);
     }
 
     private static RowGroups groups(Tensor rows, Tensor offsets) {

@@ -176,6 +176,7 @@ public interface QuantizeOps {
      * Both operands by rows and columns of {@link MoeOps#activation activation(in) * probability}, which is never stored.
      *
      * @param in [R, width * kind.inputFactor()]
+     * @param exchange as above, of all groups' amax at once
      * @return null where the backend has no such way for these operands
      */
     default @Nullable OperandPair<GroupedOperand> activatedPair(
@@ -184,13 +185,15 @@ public interface QuantizeOps {
             @Nullable Tensor probability,
             Tensor offsets,
             OperandCopy rows,
-            OperandCopy columns) {
+            OperandCopy columns,
+            @Nullable AmaxExchange exchange) {
         return null;
     }
 
     /**
      * Both operands of din, and dprobability [R], of {@link MoeOps#activationBackward}; din is never stored.
      *
+     * @param exchange as above, of all groups' amax at once
      * @return null, with nothing done, where the backend has no such way for these operands
      */
     default @Nullable OperandPair<GroupedOperand> activationGradientPair(
@@ -201,7 +204,26 @@ public interface QuantizeOps {
             Tensor dprobability,
             Tensor offsets,
             OperandCopy rows,
-            OperandCopy columns) {
+            OperandCopy columns,
+            @Nullable AmaxExchange exchange) {
+        return null;
+    }
+
+    /**
+     * Both operands of the rows that {@link MoeOps#spreadRows} makes of tokens x [T, C], without storing the rows.
+     *
+     * @param slotOfRow INT32 [R]: row r is token slotOfRow[r] / k, zeros where it is -1
+     * @param exchange as above, of all groups' amax at once
+     * @return null, with nothing done, where the backend has no such way for these operands
+     */
+    default @Nullable OperandPair<GroupedOperand> spreadPair(
+            Tensor x,
+            Tensor slotOfRow,
+            int k,
+            Tensor offsets,
+            OperandCopy rows,
+            OperandCopy columns,
+            @Nullable AmaxExchange exchange) {
         return null;
     }
 
