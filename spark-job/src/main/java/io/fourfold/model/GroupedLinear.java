@@ -69,7 +69,8 @@ final class GroupedLinear {
         OperandCopy columns = formats.weightCopy(preparation, "dgrad.w", dgrad);
         QuantizeOps quantize = backend.quantize();
         if (preparation.backward() && forwardSource == dgradSource) {
-            OperandPair<GroupedOperand> both = quantize.stackedPair(forwardSource, rows, columns, split.weight());
+            OperandPair<GroupedOperand> both = quantize.stackedPair(
+                    forwardSource, rows, columns, split.weight(), preparation.amax(weight, forwardSource));
             fpropW = both.byRows();
             dgradW = both.byColumns();
         } else {

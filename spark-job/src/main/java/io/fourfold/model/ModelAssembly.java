@@ -60,6 +60,9 @@ final class ModelAssembly {
         if (groups.get(Kind.EXPERT.replicas()).size() == 1) {
             builder = builder.keepGradientSquares();
         }
+        if (recipe.scalesWholeWeights()) {
+            builder = builder.keepWeightMagnitudes();
+        }
         ParameterStore store = builder.build(backend, padding(groups.mapping()), replicas(groups));
         MoeState moe = moeState(model, stages, backend, groups, store);
         TokenDispatcher dispatcher = model.moe() == null

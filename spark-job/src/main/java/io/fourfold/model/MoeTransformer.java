@@ -64,7 +64,7 @@ public final class MoeTransformer implements AutoCloseable {
         this.pipeline = pipeline;
         this.moe = moe;
         this.upload = new BatchUpload(backend, ranks, model.vocabSize());
-        this.prepared = new PreparedWeights(backend, recipe, pipeline.chunks());
+        this.prepared = new PreparedWeights(backend, recipe, pipeline.chunks(), store.weightMagnitudes());
     }
 
     /**

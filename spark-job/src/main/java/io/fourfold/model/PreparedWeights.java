@@ -21,14 +21,16 @@ final class PreparedWeights implements AutoCloseable {
     private final Backend backend;
     private final Recipe recipe;
     private final List<ModelChunk> chunks;
+    private final WeightMagnitudes magnitudes;
     private @Nullable TensorScope scope;
     private State state = State.NONE;
     private int step;
 
-    PreparedWeights(Backend backend, Recipe recipe, List<ModelChunk> chunks) {
+    PreparedWeights(Backend backend, Recipe recipe, List<ModelChunk> chunks, WeightMagnitudes magnitudes) {
         this.backend = backend;
         this.recipe = recipe;
         this.chunks = List.copyOf(chunks);
+        this.magnitudes = magnitudes;
     }
 
     /**
@@ -74,7 +76,13 @@ final class PreparedWeights implements AutoCloseable {
         TensorScope fresh = backend.scope(Region.WORKSPACE);
         scope = fresh;
         WeightPreparation preparation = new WeightPreparation(
-                backend, fresh, context, backward, unquantized ? recipe.unquantized() : null, new HashSet<>());
+                backend,
+                fresh,
+                context,
+                backward,
+                magnitudes,
+                unquantized ? recipe.unquantized() : null,
+                new HashSet<>());
         chunks.forEach(chunk -> chunk.prepare(preparation, recipe.activationType()));
         return preparation.overwritten();
     }

@@ -16,6 +16,7 @@ import org.jspecify.annotations.Nullable;
  *
  * @param scope where prepared weights live
  * @param backward also prepare the dgrad operands
+ * @param magnitudes what the optimizer told of the weights
  * @param override formats instead of the layers' own; null = the layers' own
  * @param overwritten names of the parameters whose layers write the step's first gradient instead of adding it; filled here
  */
@@ -24,6 +25,7 @@ record WeightPreparation(
         TensorScope scope,
         StepContext step,
         boolean backward,
+        WeightMagnitudes magnitudes,
         @Nullable LinearPrecision override,
         Set<String> overwritten) {
 
@@ -41,6 +43,12 @@ record WeightPreparation(
             throw new IllegalStateException("only BF16 products read split masters: " + weight.name() + ", " + forward);
         }
         return plain ? rounded(weight) : weight.weight();
+    }
+
+    /** The largest magnitudes of a source of operands, where they are known: of the master weight itself. */
+    @Nullable
+    Tensor amax(Parameter weight, Tensor source) {
+        return source == weight.weight() ? magnitudes.of(weight) : null;
     }
 
     /** A master weight in BF16. */

@@ -116,6 +116,11 @@ public final class Recipe {
         return config.kind() == RecipeConfig.Kind.FP32 ? DType.FP32 : DType.BF16;
     }
 
+    /** True where the operands of weights have one scale for a whole matrix, for which its largest magnitude is needed. */
+    public boolean scalesWholeWeights() {
+        return low.fpropW().blocks() == Blocks.TENSOR;
+    }
+
     /** True on the steps whose quantization statistics are collected. */
     public boolean isTelemetryStep(int step) {
         return low.fpropX().quantized() && config.telemetryEvery() > 0 && step % config.telemetryEvery() == 0;

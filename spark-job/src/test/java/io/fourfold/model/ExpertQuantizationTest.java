@@ -180,7 +180,7 @@ class ExpertQuantizationTest {
             int rank) {
         MoeConfig moe = Objects.requireNonNull(config.model().moe());
         StepContext step = new StepContext(3, 9, 1, SEQUENCES, null);
-        ffn.prepare(new WeightPreparation(backend, scope, step, true, null, new HashSet<>()));
+        ffn.prepare(new WeightPreparation(backend, scope, step, true, new WeightMagnitudes(), null, new HashSet<>()));
         ExpertLoad load = new ExpertLoad(
                 backend,
                 moe,

@@ -161,7 +161,8 @@ class SplitOperandsTest {
                         split);
                 Batch batch = TinyModels.batch(config, SAMPLES, 5);
                 StepContext step = SingleRank.step(batch);
-                linear.prepare(new WeightPreparation(backend, scope, step, true, null, new HashSet<>()));
+                linear.prepare(new WeightPreparation(
+                        backend, scope, step, true, new WeightMagnitudes(), null, new HashSet<>()));
                 DeviceBatch device = new BatchUpload(backend, ranks, 32).upload(batch, scope);
                 Pass pass = new Pass(backend, DType.BF16, device, step, true, scope, null, null);
                 Tensor x = matrix(backend, scope, 2, IN, byOutput ? own : shared, inputs);

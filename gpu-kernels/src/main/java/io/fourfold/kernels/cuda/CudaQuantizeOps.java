@@ -77,7 +77,7 @@ public final class CudaQuantizeOps implements QuantizeOps {
         check(spec, random);
         if (isFp8(spec)) {
             OperandCopy copy = new OperandCopy(spec, null, probe, scope);
-            return fp8.dense(source, byColumns ? null : copy, byColumns ? copy : null, exchange)
+            return fp8.dense(source, byColumns ? null : copy, byColumns ? copy : null, AmaxSource.of(null, 1, exchange))
                     .one();
         }
         if (isMxfp4(spec)) {
@@ -121,7 +121,8 @@ public final class CudaQuantizeOps implements QuantizeOps {
         if (isFp8(spec)) {
             check(spec, null);
             OperandCopy copy = new OperandCopy(spec, null, probe, scope);
-            return fp8.stacked(source, byColumns ? null : copy, byColumns ? copy : null, exchange)
+            return fp8.stacked(
+                            source, byColumns ? null : copy, byColumns ? copy : null, AmaxSource.of(null, 1, exchange))
                     .one();
         }
         if (isMxfp4(spec)) {
@@ -177,7 +178,12 @@ public final class CudaQuantizeOps implements QuantizeOps {
         if (isFp8(spec)) {
             check(spec, random);
             OperandCopy copy = new OperandCopy(spec, null, probe, scope);
-            return fp8.ragged(source, groups(x, offsets), byColumns ? null : copy, byColumns ? copy : null, exchange)
+            return fp8.ragged(
+                            source,
+                            groups(x, offsets),
+                            byColumns ? null : copy,
+                            byColumns ? copy : null,
+                            AmaxSource.of(null, 1, exchange))
                     .one();
         }
         if (isMxfp4(spec)) {
@@ -218,37 +224,47 @@ public final class CudaQuantizeOps implements QuantizeOps {
 
     @Override
     public OperandPair<GemmOperand> operandPair(
-            Tensor x, OperandCopy rows, OperandCopy columns, @Nullable AmaxExchange exchange) {
+            Tensor x, OperandCopy rows, OperandCopy columns, @Nullable AmaxExchange exchange, @Nullable Tensor amax) {
         CudaTensor source = floats(x);
         if (fp4 == null && Nvfp4Pair.supports(source, 1, rows, columns)) {
             check(rows.spec(), rows.random());
             return pair.whole(source, rows, columns, exchange);
         }
         if (!isFp8(rows.spec()) || !isFp8(columns.spec())) {
-            return QuantizeOps.super.operandPair(x, rows, columns, exchange);
+            return QuantizeOps.super.operandPair(x, rows, columns, exchange, amax);
         }
         check(rows.spec(), null);
         check(columns.spec(), null);
-        return fp8.dense(source, rows, columns, exchange).pair();
+        return fp8.dense(source, rows, columns, AmaxSource.of(amax, 1, exchange))
+                .pair();
     }
 
     @Override
     public OperandPair<GemmOperand> weightPair(
-            Tensor weight, OperandCopy rows, OperandCopy columns, @Nullable AmaxExchange exchange) {
+            Tensor weight,
+            OperandCopy rows,
+            OperandCopy columns,
+            @Nullable AmaxExchange exchange,
+            @Nullable Tensor amax) {
         return isFp8(rows.spec()) && isFp8(columns.spec())
-                ? operandPair(weight, rows, columns, exchange)
-                : QuantizeOps.super.weightPair(weight, rows, columns, exchange);
+                ? operandPair(weight, rows, columns, exchange, amax)
+                : QuantizeOps.super.weightPair(weight, rows, columns, exchange, amax);
     }
 
     @Override
     public OperandPair<GroupedOperand> stackedPair(
-            Tensor weights, OperandCopy rows, OperandCopy columns, @Nullable AmaxExchange exchange) {
+            Tensor weights,
+            OperandCopy rows,
+            OperandCopy columns,
+            @Nullable AmaxExchange exchange,
+            @Nullable Tensor amax) {
         if (!isFp8(rows.spec()) || !isFp8(columns.spec())) {
-            return QuantizeOps.super.stackedPair(weights, rows, columns, exchange);
+            return QuantizeOps.super.stackedPair(weights, rows, columns, exchange, amax);
         }
         check(rows.spec(), null);
         check(columns.spec(), null);
-        return fp8.stacked(floats(weights), rows, columns, exchange).pair();
+        return fp8.stacked(floats(weights), rows, columns, AmaxSource.of(amax, weights.dim(0), exchange))
+                .pair();
     }
 
     @Override
@@ -270,7 +286,8 @@ public final class CudaQuantizeOps implements QuantizeOps {
         }
         check(rows.spec(), null);
         check(columns.spec(), null);
-        return fp8.ragged(source, groups, rows, columns, exchange).pair();
+        return fp8.ragged(source, groups, rows, columns, AmaxSource.of(null, groups.count(), exchange))
+                .pair();
     }
 
     @Override

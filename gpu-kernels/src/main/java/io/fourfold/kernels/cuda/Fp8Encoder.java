@@ -1,6 +1,5 @@
 package io.fourfold.kernels.cuda;
 
-import io.fourfold.kernels.op.AmaxExchange;
 import io.fourfold.kernels.op.OperandCopy;
 import io.fourfold.kernels.op.OperandSpec;
 import io.fourfold.kernels.op.OperandSpec.Blocks;
@@ -59,16 +58,12 @@ final class Fp8Encoder {
     }
 
     /** Bytes. Where both copies are asked for, their specs are equal. */
-    Both bytes(
-            Fp8Source source,
-            @Nullable OperandCopy rows,
-            @Nullable OperandCopy columns,
-            @Nullable AmaxExchange exchange) {
+    Both bytes(Fp8Source source, @Nullable OperandCopy rows, @Nullable OperandCopy columns, AmaxSource largest) {
         Both both = allocate(source, rows, columns);
         Codes byRows = both.rows();
         Codes byColumns = both.columns();
         try (CudaTensorScope work = cuda.workspace()) {
-            CudaTensor amax = amax(source, rows, columns, exchange, work);
+            CudaTensor amax = amax(source, rows, columns, largest, work);
             OperandSpec spec =
                     rows != null ? rows.spec() : Objects.requireNonNull(columns).spec();
             cuda.function(BYTES, "fp8_" + scaling(spec) + source.suffix())
@@ -98,13 +93,13 @@ final class Fp8Encoder {
     }
 
     /** Values [totalRows, cols] in the layout of the source: BF16 codes with a factor a group, or FP32 with those of blocks. */
-    Codes values(Fp8Source source, boolean byColumns, OperandCopy copy, @Nullable AmaxExchange exchange) {
+    Codes values(Fp8Source source, boolean byColumns, OperandCopy copy, AmaxSource largest) {
         boolean whole = copy.spec().blocks() == Blocks.TENSOR;
         Shape shape = Shape.of(source.groups().totalRows(), source.cols());
         CudaTensor values = CudaTensor.of(copy.scope().allocate(whole ? DType.BF16 : DType.FP32, shape));
         CudaTensor scale = whole ? scales(source.groups().count(), copy) : null;
         try (CudaTensorScope work = cuda.workspace()) {
-            CudaTensor amax = amax(source, copy, null, exchange, work);
+            CudaTensor amax = amax(source, copy, null, largest, work);
             plain(source, byColumns, copy.spec(), amax, values, CudaFunction.orNull(scale), CudaFunction.NULL);
             measure(source, copy, byColumns, amax, work);
         }
@@ -116,28 +111,31 @@ final class Fp8Encoder {
             Fp8Source source,
             @Nullable OperandCopy rows,
             @Nullable OperandCopy columns,
-            @Nullable AmaxExchange exchange,
+            AmaxSource largest,
             CudaTensorScope work) {
         boolean whole = isWhole(rows) || isWhole(columns);
         if (!whole && !isMeasured(rows) && !isMeasured(columns)) {
             return null;
         }
         RowGroups groups = source.groups();
-        CudaTensor amax = work.zeros(DType.FP32, groups.count());
-        cuda.function("nvfp4_emulate", "group_amax" + source.suffix())
-                .launchLine(
-                        Fp8Source.ceil(groups.totalRows(), AMAX_ROWS),
-                        BLOCK,
-                        source.x(),
-                        groups.totalRows(),
-                        source.cols(),
-                        source.offsets(),
-                        CudaFunction.NULL,
-                        groups.count(),
-                        groups.rows(),
-                        amax);
-        if (exchange != null && whole) {
-            exchange.largest(amax);
+        CudaTensor amax = largest.known();
+        if (amax == null) {
+            amax = work.zeros(DType.FP32, groups.count());
+            cuda.function("nvfp4_emulate", "group_amax" + source.suffix())
+                    .launchLine(
+                            Fp8Source.ceil(groups.totalRows(), AMAX_ROWS),
+                            BLOCK,
+                            source.x(),
+                            groups.totalRows(),
+                            source.cols(),
+                            source.offsets(),
+                            CudaFunction.NULL,
+                            groups.count(),
+                            groups.rows(),
+                            amax);
+        }
+        if (largest.exchange() != null && whole) {
+            largest.exchange().largest(amax);
         }
         return amax;
     }

@@ -87,7 +87,7 @@ class CudaFp8ParityTest {
         if (way < 2) {
             made = pair.cuda.quantize().stacked(w.cuda(), byColumns, spec, null, pair.cudaScope);
         } else {
-            OperandPair<GroupedOperand> both = pair.cuda.quantize().stackedPair(w.cuda(), copy, copy, null);
+            OperandPair<GroupedOperand> both = pair.cuda.quantize().stackedPair(w.cuda(), copy, copy, null, null);
             made = byColumns ? both.byColumns() : both.byRows();
         }
         CudaGroupedOperand actual = pair.decoded(made);
@@ -278,7 +278,7 @@ class CudaFp8ParityTest {
             OperandPair<GemmOperand> xs = both(backend, side(x, gpu), tokens, scope);
             OperandPair<GemmOperand> dys = both(backend, side(dy, gpu), tokens, scope);
             OperandCopy copy = new OperandCopy(weights, null, null, scope);
-            OperandPair<GemmOperand> ws = backend.quantize().weightPair(side(w, gpu), copy, copy, null);
+            OperandPair<GemmOperand> ws = backend.quantize().weightPair(side(w, gpu), copy, copy, null, null);
             backend.gemm().multiply(xs.byRows(), ws.byRows(), side(y, gpu), false);
             backend.gemm().multiply(dys.byRows(), ws.byColumns(), side(dx, gpu), false);
             backend.gemm().multiply(dys.byColumns(), xs.byColumns(), side(dw, gpu), false);
