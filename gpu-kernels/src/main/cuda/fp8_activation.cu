@@ -17,12 +17,13 @@ __device__ __forceinline__ void differentiateTile(
     const Fp8Copies& to) {
     extern __shared__ uint4 waiting[];  // [8][threads]
     Fp8TilePlace place;
-    if (!locateTile(from.groups, from.starts, blockIdx.x, place)) {
+    Fp8TileIndex tile = tileOfPanel();
+    if (!locateTile(from.groups, from.starts, tile.row, place)) {
         return;
     }
     int octet = threadIdx.x % 16;
     int slot = threadIdx.x / 16;
-    int col = blockIdx.y * kFp8Tile + octet * 8;
+    int col = tile.column * kFp8Tile + octet * 8;
     Octet<__nv_bfloat16> raw[8];
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
@@ -57,17 +58,17 @@ __device__ __forceinline__ void differentiateTile(
             dot += __shfl_xor_sync(0xffffffffu, dot, distance);
         }
         if (present && octet == 0) {
-            partial[long(blockIdx.y) * rows + row] = dot;
+            partial[long(tile.column) * rows + row] = dot;
         }
     }
     int tiles = gridDim.y;
-    quantizeOctets<Fp8Scaling::kVectors>(raw, place, blockIdx.y, 2 * tiles, from, to);
+    quantizeOctets<Fp8Scaling::kVectors>(raw, place, tile.column, 2 * tiles, from, to);
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
         raw[i].q = waiting[i * kFp8Threads + threadIdx.x];
     }
     __syncthreads();  // the first tile has left shared memory
-    quantizeOctets<Fp8Scaling::kVectors>(raw, place, tiles + blockIdx.y, 2 * tiles, from, to);
+    quantizeOctets<Fp8Scaling::kVectors>(raw, place, tiles + tile.column, 2 * tiles, from, to);
 }
 
 }  // namespace fourfold

@@ -16,6 +16,11 @@ constexpr int kWarps = 8;
 constexpr int kRowsPerWarp = 4;  // fewer atomic operations
 constexpr int kStep = 32 * 8;
 
+// Up the matrix, from what the product before has written last; the second pass comes down.
+__device__ __forceinline__ int firstRow() {
+    return (int(gridDim.x - 1 - blockIdx.x) * kWarps + int(threadIdx.x / 32)) * kRowsPerWarp;
+}
+
 // The largest magnitude over rows that a warp takes in ascending order.
 struct RunningAmax {
     const Groups& groups;
@@ -49,7 +54,7 @@ __device__ __forceinline__ void loadOctet(const __nv_bfloat16* from, float (&v)[
 
 __device__ __forceinline__ void amaxOfActivated(const ActivationSource& x, int rows, const Groups& groups, float* amax) {
     RunningAmax running{groups, amax};
-    int first = (blockIdx.x * kWarps + threadIdx.x / 32) * kRowsPerWarp;
+    int first = firstRow();
 #pragma unroll 1
     for (int row = first; row < min(rows, first + kRowsPerWarp); ++row) {
         if (!running.enter(row)) {
@@ -74,7 +79,7 @@ __device__ __forceinline__ void amaxOfActivated(const ActivationSource& x, int r
 __device__ __forceinline__ void amaxOfGradients(
     const __nv_bfloat16* dout, const ActivationSource& x, int rows, const Groups& groups, float* amax, float* dprobability) {
     RunningAmax running{groups, amax};
-    int first = (blockIdx.x * kWarps + threadIdx.x / 32) * kRowsPerWarp;
+    int first = firstRow();
 #pragma unroll 1
     for (int row = first; row < min(rows, first + kRowsPerWarp); ++row) {
         float dot = 0.f;
@@ -122,13 +127,14 @@ __device__ __forceinline__ void differentiateTile(
     __shared__ uint2 tiles[2][kFp8Tile][16];
     Fp8TilePlace place;
     writeGroupScales(from, to);
-    if (!locateTile(from.groups, from.starts, blockIdx.x, place)) {
+    Fp8TileIndex tile = tileOfPanel();
+    if (!locateTile(from.groups, from.starts, tile.row, place)) {
         return;
     }
     float encode = fp8Scale(__ldg(from.amax + place.group)).encode;
     int octet = threadIdx.x % 16;
     int slot = threadIdx.x / 16;
-    int col = blockIdx.y * kFp8Tile + octet * 8;
+    int col = tile.column * kFp8Tile + octet * 8;
     uint2 gateCodes[8], upCodes[8];
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
@@ -164,8 +170,8 @@ __device__ __forceinline__ void differentiateTile(
     storeTransposed(tiles[0], gateCodes, octet, slot);
     storeTransposed(tiles[1], upCodes, octet, slot);
     __syncthreads();
-    writeColumns(tiles[0], place, blockIdx.y, from, to);
-    writeColumns(tiles[1], place, gridDim.y + blockIdx.y, from, to);
+    writeColumns(tiles[0], place, tile.column, from, to);
+    writeColumns(tiles[1], place, gridDim.y + tile.column, from, to);
 }
 
 }  // namespace fourfold

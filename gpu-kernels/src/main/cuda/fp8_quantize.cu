@@ -15,11 +15,15 @@ using fourfold::Fp8Scaling;
 
 // kernels -----------------------------------------------------------------------------------------------------------
 
-// starts[g]: where padded group g begins, a multiple of 128; starts[groups]: their end. One block of 1024 threads.
+// starts[g]: where padded group g begins, a multiple of 128; starts[groups]: their end. amax[g]: set to zero; null = there is none.
+// One block of 1024 threads.
 extern "C" __global__ void __launch_bounds__(1024) fp8_starts(
-    const int* __restrict__ offsets, int groups, int* __restrict__ starts) {
+    const int* __restrict__ offsets, int groups, int* __restrict__ starts, float* __restrict__ amax) {
     __shared__ int sums[1024];
     int g = threadIdx.x;
+    if (amax != nullptr && g < groups) {
+        amax[g] = 0.f;
+    }
     sums[g] = g < groups ? (offsets[g + 1] - offsets[g] + 127) / 128 * 128 : 0;
     __syncthreads();
     for (int distance = 1; distance < 1024; distance *= 2) {

@@ -5,8 +5,8 @@
 //   token_amax         amax[t] = largest magnitude of x[t, :], as bits
 //   spread_group_amax  amax[g] = largest of the tokens in group g, zero before
 //
-// Blocks that run at the same time work on the same columns, so that the k reads of a token come from the L2 cache but for the
-// first.
+// Blocks that run at the same time work on the same columns of all rows, so that the k reads of a token come from the L2 cache
+// but for the first.
 
 #include "quantize/fp8_tile.cuh"
 

@@ -28,11 +28,12 @@ __device__ __forceinline__ void activateTile(const ActivationSource& x, const Fp
     if constexpr (kScaling == Fp8Scaling::kGroup) {
         writeGroupScales(from, to);
     }
-    if (!locateTile(from.groups, from.starts, blockIdx.x, place)) {
+    Fp8TileIndex tile = tileOfPanel();
+    if (!locateTile(from.groups, from.starts, tile.row, place)) {
         return;
     }
     int slot = threadIdx.x / 16;
-    int col = blockIdx.y * kFp8Tile + threadIdx.x % 16 * 8;
+    int col = tile.column * kFp8Tile + threadIdx.x % 16 * 8;
     Octet<__nv_bfloat16> raw[8];
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
@@ -54,7 +55,7 @@ __device__ __forceinline__ void activateTile(const ActivationSource& x, const Fp
             pack(g, raw[i]);
         }
     }
-    quantizeOctets<kScaling>(raw, place, blockIdx.y, gridDim.y, from, to);
+    quantizeOctets<kScaling>(raw, place, tile.column, gridDim.y, from, to);
 }
 
 }  // namespace fourfold

@@ -65,6 +65,23 @@ __device__ __forceinline__ bool locateTile(const Groups& groups, const int* star
     return true;
 }
 
+struct Fp8TileIndex {
+    int row;
+    int column;
+};
+
+// This block's tile of a grid (tiles along the rows, tiles along the columns). Blocks go down the matrix in panels of 16 tiles of
+// rows: they meet in the L2 cache what a pass that went up has read last, and write whole lines of the copy by columns.
+__device__ __forceinline__ Fp8TileIndex tileOfPanel() {
+    constexpr int kPanel = 16;
+    int linear = blockIdx.y * gridDim.x + blockIdx.x;
+    int panel = linear / (kPanel * int(gridDim.y));
+    int within = linear - panel * kPanel * int(gridDim.y);
+    int height = min(kPanel, int(gridDim.x) - panel * kPanel);
+    int column = within / height;
+    return {panel * kPanel + within - column * height, column};
+}
+
 // Eight neighbouring values of a row as loaded.
 template <class T>
 struct Octet;
@@ -319,12 +336,13 @@ __device__ __forceinline__ void quantizeTile(const T* x, const Fp8Source& from, 
     if constexpr (kScaling == Fp8Scaling::kGroup) {
         writeGroupScales(from, to);
     }
-    if (!locateTile(from.groups, from.starts, blockIdx.x, place)) {
+    Fp8TileIndex tile = tileOfPanel();
+    if (!locateTile(from.groups, from.starts, tile.row, place)) {
         return;
     }
     int octet = threadIdx.x % 16;
     int slot = threadIdx.x / 16;
-    int col = blockIdx.y * kFp8Tile + octet * 8;
+    int col = tile.column * kFp8Tile + octet * 8;
     Octet<T> raw[8];
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
@@ -335,7 +353,7 @@ __device__ __forceinline__ void quantizeTile(const T* x, const Fp8Source& from, 
             raw[i].clear();
         }
     }
-    quantizeOctets<kScaling>(raw, place, blockIdx.y, gridDim.y, from, to);
+    quantizeOctets<kScaling>(raw, place, tile.column, gridDim.y, from, to);
 }
 
 }  // namespace fourfold

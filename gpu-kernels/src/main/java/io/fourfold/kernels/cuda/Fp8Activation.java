@@ -64,14 +64,22 @@ final class Fp8Activation {
             OperandCopy columns,
             @Nullable AmaxExchange exchange) {
         int width = in.shape().cols() / 2;
-        Fp8Source source = encoder.ragged(in, width, groups, columns.scope());
-        Both both = Fp8Encoder.allocate(source, rows, columns);
-        if (rows.spec().equals(WHOLE)) {
-            wholeForward(source, probability, both, exchange);
-        } else {
-            vectorsForward(source, probability, both);
+        try (CudaTensorScope work = cuda.workspace()) {
+            CudaTensor amax = amax(rows, groups, work);
+            Fp8Source source = encoder.ragged(in, width, groups, columns.scope(), amax);
+            Both both = Fp8Encoder.allocate(source, rows, columns);
+            if (amax != null) {
+                wholeForward(source, probability, both, amax, exchange);
+            } else {
+                vectorsForward(source, probability, both);
+            }
+            return pair(both, source, rows, columns);
         }
-        return pair(both, source, rows, columns);
+    }
+
+    /** Uninitialized, where there is a factor for each group. */
+    private static @Nullable CudaTensor amax(OperandCopy rows, RowGroups groups, CudaTensorScope work) {
+        return rows.spec().equals(WHOLE) ? work.allocate(DType.FP32, groups.count()) : null;
     }
 
     private void vectorsForward(Fp8Source source, @Nullable CudaTensor probability, Both both) {
@@ -97,46 +105,47 @@ final class Fp8Activation {
     }
 
     private void wholeForward(
-            Fp8Source source, @Nullable CudaTensor probability, Both both, @Nullable AmaxExchange exchange) {
+            Fp8Source source,
+            @Nullable CudaTensor probability,
+            Both both,
+            CudaTensor amax,
+            @Nullable AmaxExchange exchange) {
         RowGroups groups = source.groups();
         int width = source.cols();
-        try (CudaTensorScope work = cuda.workspace()) {
-            CudaTensor amax = work.zeros(DType.FP32, groups.count());
-            cuda.function(GROUP_FILE, "fp8_group_swiglu_amax")
-                    .launchLine(
-                            Fp8Source.ceil(groups.totalRows(), AMAX_ROWS),
-                            BLOCK,
-                            source.x(),
-                            CudaFunction.orNull(probability),
-                            groups.totalRows(),
-                            width,
-                            source.offsets(),
-                            groups.count(),
-                            amax);
-            if (exchange != null) {
-                exchange.largest(amax);
-            }
-            cuda.function(GROUP_FILE, "fp8_group_swiglu")
-                    .launch(
-                            source.tiles(),
-                            source.columnTiles(),
-                            1,
-                            BLOCK,
-                            0,
-                            source.x(),
-                            CudaFunction.orNull(probability),
-                            width,
-                            source.offsets(),
-                            CudaFunction.orNull(source.starts()),
-                            groups.count(),
-                            amax,
-                            Fp8Encoder.codes(both.rows()),
-                            Fp8Encoder.codes(both.columns()),
-                            Fp8Encoder.scale(both.rows()),
-                            Fp8Encoder.scale(both.columns()),
-                            groups.totalRows(),
-                            source.stride());
+        cuda.function(GROUP_FILE, "fp8_group_swiglu_amax")
+                .launchLine(
+                        Fp8Source.ceil(groups.totalRows(), AMAX_ROWS),
+                        BLOCK,
+                        source.x(),
+                        CudaFunction.orNull(probability),
+                        groups.totalRows(),
+                        width,
+                        source.offsets(),
+                        groups.count(),
+                        amax);
+        if (exchange != null) {
+            exchange.largest(amax);
         }
+        cuda.function(GROUP_FILE, "fp8_group_swiglu")
+                .launch(
+                        source.tiles(),
+                        source.columnTiles(),
+                        1,
+                        BLOCK,
+                        0,
+                        source.x(),
+                        CudaFunction.orNull(probability),
+                        width,
+                        source.offsets(),
+                        CudaFunction.orNull(source.starts()),
+                        groups.count(),
+                        amax,
+                        Fp8Encoder.codes(both.rows()),
+                        Fp8Encoder.codes(both.columns()),
+                        Fp8Encoder.scale(both.rows()),
+                        Fp8Encoder.scale(both.columns()),
+                        groups.totalRows(),
+                        source.stride());
     }
 
     /**
@@ -153,14 +162,17 @@ final class Fp8Activation {
             OperandCopy rows,
             OperandCopy columns,
             @Nullable AmaxExchange exchange) {
-        Fp8Source source = encoder.ragged(in, in.shape().cols(), groups, columns.scope());
-        Both both = Fp8Encoder.allocate(source, rows, columns);
-        if (rows.spec().equals(WHOLE)) {
-            wholeBackward(dout, source, probability, dprobability, both, exchange);
-        } else {
-            vectorsBackward(dout, source, probability, dprobability, both);
+        try (CudaTensorScope work = cuda.workspace()) {
+            CudaTensor amax = amax(rows, groups, work);
+            Fp8Source source = encoder.ragged(in, in.shape().cols(), groups, columns.scope(), amax);
+            Both both = Fp8Encoder.allocate(source, rows, columns);
+            if (amax != null) {
+                wholeBackward(dout, source, probability, dprobability, both, amax, exchange);
+            } else {
+                vectorsBackward(dout, source, probability, dprobability, both);
+            }
+            return pair(both, source, rows, columns);
         }
-        return pair(both, source, rows, columns);
     }
 
     private void wholeBackward(
@@ -169,49 +181,47 @@ final class Fp8Activation {
             @Nullable CudaTensor probability,
             CudaTensor dprobability,
             Both both,
+            CudaTensor amax,
             @Nullable AmaxExchange exchange) {
         RowGroups groups = source.groups();
         int width = source.cols() / 2;
-        try (CudaTensorScope work = cuda.workspace()) {
-            CudaTensor amax = work.zeros(DType.FP32, groups.count());
-            cuda.function(GROUP_FILE, "fp8_group_swiglu_backward_amax")
-                    .launchLine(
-                            Fp8Source.ceil(groups.totalRows(), AMAX_ROWS),
-                            BLOCK,
-                            dout,
-                            source.x(),
-                            CudaFunction.orNull(probability),
-                            groups.totalRows(),
-                            width,
-                            source.offsets(),
-                            groups.count(),
-                            amax,
-                            dprobability);
-            if (exchange != null) {
-                exchange.largest(amax);
-            }
-            cuda.function(GROUP_FILE, "fp8_group_swiglu_backward")
-                    .launch(
-                            source.tiles(),
-                            width / Fp8Source.TILE,
-                            1,
-                            BLOCK,
-                            0,
-                            dout,
-                            source.x(),
-                            CudaFunction.orNull(probability),
-                            width,
-                            source.offsets(),
-                            CudaFunction.orNull(source.starts()),
-                            groups.count(),
-                            amax,
-                            Fp8Encoder.codes(both.rows()),
-                            Fp8Encoder.codes(both.columns()),
-                            Fp8Encoder.scale(both.rows()),
-                            Fp8Encoder.scale(both.columns()),
-                            groups.totalRows(),
-                            source.stride());
+        cuda.function(GROUP_FILE, "fp8_group_swiglu_backward_amax")
+                .launchLine(
+                        Fp8Source.ceil(groups.totalRows(), AMAX_ROWS),
+                        BLOCK,
+                        dout,
+                        source.x(),
+                        CudaFunction.orNull(probability),
+                        groups.totalRows(),
+                        width,
+                        source.offsets(),
+                        groups.count(),
+                        amax,
+                        dprobability);
+        if (exchange != null) {
+            exchange.largest(amax);
         }
+        cuda.function(GROUP_FILE, "fp8_group_swiglu_backward")
+                .launch(
+                        source.tiles(),
+                        width / Fp8Source.TILE,
+                        1,
+                        BLOCK,
+                        0,
+                        dout,
+                        source.x(),
+                        CudaFunction.orNull(probability),
+                        width,
+                        source.offsets(),
+                        CudaFunction.orNull(source.starts()),
+                        groups.count(),
+                        amax,
+                        Fp8Encoder.codes(both.rows()),
+                        Fp8Encoder.codes(both.columns()),
+                        Fp8Encoder.scale(both.rows()),
+                        Fp8Encoder.scale(both.columns()),
+                        groups.totalRows(),
+                        source.stride());
     }
 
     private void vectorsBackward(

@@ -32,15 +32,25 @@ final class Fp8Encoder {
     /** Both copies; one that was not asked for is null. */
     record Both(@Nullable Codes rows, @Nullable Codes columns) {}
 
-    /** Tokens split by offsets, with the places of padded groups. */
-    Fp8Source ragged(CudaTensor x, int cols, RowGroups groups, TensorScope scope) {
+    /**
+     * Tokens split by offsets, with the places of padded groups.
+     *
+     * @param amax FP32 [groups] that becomes zero; null where no magnitudes are wanted
+     */
+    Fp8Source ragged(CudaTensor x, int cols, RowGroups groups, TensorScope scope, @Nullable CudaTensor amax) {
         if (groups.count() > STARTS_THREADS) {
             throw new IllegalArgumentException(
                     "at most " + STARTS_THREADS + " experts per rank, got " + groups.count());
         }
         CudaTensor starts = CudaTensor.of(scope.allocate(DType.INT32, groups.count() + 1));
         cuda.function(BYTES, "fp8_starts")
-                .launchLine(1, STARTS_THREADS, CudaFunction.orNull(groups.offsets()), groups.count(), starts);
+                .launchLine(
+                        1,
+                        STARTS_THREADS,
+                        CudaFunction.orNull(groups.offsets()),
+                        groups.count(),
+                        starts,
+                        CudaFunction.orNull(amax));
         return new Fp8Source(x, cols, groups, Fp8Source.paddedRows(groups), starts);
     }
 

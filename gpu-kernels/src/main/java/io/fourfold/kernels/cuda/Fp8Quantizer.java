@@ -128,7 +128,7 @@ final class Fp8Quantizer {
             AmaxSource largest) {
         int cols = x.shape().cols();
         OperandCopy lasting = Objects.requireNonNull(columns != null ? columns : rows);
-        Fp8Source source = encoder.ragged(x, cols, groups, lasting.scope());
+        Fp8Source source = encoder.ragged(x, cols, groups, lasting.scope(), null);
         boolean bytes = takesBytes(x, cols) && !has(Blocks.B128X128, rows) && !has(Blocks.B128X128, columns);
         Both made = make(source, bytes, rows, columns, largest);
         return new Made<>(

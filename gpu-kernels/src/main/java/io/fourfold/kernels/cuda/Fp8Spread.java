@@ -60,12 +60,12 @@ final class Fp8Spread {
             OperandCopy rows,
             OperandCopy columns,
             @Nullable AmaxExchange exchange) {
-        Fp8Source source = encoder.ragged(x, x.shape().cols(), groups, columns.scope());
-        Both both = Fp8Encoder.allocate(source, rows, columns);
         try (CudaTensorScope work = cuda.workspace()) {
-            CudaTensor amax = null;
-            if (rows.spec().equals(WHOLE)) {
-                amax = amax(x, slotOfRow, k, source, work);
+            CudaTensor amax = rows.spec().equals(WHOLE) ? work.allocate(DType.FP32, groups.count()) : null;
+            Fp8Source source = encoder.ragged(x, x.shape().cols(), groups, columns.scope(), amax);
+            Both both = Fp8Encoder.allocate(source, rows, columns);
+            if (amax != null) {
+                raise(amax, slotOfRow, k, source, work);
                 if (exchange != null) {
                     exchange.largest(amax);
                 }
@@ -92,17 +92,17 @@ final class Fp8Spread {
                             Fp8Encoder.scale(both.columns()),
                             groups.totalRows(),
                             source.stride());
+            return new OperandPair<>(
+                    Fp8Quantizer.ragged(Objects.requireNonNull(both.rows()), true, source, false, rows),
+                    Fp8Quantizer.ragged(Objects.requireNonNull(both.columns()), true, source, true, columns));
         }
-        return new OperandPair<>(
-                Fp8Quantizer.ragged(Objects.requireNonNull(both.rows()), true, source, false, rows),
-                Fp8Quantizer.ragged(Objects.requireNonNull(both.columns()), true, source, true, columns));
     }
 
-    /** The largest magnitude of each group, from those of the tokens. */
-    private CudaTensor amax(CudaTensor x, CudaTensor slotOfRow, int k, Fp8Source source, CudaTensorScope work) {
+    /** Raises the zeros of {@code amax} to the largest magnitude of each group, from those of the tokens. */
+    private void raise(CudaTensor amax, CudaTensor slotOfRow, int k, Fp8Source source, CudaTensorScope work) {
         RowGroups groups = source.groups();
+        CudaTensor x = source.x();
         int tokens = x.shape().rows();
-        CudaTensor amax = work.zeros(DType.FP32, groups.count());
         CudaTensor ofTokens = work.allocate(DType.FP32, tokens);
         cuda.function(FILE, "token_amax")
                 .launchLine(Fp8Source.ceil(tokens, TOKENS_PER_BLOCK), BLOCK, x, tokens, source.cols(), ofTokens);
@@ -118,6 +118,5 @@ final class Fp8Spread {
                         source.offsets(),
                         groups.count(),
                         amax);
-        return amax;
     }
 }

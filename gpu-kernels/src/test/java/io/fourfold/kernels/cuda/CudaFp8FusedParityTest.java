@@ -206,6 +206,62 @@ class CudaFp8FusedParityTest {
         }
     }
 
+    /** Given largest magnitudes are taken as they are: right ones give the same operands, others give other factors. */
+    @TestFactory
+    List<DynamicTest> knownMagnitudes() {
+        List<DynamicTest> tests = new ArrayList<>();
+        for (boolean right : new boolean[] {true, false}) {
+            tests.add(DynamicTest.dynamicTest(right ? "right" : "doubled", () -> known(right ? 1 : 2)));
+        }
+        return tests;
+    }
+
+    private static void known(float factor) {
+        int groups = 3;
+        int rows = 144;
+        int cols = 272;
+        float[] values = pair.gaussianValues(1, groups * rows * cols);
+        float[] largest = new float[groups];
+        for (int i = 0; i < values.length; i++) {
+            int g = i / (rows * cols);
+            largest[g] = Math.max(largest[g], Math.abs(values[i]));
+        }
+        Tensor weights = pair.floats(DType.FP32, values, groups, rows, cols).cuda();
+        for (int g = 0; g < groups; g++) {
+            largest[g] *= factor;
+        }
+        Tensor amax = pair.floats(DType.FP32, largest, groups).cuda();
+        OperandCopy copy = new OperandCopy(WHOLE, null, null, pair.cudaScope);
+        QuantizeOps quantize = pair.cuda.quantize();
+        OperandPair<GroupedOperand> found = quantize.stackedPair(weights, copy, copy, null, null);
+        OperandPair<GroupedOperand> given = quantize.stackedPair(weights, copy, copy, null, amax);
+        if (factor == 1) {
+            int[] bound = {0, rows, 2 * rows, 3 * rows};
+            assertSameOperands("stacked", bound, found, given);
+            Tensor one = weights.view(0, Shape.of(rows, cols));
+            OperandPair<GemmOperand> foundOne = quantize.weightPair(one, copy, copy, null, null);
+            OperandPair<GemmOperand> givenOne = quantize.weightPair(one, copy, copy, null, amax.view(0, Shape.of(1)));
+            assertSameValues("rows", foundOne.byRows(), givenOne.byRows(), rows, cols);
+            assertSameValues("columns", foundOne.byColumns(), givenOne.byColumns(), cols, rows);
+        } else {
+            float[] theirs = pair.cuda.download(
+                    Objects.requireNonNull(pair.decoded(found.byRows()).scale()));
+            float[] ours = pair.cuda.download(
+                    Objects.requireNonNull(pair.decoded(given.byRows()).scale()));
+            for (int g = 0; g < groups; g++) {
+                assertThat(ours[g]).isEqualTo(2 * theirs[g]);
+            }
+        }
+    }
+
+    private static void assertSameValues(String name, GemmOperand expected, GemmOperand actual, int rows, int depth) {
+        Tensor theirs = pair.cudaScope.zeros(DType.FP32, Shape.of(rows, depth));
+        Tensor ours = pair.cudaScope.zeros(DType.FP32, Shape.of(rows, depth));
+        pair.cuda.quantize().dequantize(expected, theirs);
+        pair.cuda.quantize().dequantize(actual, ours);
+        CudaPair.assertSameBits(name, pair.cuda.download(theirs), pair.cuda.download(ours));
+    }
+
     private static int[] intsOf(Twin offsets) {
         int[] cpu = pair.cpu.downloadInts(offsets.cpu());
         assertThat(pair.cuda.downloadInts(offsets.cuda())).isEqualTo(cpu);
