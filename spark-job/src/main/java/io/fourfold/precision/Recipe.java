@@ -116,9 +116,9 @@ public final class Recipe {
         return config.kind() == RecipeConfig.Kind.FP32 ? DType.FP32 : DType.BF16;
     }
 
-    /** True where the operands of weights have one scale for a whole matrix, for which its largest magnitude is needed. */
+    /** True where operands of weights have a scale for a whole matrix, for which its largest magnitude is needed. */
     public boolean scalesWholeWeights() {
-        return low.fpropW().blocks() == Blocks.TENSOR;
+        return low.fpropW().blocks() == Blocks.TENSOR || low.fpropW().format() == Format.NVFP4;
     }
 
     /** True on the steps whose quantization statistics are collected. */

@@ -62,6 +62,17 @@ public final class CudaQuantizeOps implements QuantizeOps {
             @Nullable QuantProbe probe,
             @Nullable AmaxExchange exchange,
             TensorScope scope) {
+        return operand(x, byColumns, spec, random, probe, AmaxSource.of(null, 1, exchange), scope);
+    }
+
+    private GemmOperand operand(
+            Tensor x,
+            boolean byColumns,
+            OperandSpec spec,
+            @Nullable RandomStream random,
+            @Nullable QuantProbe probe,
+            AmaxSource largest,
+            TensorScope scope) {
         CudaTensor source = floats(x);
         int rows = x.shape().rows();
         int cols = x.shape().cols();
@@ -77,19 +88,19 @@ public final class CudaQuantizeOps implements QuantizeOps {
         check(spec, random);
         if (isFp8(spec)) {
             OperandCopy copy = new OperandCopy(spec, null, probe, scope);
-            return fp8.dense(source, byColumns ? null : copy, byColumns ? copy : null, AmaxSource.of(null, 1, exchange))
+            return fp8.dense(source, byColumns ? null : copy, byColumns ? copy : null, largest)
                     .one();
         }
         if (isMxfp4(spec)) {
             return mxfp4.operand(source, byColumns, spec, random, probe, scope);
         }
         if (fp4 != null) {
-            return fp4.operand(source, byColumns, spec, random, probe, exchange, scope);
+            return fp4.operand(source, byColumns, spec, random, probe, largest.exchange(), scope);
         }
         int id = random == null ? 0 : random.tensorId();
         RowGroups whole = RowGroups.equal(1, rows);
         Nvfp4Emulation.Result result =
-                weightTiles.quantize(source, cols, whole, byColumns, spec, random, id, probe, exchange, scope);
+                weightTiles.quantize(source, cols, whole, byColumns, spec, random, id, probe, largest, scope);
         int storedRows = result.values().dim(0);
         return new CudaOperand(
                 spec,
@@ -108,6 +119,16 @@ public final class CudaQuantizeOps implements QuantizeOps {
             @Nullable QuantProbe probe,
             @Nullable AmaxExchange exchange,
             TensorScope scope) {
+        return stacked(weights, byColumns, spec, probe, AmaxSource.of(null, 1, exchange), scope);
+    }
+
+    private GroupedOperand stacked(
+            Tensor weights,
+            boolean byColumns,
+            OperandSpec spec,
+            @Nullable QuantProbe probe,
+            AmaxSource largest,
+            TensorScope scope) {
         if (weights.shape().rank() != 3) {
             throw new IllegalArgumentException("stacked weights must be [groups, rows, cols], are " + weights);
         }
@@ -121,8 +142,7 @@ public final class CudaQuantizeOps implements QuantizeOps {
         if (isFp8(spec)) {
             check(spec, null);
             OperandCopy copy = new OperandCopy(spec, null, probe, scope);
-            return fp8.stacked(
-                            source, byColumns ? null : copy, byColumns ? copy : null, AmaxSource.of(null, 1, exchange))
+            return fp8.stacked(source, byColumns ? null : copy, byColumns ? copy : null, largest)
                     .one();
         }
         if (isMxfp4(spec)) {
@@ -132,11 +152,11 @@ public final class CudaQuantizeOps implements QuantizeOps {
         if (spec.quantized()) {
             check(spec, null);
             if (fp4 != null) {
-                return fp4.stacked(source, byColumns, spec, probe, exchange, scope);
+                return fp4.stacked(source, byColumns, spec, probe, largest.exchange(), scope);
             }
             RowGroups split = RowGroups.equal(groups, rows);
             Nvfp4Emulation.Result result =
-                    weightTiles.quantize(source, cols, split, byColumns, spec, null, 0, probe, exchange, scope);
+                    weightTiles.quantize(source, cols, split, byColumns, spec, null, 0, probe, largest, scope);
             values = result.values();
             scale = result.scale();
             storedRows = spec.hadamard() ? (rows + 15) / 16 * 16 : rows;
@@ -248,7 +268,7 @@ public final class CudaQuantizeOps implements QuantizeOps {
             @Nullable Tensor amax) {
         return isFp8(rows.spec()) && isFp8(columns.spec())
                 ? operandPair(weight, rows, columns, exchange, amax)
-                : QuantizeOps.super.weightPair(weight, rows, columns, exchange, amax);
+                : weightPair(weight, rows, columns, AmaxSource.of(amax, 1, exchange));
     }
 
     @Override
@@ -259,12 +279,32 @@ public final class CudaQuantizeOps implements QuantizeOps {
             @Nullable AmaxExchange exchange,
             @Nullable Tensor amax) {
         if (!isFp8(rows.spec()) || !isFp8(columns.spec())) {
-            return QuantizeOps.super.stackedPair(weights, rows, columns, exchange, amax);
+            AmaxSource largest = AmaxSource.of(amax, weights.dim(0), exchange);
+            GroupedOperand byRows = stacked(weights, false, rows.spec(), rows.probe(), largest, rows.scope());
+            return new OperandPair<>(
+                    byRows,
+                    columnsOf(
+                            byRows, rows.spec(), weights, columns.spec(), columns.probe(), exchange, columns.scope()));
         }
         check(rows.spec(), null);
         check(columns.spec(), null);
         return fp8.stacked(floats(weights), rows, columns, AmaxSource.of(amax, weights.dim(0), exchange))
                 .pair();
+    }
+
+    private OperandPair<GemmOperand> weightPair(
+            Tensor weight, OperandCopy rows, OperandCopy columns, AmaxSource largest) {
+        GemmOperand byRows = operand(weight, false, rows.spec(), null, rows.probe(), largest, rows.scope());
+        return new OperandPair<>(
+                byRows,
+                columnsOf(
+                        byRows,
+                        rows.spec(),
+                        weight,
+                        columns.spec(),
+                        columns.probe(),
+                        largest.exchange(),
+                        columns.scope()));
     }
 
     @Override

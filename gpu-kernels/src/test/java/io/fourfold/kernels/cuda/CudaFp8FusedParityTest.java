@@ -27,7 +27,8 @@ import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.TestFactory;
 
 /**
- * FP8 operands that are made without their source in memory: of activated rows, of their gradients, and of copies of tokens.
+ * FP8 operands that are made without their source in memory (of activated rows, of their gradients, of copies of tokens), and of
+ * weights whose largest magnitudes are known.
  * Codes and factors are the bits of the way through memory, and those of the CPU oracle.
  */
 @Tag("gpu")
@@ -210,13 +211,14 @@ class CudaFp8FusedParityTest {
     @TestFactory
     List<DynamicTest> knownMagnitudes() {
         List<DynamicTest> tests = new ArrayList<>();
-        for (boolean right : new boolean[] {true, false}) {
-            tests.add(DynamicTest.dynamicTest(right ? "right" : "doubled", () -> known(right ? 1 : 2)));
+        for (OperandSpec spec : new OperandSpec[] {WHOLE, OperandSpec.of(Format.NVFP4, Blocks.B16X16)}) {
+            tests.add(DynamicTest.dynamicTest(spec.format() + " right", () -> known(spec, 1)));
+            tests.add(DynamicTest.dynamicTest(spec.format() + " doubled", () -> known(spec, 2)));
         }
         return tests;
     }
 
-    private static void known(float factor) {
+    private static void known(OperandSpec spec, float factor) {
         int groups = 3;
         int rows = 144;
         int cols = 272;
@@ -231,7 +233,7 @@ class CudaFp8FusedParityTest {
             largest[g] *= factor;
         }
         Tensor amax = pair.floats(DType.FP32, largest, groups).cuda();
-        OperandCopy copy = new OperandCopy(WHOLE, null, null, pair.cudaScope);
+        OperandCopy copy = new OperandCopy(spec, null, null, pair.cudaScope);
         QuantizeOps quantize = pair.cuda.quantize();
         OperandPair<GroupedOperand> found = quantize.stackedPair(weights, copy, copy, null, null);
         OperandPair<GroupedOperand> given = quantize.stackedPair(weights, copy, copy, null, amax);
