@@ -11,7 +11,22 @@
 
 #include "quantize/fp8_tile.cuh"
 
+namespace fourfold {
+
+// Over the lanes of a warp, each with its own.
+__device__ __forceinline__ int prefixSum(int x) {
+#pragma unroll
+    for (int distance = 1; distance < 32; distance *= 2) {
+        int other = __shfl_up_sync(0xffffffffu, x, distance);
+        x += int(threadIdx.x % 32) >= distance ? other : 0;
+    }
+    return x;
+}
+
+}  // namespace fourfold
+
 using fourfold::Fp8Scaling;
+using fourfold::prefixSum;
 
 // kernels -----------------------------------------------------------------------------------------------------------
 
@@ -19,21 +34,22 @@ using fourfold::Fp8Scaling;
 // One block of 1024 threads.
 extern "C" __global__ void __launch_bounds__(1024) fp8_starts(
     const int* __restrict__ offsets, int groups, int* __restrict__ starts, float* __restrict__ amax) {
-    __shared__ int sums[1024];
+    __shared__ int sums[32];
     int g = threadIdx.x;
+    int lane = g % 32;
     if (amax != nullptr && g < groups) {
         amax[g] = 0.f;
     }
-    sums[g] = g < groups ? (offsets[g + 1] - offsets[g] + 127) / 128 * 128 : 0;
-    __syncthreads();
-    for (int distance = 1; distance < 1024; distance *= 2) {
-        int before = g >= distance ? sums[g - distance] : 0;
-        __syncthreads();
-        sums[g] += before;
-        __syncthreads();
+    int own = g < groups ? (__ldg(offsets + g + 1) - __ldg(offsets + g) + 127) / 128 * 128 : 0;
+    int before = prefixSum(own);
+    if (lane == 31) {
+        sums[g / 32] = before;
     }
+    __syncthreads();
+    int warps = prefixSum(sums[lane]) - sums[lane];  // what lies before warp number `lane`
+    before += __shfl_sync(0xffffffffu, warps, g / 32);
     if (g < groups) {
-        starts[g + 1] = sums[g];
+        starts[g + 1] = before;
     }
     if (g == 0) {
         starts[0] = 0;

@@ -5,8 +5,8 @@
 //   token_amax         amax[t] = largest magnitude of x[t, :], as bits
 //   spread_group_amax  amax[g] = largest of the tokens in group g, zero before
 //
-// Blocks that run at the same time work on the same columns of all rows, so that the k reads of a token come from the L2 cache
-// but for the first.
+// Blocks that run at the same time work on a few columns of all rows, so that the k reads of a token come from the L2 cache but for
+// the first.
 
 #include "quantize/fp8_tile.cuh"
 
@@ -27,6 +27,17 @@ struct Spread {
     }
 };
 
+// This block's tile: rows go by within a few tiles of columns, of which the tokens fit the L2 cache.
+__device__ __forceinline__ Fp8TileIndex tileOfStrips() {
+    constexpr int kStrips = 2;
+    int linear = blockIdx.y * gridDim.x + blockIdx.x;
+    int strips = linear / (kStrips * int(gridDim.x));
+    int within = linear - strips * kStrips * int(gridDim.x);
+    int width = min(kStrips, int(gridDim.y) - strips * kStrips);
+    int row = within / width;
+    return {row, strips * kStrips + within - row * width};
+}
+
 template <Fp8Scaling kScaling>
 __device__ __forceinline__ void spreadTile(
     const __nv_bfloat16* x, int tokens, const Spread& spread, const Fp8Source& from, const Fp8Copies& to) {
@@ -34,11 +45,12 @@ __device__ __forceinline__ void spreadTile(
     if constexpr (kScaling == Fp8Scaling::kGroup) {
         writeGroupScales(from, to);
     }
-    if (!locateTile(from.groups, from.starts, blockIdx.x, place)) {
+    Fp8TileIndex tile = tileOfStrips();
+    if (!locateTile(from.groups, from.starts, tile.row, place)) {
         return;
     }
     int slot = threadIdx.x / 16;
-    int col = blockIdx.y * kFp8Tile + threadIdx.x % 16 * 8;
+    int col = tile.column * kFp8Tile + threadIdx.x % 16 * 8;
     int token[8];
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
@@ -53,7 +65,7 @@ __device__ __forceinline__ void spreadTile(
             raw[i].q = __ldg(reinterpret_cast<const uint4*>(x + long(token[i]) * from.cols + col));
         }
     }
-    quantizeOctets<kScaling>(raw, place, blockIdx.y, gridDim.y, from, to);
+    quantizeOctets<kScaling>(raw, place, tile.column, gridDim.y, from, to);
 }
 
 }  // namespace fourfold
@@ -87,24 +99,33 @@ extern "C" __global__ void __launch_bounds__(256) token_amax(
     }
 }
 
-// Grid ceil(rows / 256), block 256.
+// Grid ceil(rows / 2048), block 256.
 extern "C" __global__ void __launch_bounds__(256) spread_group_amax(
     const uint32_t* __restrict__ tokenAmax, int tokens, const int* __restrict__ slotOfRow, int k, int rows,
     const int* __restrict__ offsets, int groups, float* __restrict__ amax) {
-    int row = blockIdx.x * 256 + threadIdx.x;
-    RowSpan span{-1, 0, 0};
-    uint32_t bits = 0;
-    if (row < rows && spanOfRow(Groups{offsets, nullptr, groups, 0}, row, span)) {
-        int token = Spread{slotOfRow, k}.token(row, tokens);
-        bits = token < 0 ? 0 : __ldg(tokenAmax + token);
+    constexpr int kEach = 8;  // rows of a thread: fewer atomic operations
+    Groups split{offsets, nullptr, groups, 0};
+    int first = (blockIdx.x * 8 + threadIdx.x / 32) * 32 * kEach;
+    uint32_t bits[kEach];
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+        int row = first + i * 32 + threadIdx.x % 32;
+        int token = row < rows ? Spread{slotOfRow, k}.token(row, tokens) : -1;
+        bits[i] = token < 0 ? 0 : __ldg(tokenAmax + token);
     }
-    // The rows of a warp are of few groups: one maximum for each.
-    for (unsigned left = 0xffffffffu; left != 0;) {
-        int group = __shfl_sync(0xffffffffu, span.group, __ffs(left) - 1);
-        if (group >= 0) {
-            recordAmax(span.group == group ? bits : 0, amax + group);
+    // The rows of a warp are of few groups, mostly one: one maximum for each.
+    int end = min(min(rows, first + 32 * kEach), __ldg(offsets + groups));
+    for (int at = max(first, __ldg(offsets)); at < end;) {
+        RowSpan span;
+        spanOfRow(split, at, span);
+        uint32_t largest = 0;
+#pragma unroll
+        for (int i = 0; i < kEach; ++i) {
+            int row = first + i * 32 + threadIdx.x % 32;
+            largest = max(largest, row >= at && row < span.end ? bits[i] : 0);
         }
-        left &= ~__ballot_sync(0xffffffffu, span.group == group);
+        recordAmax(largest, amax + span.group);
+        at = span.end;
     }
 }
 

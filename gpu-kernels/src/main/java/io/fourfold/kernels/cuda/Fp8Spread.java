@@ -20,6 +20,7 @@ final class Fp8Spread {
     private static final String FILE = "fp8_spread";
     private static final int BLOCK = 256;
     private static final int TOKENS_PER_BLOCK = 8;
+    private static final int ROWS_PER_BLOCK = 2048;
     private static final OperandSpec VECTORS = OperandSpec.of(Format.FP8_E4M3, Blocks.B1X128);
     private static final OperandSpec WHOLE = OperandSpec.of(Format.FP8_E4M3, Blocks.TENSOR);
 
@@ -108,7 +109,7 @@ final class Fp8Spread {
                 .launchLine(Fp8Source.ceil(tokens, TOKENS_PER_BLOCK), BLOCK, x, tokens, source.cols(), ofTokens);
         cuda.function(FILE, "spread_group_amax")
                 .launchLine(
-                        Fp8Source.ceil(groups.totalRows(), BLOCK),
+                        Fp8Source.ceil(groups.totalRows(), ROWS_PER_BLOCK),
                         BLOCK,
                         ofTokens,
                         tokens,
