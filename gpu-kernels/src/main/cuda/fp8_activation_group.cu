@@ -48,7 +48,7 @@ struct RunningAmax {
 
 __device__ __forceinline__ void loadOctet(const __nv_bfloat16* from, float (&v)[8]) {
     Octet<__nv_bfloat16> octet;
-    octet.q = __ldg(reinterpret_cast<const uint4*>(from));
+    octet.loadCached(from);
     octet.values(v);
 }
 

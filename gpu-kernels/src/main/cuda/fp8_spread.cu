@@ -62,7 +62,7 @@ __device__ __forceinline__ void spreadTile(
     for (int i = 0; i < 8; ++i) {
         raw[i].clear();
         if (token[i] >= 0) {
-            raw[i].q = __ldg(reinterpret_cast<const uint4*>(x + long(token[i]) * from.cols + col));
+            raw[i].loadCached(x + long(token[i]) * from.cols + col);
         }
     }
     quantizeOctets<kScaling>(raw, place, tile.column, gridDim.y, from, to);
@@ -77,7 +77,7 @@ using namespace fourfold;
 // cols a multiple of 8. Grid ceil(tokens / 8), block 256.
 extern "C" __global__ void __launch_bounds__(256) token_amax(
     const __nv_bfloat16* __restrict__ x, int tokens, int cols, uint32_t* __restrict__ amax) {
-    int token = blockIdx.x * 8 + threadIdx.x / 32;
+    int token = (gridDim.x - 1 - blockIdx.x) * 8 + threadIdx.x / 32;  // from what was written last
     if (token >= tokens) {
         return;
     }
@@ -85,7 +85,7 @@ extern "C" __global__ void __launch_bounds__(256) token_amax(
 #pragma unroll 4
     for (int col = threadIdx.x % 32 * 8; col < cols; col += 256) {
         Octet<__nv_bfloat16> octet;
-        octet.q = __ldg(reinterpret_cast<const uint4*>(x + long(token) * cols + col));
+        octet.loadCached(x + long(token) * cols + col);
         float v[8];
         octet.values(v);
 #pragma unroll

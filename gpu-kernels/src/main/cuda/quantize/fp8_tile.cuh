@@ -91,6 +91,10 @@ struct Octet<__nv_bfloat16> {
     uint4 q;
     __device__ __forceinline__ void clear() { q = make_uint4(0, 0, 0, 0); }
     __device__ __forceinline__ void load(const __nv_bfloat16* from) { q = __ldcs(reinterpret_cast<const uint4*>(from)); }
+    // Of values that will be read again.
+    __device__ __forceinline__ void loadCached(const __nv_bfloat16* from) {
+        q = __ldg(reinterpret_cast<const uint4*>(from));
+    }
     __device__ __forceinline__ void values(float (&v)[8]) const {
         uint32_t words[4] = {q.x, q.y, q.z, q.w};
 #pragma unroll
@@ -109,6 +113,10 @@ struct Octet<float> {
     __device__ __forceinline__ void load(const float* from) {
         a = __ldcs(reinterpret_cast<const float4*>(from));
         b = __ldcs(reinterpret_cast<const float4*>(from) + 1);
+    }
+    __device__ __forceinline__ void loadCached(const float* from) {
+        a = __ldg(reinterpret_cast<const float4*>(from));
+        b = __ldg(reinterpret_cast<const float4*>(from) + 1);
     }
     __device__ __forceinline__ void values(float (&v)[8]) const {
         v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w;

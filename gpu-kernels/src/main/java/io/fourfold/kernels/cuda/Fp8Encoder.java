@@ -18,6 +18,8 @@ final class Fp8Encoder {
     private static final String VALUES = "fp8_values";
     private static final int BLOCK = 256;
     private static final int AMAX_ROWS = 32;
+    private static final int OCTET = 8;
+    private static final int OCTETS_PER_BLOCK = 2048;
     static final int STARTS_THREADS = 1024;
 
     private final CudaRuntime cuda;
@@ -131,23 +133,44 @@ final class Fp8Encoder {
         CudaTensor amax = largest.known();
         if (amax == null) {
             amax = work.zeros(DType.FP32, groups.count());
-            cuda.function("nvfp4_emulate", "group_amax" + source.suffix())
-                    .launchLine(
-                            Fp8Source.ceil(groups.totalRows(), AMAX_ROWS),
-                            BLOCK,
-                            source.x(),
-                            groups.totalRows(),
-                            source.cols(),
-                            source.offsets(),
-                            CudaFunction.NULL,
-                            groups.count(),
-                            groups.rows(),
-                            amax);
+            findAmax(source, amax);
         }
         if (largest.exchange() != null && whole) {
             largest.exchange().largest(amax);
         }
         return amax;
+    }
+
+    /** Raises zeros to the largest magnitude of each group. */
+    private void findAmax(Fp8Source source, CudaTensor amax) {
+        RowGroups groups = source.groups();
+        long elements = (long) groups.totalRows() * source.cols();
+        boolean whole = groups.count() == 1
+                && groups.offsets() == null
+                && elements % OCTET == 0
+                && source.x().address() % Fp8Source.UNIT == 0;
+        if (whole) {
+            cuda.function(BYTES, "fp8_amax" + source.suffix())
+                    .launchLine(
+                            CudaArguments.blocks(elements, OCTETS_PER_BLOCK * OCTET),
+                            BLOCK,
+                            source.x(),
+                            elements / OCTET,
+                            amax);
+            return;
+        }
+        cuda.function("nvfp4_emulate", "group_amax" + source.suffix())
+                .launchLine(
+                        Fp8Source.ceil(groups.totalRows(), AMAX_ROWS),
+                        BLOCK,
+                        source.x(),
+                        groups.totalRows(),
+                        source.cols(),
+                        source.offsets(),
+                        CudaFunction.NULL,
+                        groups.count(),
+                        groups.rows(),
+                        amax);
     }
 
     private void measure(
