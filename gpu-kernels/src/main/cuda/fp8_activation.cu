@@ -11,6 +11,38 @@
 
 namespace fourfold {
 
+__device__ __forceinline__ void activateTile(const ActivationSource& x, const Fp8Source& from, const Fp8Copies& to) {
+    Fp8TilePlace place;
+    Fp8TileIndex tile = tileOfPanel();
+    if (!locateTile(from.groups, from.starts, tile.row, place)) {
+        return;
+    }
+    int slot = threadIdx.x / 16;
+    int col = tile.column * kFp8Tile + threadIdx.x % 16 * 8;
+    Octet<__nv_bfloat16> raw[8];
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+        raw[i].clear();
+        if (slot * 8 + i < place.present) {
+            int row = place.source + slot * 8 + i;
+            const __nv_bfloat16* at = x.row(row) + col;
+            Octet<__nv_bfloat16> gate, up;
+            gate.load(at);
+            up.load(at + x.width);
+            float p = x.probabilityOf(row);
+            float g[8], u[8];
+            gate.values(g);
+            up.values(u);
+#pragma unroll
+            for (int j = 0; j < 8; ++j) {
+                g[j] = swiglu(g[j], u[j], p);
+            }
+            pack(g, raw[i]);
+        }
+    }
+    quantizeOctets<Fp8Scaling::kVectors>(raw, place, tile.column, gridDim.y, from, to);
+}
+
 // from.cols is 2W: this block's tiles are one of the gate's and the one of the same columns of up's, which waits in shared memory.
 __device__ __forceinline__ void differentiateTile(
     const __nv_bfloat16* dout, const ActivationSource& x, float* partial, int rows, const Fp8Source& from,
@@ -85,9 +117,9 @@ extern "C" __global__ void __launch_bounds__(256, 3) fp8_swiglu(
     const __nv_bfloat16* __restrict__ in, const float* __restrict__ probability, int width,
     const int* __restrict__ offsets, const int* __restrict__ starts, int groups, uint8_t* __restrict__ rowCodes,
     uint8_t* __restrict__ columnCodes, float* __restrict__ rowScale, float* __restrict__ columnScale, int rows, int stride) {
-    fourfold::activateTile<fourfold::Fp8Scaling::kVectors>(
-        ActivationSource{in, probability, width}, Fp8Source{width, Groups{offsets, nullptr, groups, 0}, starts, nullptr},
-        Fp8Copies{rowCodes, columnCodes, rowScale, columnScale, rows, stride});
+    fourfold::activateTile(ActivationSource{in, probability, width},
+                           Fp8Source{width, Groups{offsets, nullptr, groups, 0}, starts, nullptr},
+                           Fp8Copies{rowCodes, columnCodes, rowScale, columnScale, rows, stride});
 }
 
 // partial [width / 128][rows]. Dynamic shared memory: 32 KiB.

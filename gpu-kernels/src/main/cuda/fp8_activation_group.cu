@@ -112,13 +112,58 @@ __device__ __forceinline__ void amaxOfGradients(
     running.flush();
 }
 
-// Codes of eight values rounded to BF16, to the copy by rows as well.
+// Codes of eight values rounded to BF16.
 __device__ __forceinline__ uint2 roundAndEncode(const float (&v)[8], float encode) {
     Octet<__nv_bfloat16> rounded;
     pack(v, rounded);
     float r[8];
     rounded.values(r);
     return encodeOctet(r, encode);
+}
+
+__device__ __forceinline__ void activateTile(
+    const ActivationSource& x, const Fp8Source& from, const Fp8Copies& to) {
+    __shared__ uint2 codesOfTile[kFp8Tile][16];
+    Fp8TilePlace place;
+    writeGroupScales(from, to);
+    Fp8TileIndex tile = tileOfPanel();
+    if (!locateTile(from.groups, from.starts, tile.row, place)) {
+        return;
+    }
+    float encode = fp8Scale(__ldg(from.amax + place.group)).encode;
+    int octet = threadIdx.x % 16;
+    int slot = threadIdx.x / 16;
+    int col = tile.column * kFp8Tile + octet * 8;
+    uint2 codes[8];
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+        codes[i] = make_uint2(0, 0);
+        if (slot * 8 + i < place.present) {
+            int row = place.source + slot * 8 + i;
+            const __nv_bfloat16* at = x.row(row) + col;
+            Octet<__nv_bfloat16> gate, up;
+            gate.load(at);
+            up.load(at + x.width);
+            float p = x.probabilityOf(row);
+            float g[8], u[8];
+            gate.values(g);
+            up.values(u);
+#pragma unroll
+            for (int j = 0; j < 8; ++j) {
+                g[j] = swiglu(g[j], u[j], p);
+            }
+            codes[i] = roundAndEncode(g, encode);
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+        if (slot * 8 + i < place.present) {
+            *reinterpret_cast<uint2*>(to.rowCodes + long(place.source + slot * 8 + i) * from.cols + col) = codes[i];
+        }
+    }
+    storeTransposed(codesOfTile, codes, octet, slot);
+    __syncthreads();
+    writeColumns(codesOfTile, place, tile.column, from, to);
 }
 
 // from.cols is 2W: this block's tiles are one of the gate's and the one of the same columns of up's.
@@ -200,17 +245,17 @@ extern "C" __global__ void __launch_bounds__(256) fp8_group_swiglu_backward_amax
 
 // Second pass: grid (tiles along the rows as in fp8_quantize.cu, width / 128), block 256.
 
-extern "C" __global__ void __launch_bounds__(256, 3) fp8_group_swiglu(
+extern "C" __global__ void __launch_bounds__(256, 5) fp8_group_swiglu(
     const __nv_bfloat16* __restrict__ in, const float* __restrict__ probability, int width,
     const int* __restrict__ offsets, const int* __restrict__ starts, int groups, const float* __restrict__ amax,
     uint8_t* __restrict__ rowCodes, uint8_t* __restrict__ columnCodes, float* __restrict__ rowScale,
     float* __restrict__ columnScale, int rows, int stride) {
-    fourfold::activateTile<fourfold::Fp8Scaling::kGroup>(
-        ActivationSource{in, probability, width}, Fp8Source{width, Groups{offsets, nullptr, groups, 0}, starts, amax},
-        Fp8Copies{rowCodes, columnCodes, rowScale, columnScale, rows, stride});
+    fourfold::activateTile(ActivationSource{in, probability, width},
+                           Fp8Source{width, Groups{offsets, nullptr, groups, 0}, starts, amax},
+                           Fp8Copies{rowCodes, columnCodes, rowScale, columnScale, rows, stride});
 }
 
-extern "C" __global__ void __launch_bounds__(256, 3) fp8_group_swiglu_backward(
+extern "C" __global__ void __launch_bounds__(256, 4) fp8_group_swiglu_backward(
     const __nv_bfloat16* __restrict__ dout, const __nv_bfloat16* __restrict__ in, const float* __restrict__ probability,
     int width, const int* __restrict__ offsets, const int* __restrict__ starts, int groups,
     const float* __restrict__ amax, uint8_t* __restrict__ rowCodes, uint8_t* __restrict__ columnCodes,

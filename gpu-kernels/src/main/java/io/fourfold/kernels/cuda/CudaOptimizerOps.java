@@ -23,11 +23,9 @@ import org.jspecify.annotations.Nullable;
 final class CudaOptimizerOps implements OptimizerOps, AutoCloseable {
     private static final String FILE = "optimizer";
     private static final String SPLIT_FILE = "split";
-    private static final int UPDATE_THREADS = 1024;
+    private static final int UPDATE_THREADS = 256;
     private static final int BLOCK = 256;
     private static final int NORM_THREADS = 512;
-
-    private static final int AMAX_THREADS = 256;
 
     private final CudaRuntime cuda;
     private final SegmentNorms norms;
@@ -71,7 +69,8 @@ final class CudaOptimizerOps implements OptimizerOps, AutoCloseable {
         arguments.add(segmentStarts.computeIfAbsent(starts, this::upload));
         arguments.add(segments);
         arguments.add(fp32(largest.amax(), "amax", segments));
-        cuda.function(FILE, "adamw_amax").launchLine(blocks(n, 4 * AMAX_THREADS), AMAX_THREADS, arguments.toArray());
+        cuda.function(FILE, "adamw_amax")
+                .launchLine(blocks(n, 4 * UPDATE_THREADS), UPDATE_THREADS, arguments.toArray());
     }
 
     private static void addUpdate(
