@@ -1,7 +1,7 @@
 // Grouped GEMM without tensor cores, for FP32 operands and for shapes the copy engine cannot take: any alignment, BF16 or
 // FP32 in and out, FP32 accumulation in the order of K. It is the reference of the `fp32` recipe on a GPU, not a fast path.
 //
-//   rows    C[r, n]  = sum_k A[r, k] W_g(n, k)      A [R, K], W_g [N, K], or [K, N] when depthMajor; rows split by offsets
+//   rows    C[r, n]  = sum_k A[r, k] W_g(n, k)      A [R, K], W_g [N, K], or [K, N] when depthMajor; rows split by offsets, or a part of them by ends
 //   depth   C_g[m,n] (+)= sum_r A[r, m] B[r, n]     A [R, M], B [R, N], C [G, M, N]; depth split by offsets
 //
 // A block computes 64 x 64 of C, a thread 4 x 4. scaleA and scaleB [G], either null: factors of each group's product.
@@ -79,12 +79,12 @@ __device__ __forceinline__ float groupScale(const float* scaleA, const float* sc
 // Grid: (ceil(cols / 64), ceil(R / 64) + groups): row tiles start at each group's first row.
 template <class A, class B, class C>
 __device__ __forceinline__ void groupedRows(
-    const A* a, const B* w, const int* offsets, int groups, int cols, int depth, bool depthMajor, const float* scaleA,
-    const float* scaleB, C* c) {
+    const A* a, const B* w, const int* offsets, const int* ends, int groups, int cols, int depth, bool depthMajor,
+    const float* scaleA, const float* scaleB, C* c) {
     int tile = blockIdx.y;
     for (int g = 0; g < groups; ++g) {
         int begin = offsets[g];
-        int rows = offsets[g + 1] - begin;
+        int rows = ends[g] - begin;
         int tiles = (rows + kTile - 1) / kTile;
         if (tile < tiles) {
             const B* matrix = w + long(g) * cols * depth;
@@ -116,10 +116,10 @@ __device__ __forceinline__ void groupedDepth(
 
 #define FOURFOLD_GROUPED(suffix, A, B, C)                                                                               \
     extern "C" __global__ void __launch_bounds__(256) grouped_rows_##suffix(                                           \
-        const A* __restrict__ a, const B* __restrict__ w, const int* __restrict__ offsets, int groups, int cols,       \
+        const A* __restrict__ a, const B* __restrict__ w, const int* offsets, const int* ends, int groups, int cols,   \
         int depth, int depthMajor, const float* __restrict__ scaleA, const float* __restrict__ scaleB,                 \
         C* __restrict__ c) {                                                                                           \
-        fourfold::groupedRows(a, w, offsets, groups, cols, depth, depthMajor != 0, scaleA, scaleB, c);                 \
+        fourfold::groupedRows(a, w, offsets, ends, groups, cols, depth, depthMajor != 0, scaleA, scaleB, c);                 \
     }                                                                                                                  \
     extern "C" __global__ void __launch_bounds__(256) grouped_depth_##suffix(                                          \
         const A* __restrict__ a, const B* __restrict__ b, const int* __restrict__ offsets, int rows, int cols,         \

@@ -1,7 +1,7 @@
 // Grouped GEMM, BF16 operands, FP32 accumulation, for Hopper.
 //
 // One group per local expert; where a group's rows begin and end is read from device memory (offsets INT32 [G+1]), so the
-// host never waits for the router. Any number of rows per group, zero too. Rows beyond offsets[G] are neither read into a
+// host never waits for the router. Any number of rows per group, zero too; fprop and dgrad also take a part of each group's rows. Rows beyond offsets[G] are neither read into a
 // result nor written.
 //
 //   fprop   C[r, n]  = sum_k A[r, k] W_g[n, k]      A [R, K] tokens, W [G, N, K]      rows split, both K-major
@@ -94,6 +94,7 @@ __device__ __forceinline__ void groupedGemm(
     const CUtensorMap* mapB,
     const CUtensorMap* mapC,
     const int* offsets,
+    const int* ends,  // offsets + 1, or with kRows where the part of each group's rows ends that is multiplied
     int groups,
     int fixedRows,  // kDepth: M; unused for kRows
     int cols,       // N
@@ -130,7 +131,7 @@ __device__ __forceinline__ void groupedGemm(
     }
     clusterBarrier();
 
-    TileWalk<kSplit> walk(offsets, nullptr, order, groups, fixedRows, cols, rank);
+    TileWalk<kSplit> walk(offsets, ends, nullptr, order, groups, fixedRows, cols, rank);
     Tile tile;
     int stage = 0;
     uint32_t parity = 0;
@@ -284,10 +285,11 @@ extern "C" __constant__ int grouped_gemm_depth_shared_bytes = fourfold::DepthLay
 #define FOURFOLD_GROUPED_GEMM_ROWS(name, mnB)                                                                           \
     extern "C" __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(fourfold::kThreads, 1)                       \
         name(const __grid_constant__ CUtensorMap mapA, const __grid_constant__ CUtensorMap mapB,                        \
-             const __grid_constant__ CUtensorMap mapC, const int* __restrict__ offsets, int groups, int cols, int depth, const float* __restrict__ scaleA,         \
+             const __grid_constant__ CUtensorMap mapC, const int* __restrict__ offsets, const int* __restrict__ ends,        \
+             int groups, int cols, int depth, const float* __restrict__ scaleA,                                         \
              const float* __restrict__ scaleB, __nv_bfloat16* c) {                                                      \
         fourfold::groupedGemm<fourfold::RowsLayout, fourfold::Split::kRows, false, mnB, fourfold::Output::kBf16>(       \
-            &mapA, &mapB, &mapC, offsets, groups, 0, cols, depth, scaleA, scaleB, nullptr, c, nullptr);                                                 \
+            &mapA, &mapB, &mapC, offsets, ends, groups, 0, cols, depth, scaleA, scaleB, nullptr, c, nullptr);                                                 \
     }
 
 #define FOURFOLD_GROUPED_GEMM_DEPTH(name, output)                                                                       \
@@ -296,7 +298,7 @@ extern "C" __constant__ int grouped_gemm_depth_shared_bytes = fourfold::DepthLay
              const __grid_constant__ CUtensorMap mapC, const int* __restrict__ offsets, int groups, int rows, int cols,  \
              const float* __restrict__ scaleA, const float* __restrict__ scaleB, float* squares, int* counters) {      \
         fourfold::groupedGemm<fourfold::DepthLayout, fourfold::Split::kDepth, true, true, fourfold::Output::output>(    \
-            &mapA, &mapB, &mapC, offsets, groups, rows, cols, 0, scaleA, scaleB, squares, nullptr, counters);                                              \
+            &mapA, &mapB, &mapC, offsets, offsets + 1, groups, rows, cols, 0, scaleA, scaleB, squares, nullptr, counters);                                              \
     }
 
 FOURFOLD_GROUPED_GEMM_ROWS(grouped_gemm_fprop_bf16_sm90a, false)

@@ -186,7 +186,7 @@ __device__ __forceinline__ void groupedGemmFp8(
     }
     clusterBarrier();
 
-    TileWalk<kSplit> walk(offsets, starts, order, groups, fixedRows, cols, rank);
+    TileWalk<kSplit> walk(offsets, offsets + 1, starts, order, groups, fixedRows, cols, rank);
     Tile tile;
     int stage = 0;
     uint32_t parity = 0;

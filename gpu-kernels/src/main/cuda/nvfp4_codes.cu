@@ -9,6 +9,7 @@
 // A warp takes 16 rows of the source by 32 columns at a time; a lane one block of 16: of a row, or of a column. Padding is
 // zero before. These kernels run on any GPU; only the product needs FP4 tensor cores.
 
+#include "quantize/fp4_layout.cuh"
 #include "quantize/groups.cuh"
 #include "quantize/load.cuh"
 #include "quantize/nvfp4.cuh"
@@ -19,48 +20,6 @@
 namespace fourfold {
 
 constexpr int kWarps = 8;
-constexpr int kDepthUnit = 64;      // stored K is a multiple: four blocks, a tile of scales
-constexpr int kScaleTileRows = 128;
-
-struct Codes {
-    uint8_t* codes;
-    uint8_t* scales;
-    const int* starts;  // [groups + 1], rows of codes or of scales before each group, padded; null for equal groups
-};
-
-__device__ __forceinline__ int roundUp(int value, int unit) {
-    return (value + unit - 1) / unit * unit;
-}
-
-// Position of scale (row, block) of an operand with `stored` elements a row: tiles of 128 rows and 4 blocks.
-__device__ __forceinline__ long scalePosition(int row, int block, int stored) {
-    long tile = long(row / kScaleTileRows) * (stored / kDepthUnit) + block / 4;
-    int inTile = row % kScaleTileRows;
-    return tile * 512 + inTile % 32 * 16 + inTile / 32 * 4 + block % 4;
-}
-
-// Writes a block: operand row, block along K.
-__device__ __forceinline__ void storeBlock(
-    const Codes& out, const Groups& groups, const RowSpan& span, bool byColumns, int cols, int row, int block, uint2 codes,
-    uint32_t scaleByte) {
-    int size = span.end - span.begin;
-    int rows = byColumns ? cols : size;
-    int stored = roundUp(byColumns ? size : cols, kDepthUnit);
-    long codeStart, scaleStart;
-    if (groups.offsets == nullptr) {
-        codeStart = long(span.group) * rows * (stored / 2);
-        scaleStart = long(span.group) * roundUp(rows, kScaleTileRows) * (stored / 16);
-    } else if (byColumns) {
-        long depth = __ldg(out.starts + span.group);
-        codeStart = depth / 2 * rows;
-        scaleStart = depth / 16 * roundUp(rows, kScaleTileRows);
-    } else {
-        codeStart = long(span.begin) * (stored / 2);
-        scaleStart = long(__ldg(out.starts + span.group)) * (stored / 16);
-    }
-    *reinterpret_cast<uint2*>(out.codes + codeStart + long(row) * (stored / 2) + block * 8) = codes;
-    out.scales[scaleStart + scalePosition(row, block, stored)] = static_cast<uint8_t>(scaleByte);
-}
 
 struct Options {
     bool byColumns;

@@ -4,8 +4,10 @@
 //   gather_rows  out[r, :] = x[index[r] / divisor, :], zeros where the index is -1; any element type, bits unchanged
 //   spread_rows  the same of rows that were taken k times each, by way of the inverse: out[rowOfSlot[t*k + j], :] = x[t, :], -1
 //                skipped. Gathering reads a row k times, far apart, mostly from memory; this reads it once.
+//                with an index: of the rows x[index[t] / divisor, :]
 //   clear_rows   out[r, :] = 0 where slotOfRow[r] is -1: the rows that spreading leaves out
 //   sum_rows     out[t, :] = sum over j ascending of y[rowOfSlot[t*k + j], :], -1 skipped; FP32, one rounding
+//   sum_rows_and_own   the same where rows from .. from + n of y are sums not made yet: of own[rowOfOwnSlot[(r - from)*k + i], :]
 //
 // An index outside the source stops the kernel with a trap: it would read foreign memory.
 
@@ -65,14 +67,18 @@ __device__ __forceinline__ void gather(
 
 // `lanes` lanes per token.
 template <class W>
-__device__ __forceinline__ void spread(const W* x, const int* rowOfSlot, int k, W* out, int tokens, int rows, int words,
-    int lanes) {
+__device__ __forceinline__ void spread(const W* x, const int* index, int divisor, int sources, const int* rowOfSlot, int k,
+    W* out, int tokens, int rows, int words, int lanes) {
     int token = (blockIdx.x * blockDim.x + threadIdx.x) / lanes;
     if (token >= tokens) {
         return;
     }
     const int* slots = rowOfSlot + long(token) * k;
-    const W* from = x + long(token) * words;
+    int source = index == nullptr ? token : index[token] / divisor;
+    if (source < 0 || source >= sources) {
+        __trap();
+    }
+    const W* from = x + long(source) * words;
     for (int first = threadIdx.x % lanes; first < words; first += 4 * lanes) {
         W held[4];
 #pragma unroll
@@ -144,6 +150,49 @@ __device__ __forceinline__ void sum(const I* y, const int* rowOfSlot, int k, O* 
     }
 }
 
+template <class I>
+__device__ __forceinline__ void addRow(const I* y, int row, int sources, int cols, int col, bool wide, float* total) {
+    if (row >= sources) {
+        __trap();
+    }
+    if (row >= 0) {
+        float v[kVector];
+        load8(y + long(row) * cols + col, cols - col, wide, v);
+#pragma unroll
+        for (int i = 0; i < kVector; ++i) {
+            total[i] += v[i];
+        }
+    }
+}
+
+template <class I, class O>
+__device__ __forceinline__ void sumAndOwn(const I* y, const int* rowOfSlot, int from, int count, const I* own,
+    const int* rowOfOwnSlot, int k, O* out, int tokens, int sources, int ownSources, int cols) {
+    int token = blockIdx.x * kWarps + threadIdx.x / kWarp;
+    if (token >= tokens) {
+        return;
+    }
+    const int* slots = rowOfSlot + long(token) * k;
+    O* to = out + long(token) * cols;
+    bool wideIn = aligned(y, cols), wideOwn = aligned(own, cols), wideOut = aligned(out, cols);
+    for (int col = threadIdx.x % kWarp * kVector; col < cols; col += kWarp * kVector) {
+        float total[kVector] = {};
+        for (int j = 0; j < k; ++j) {
+            int row = slots[j];
+            if (row < from || row >= from + count) {
+                addRow(y, row, sources, cols, col, wideIn, total);
+                continue;
+            }
+            const int* mine = rowOfOwnSlot + long(row - from) * k;
+#pragma unroll 4
+            for (int i = 0; i < k; ++i) {
+                addRow(own, mine[i], ownSources, cols, col, wideOwn, total);
+            }
+        }
+        store8(to + col, cols - col, wideOut, total);
+    }
+}
+
 }  // namespace fourfold
 
 using namespace fourfold;
@@ -155,9 +204,9 @@ using namespace fourfold;
         gather(x, index, divisor, out, rows, sources, words, lanes);                                           \
     }                                                                                                          \
     extern "C" __global__ void __launch_bounds__(256)                                                          \
-        spread_rows_##BYTES(const W* x, const int* rowOfSlot, int k, W* out, int tokens, int rows, int words,  \
-                            int lanes) {                                                                       \
-        spread(x, rowOfSlot, k, out, tokens, rows, words, lanes);                                              \
+        spread_rows_##BYTES(const W* x, const int* index, int divisor, int sources, const int* rowOfSlot,      \
+                            int k, W* out, int tokens, int rows, int words, int lanes) {                       \
+        spread(x, index, divisor, sources, rowOfSlot, k, out, tokens, rows, words, lanes);                     \
     }                                                                                                          \
     extern "C" __global__ void __launch_bounds__(256)                                                          \
         clear_rows_##BYTES(const int* slotOfRow, W* out, int rows, int words) {                                \
@@ -173,3 +222,11 @@ GATHER(2, uint16_t)
         sum(y, rowOfSlot, k, out, tokens, sources, cols);                                                       \
     }
 FOURFOLD_TYPES2(SUM)
+
+#define SUM_AND_OWN(S, I, O)                                                                                    \
+    extern "C" __global__ void __launch_bounds__(256) sum_rows_and_own_##S(                                     \
+        const I* y, const int* rowOfSlot, int from, int count, const I* own, const int* rowOfOwnSlot, int k,    \
+        O* out, int tokens, int sources, int ownSources, int cols) {                                            \
+        sumAndOwn(y, rowOfSlot, from, count, own, rowOfOwnSlot, k, out, tokens, sources, ownSources, cols);     \
+    }
+FOURFOLD_TYPES2(SUM_AND_OWN)

@@ -47,11 +47,13 @@ struct Tile {
 template <Split kSplit>
 class TileWalk {
 public:
-    // order: groups in the order to visit; null = ascending. starts: where the groups' elements are stored when that is not
+    // Group g has rows offsets[g] .. ends[g]. order: groups in the order to visit; null = ascending. starts: where the groups' elements are stored when that is not
     // at their offsets (padded groups); null = there.
     __device__ TileWalk(
-        const int* offsets, const int* starts, const uint16_t* order, int groups, int fixedRows, int cols, int rank)
+        const int* offsets, const int* ends, const int* starts, const uint16_t* order, int groups, int fixedRows,
+        int cols, int rank)
         : offsets_(offsets),
+          ends_(ends),
           starts_(starts),
           order_(order),
           groups_(groups),
@@ -123,7 +125,7 @@ private:
         }
         group_ = order_ == nullptr ? position_ : order_[position_];
         begin_ = __ldg(offsets_ + group_);
-        end_ = __ldg(offsets_ + group_ + 1);
+        end_ = __ldg(ends_ + group_);
         if (starts_ != nullptr) {
             int start = __ldg(starts_ + group_);
             end_ += start - begin_;
@@ -135,6 +137,7 @@ private:
     }
 
     const int* offsets_;
+    const int* ends_;
     const int* starts_;
     const uint16_t* order_;
     int groups_;

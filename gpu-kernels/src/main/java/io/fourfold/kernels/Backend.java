@@ -9,6 +9,7 @@ import io.fourfold.kernels.op.MoeOps;
 import io.fourfold.kernels.op.NormOps;
 import io.fourfold.kernels.op.OptimizerOps;
 import io.fourfold.kernels.op.QuantizeOps;
+import io.fourfold.kernels.op.WeightCodeOps;
 import io.fourfold.kernels.tensor.Lending;
 import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Tensor;
@@ -38,12 +39,32 @@ public interface Backend extends AutoCloseable {
         return null;
     }
 
+    /**
+     * Queues work that comes back every step, as a whole where this backend can and it pays.
+     *
+     * @return false when {@link RepeatedWork#queue} was not called this time, so that nothing changed on the host
+     */
+    default boolean repeat(RepeatedWork work) {
+        work.queue(work.numbers());
+        return true;
+    }
+
+    /** True when {@link #repeat} may do better than queue the work piece by piece. */
+    default boolean repeats() {
+        return false;
+    }
+
     void upload(float[] source, Tensor destination);
 
     void upload(int[] source, Tensor destination);
 
     /** Copies a float tensor (FP32 or BF16) to the host, waiting for all work that writes it. */
     float[] download(Tensor source);
+
+    /** Copies several float tensors to the host, waiting once for all. */
+    default List<float[]> download(List<Tensor> sources) {
+        return sources.stream().map(this::download).toList();
+    }
 
     /** As {@link #download(Tensor)}, into the first elements of an array that the caller keeps for the next time. */
     default void download(Tensor source, float[] destination) {
@@ -58,6 +79,8 @@ public interface Backend extends AutoCloseable {
     GemmOps gemm();
 
     QuantizeOps quantize();
+
+    WeightCodeOps weightCodes();
 
     NormOps norm();
 

@@ -17,7 +17,7 @@ public interface BenchDevice extends AutoCloseable {
     record TracedWork(String name, int count, double milliseconds, double longest, double longestHost) {}
 
     /**
-     * Where the time of one traced run went.
+     * Where the time of traced runs went: one as it is, and one with work that is queued as a whole taken apart.
      *
      * @param work longest first; empty where the backend cannot be traced
      * @param idleShare part of the time in which the device had nothing to do, 0..1; NaN where unknown

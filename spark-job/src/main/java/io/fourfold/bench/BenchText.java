@@ -80,6 +80,8 @@ public final class BenchText {
         StringBuilder text = new StringBuilder();
         List<BenchDevice.TracedWork> work = r.work();
         double rest = 0;
+        double all = 0;
+        int pieces = 0;
         for (int i = 0; i < work.size(); i++) {
             if (i < TRACED_LINES) {
                 text.append(String.format(
@@ -93,9 +95,14 @@ public final class BenchText {
             } else {
                 rest += work.get(i).milliseconds();
             }
+            all += work.get(i).milliseconds();
+            pieces += work.get(i).count();
         }
         if (rest > 0) {
             text.append(String.format(Locale.ROOT, "    %9.3f ms everything else%n", rest));
+        }
+        if (pieces > 0) {
+            text.append(String.format(Locale.ROOT, "    %9.3f ms %5d x in all%n", all, pieces));
         }
         return text.toString();
     }

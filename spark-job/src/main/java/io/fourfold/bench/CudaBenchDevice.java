@@ -57,6 +57,9 @@ public final class CudaBenchDevice implements BenchDevice {
     @Override
     public Traced trace(Runnable work) {
         CudaTrace trace = backend.runtime().device().trace();
+        trace.startWhole();
+        work.run();
+        double idleShare = trace.stop().idleShare();
         trace.start();
         work.run();
         CudaTrace.Report report = trace.stop();
@@ -65,7 +68,7 @@ public final class CudaBenchDevice implements BenchDevice {
             entries.add(new TracedWork(
                     entry.name(), entry.count(), entry.milliseconds(), entry.longest(), entry.longestHost()));
         }
-        return new Traced(entries, report.idleShare());
+        return new Traced(entries, idleShare);
     }
 
     @Override

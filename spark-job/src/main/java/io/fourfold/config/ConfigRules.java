@@ -44,6 +44,9 @@ final class ConfigRules {
         if (sections.recipe() != null) {
             RecipeRules.check(sections.recipe(), model, train, problems);
         }
+        if (sections.recipe() != null && parallel != null) {
+            RecipeRules.gathered(sections.recipe(), parallel.gradients(), problems);
+        }
         boolean mapped = false;
         if (parallel != null) {
             List<Problem> mapping = ParallelRules.problems(parallel);

@@ -19,9 +19,15 @@ public record GradientConfig(
                 doc = "Format of gradients on their way: fp32; bf16 for half the bytes, with an error of up to 2^-8 of"
                         + " the sum of the addends' magnitudes; fp8 for a quarter, with 2^-4 of it.",
                 value = "fp32")
-        GradientFormat format) {
+        GradientFormat format,
+
+        @Setting(
+                doc = "How updated weights come back: exact (as they are), or nvfp4: codes of the weights that recipe"
+                        + " nvfp4 quantizes in 16x16 blocks, for an eighth of the bytes and the same results.",
+                value = "exact")
+        WeightFormat weights) {
     /** Everything at once after backward, exactly. */
-    public static final GradientConfig PLAIN = new GradientConfig(false, 32, GradientFormat.FP32);
+    public static final GradientConfig PLAIN = new GradientConfig(false, 32, GradientFormat.FP32, WeightFormat.EXACT);
 
     /** Gradients of a bucket. */
     public long bucketElements() {

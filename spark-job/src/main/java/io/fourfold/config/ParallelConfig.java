@@ -30,6 +30,15 @@ public record ParallelConfig(
         @Setting(doc = "Tensor parallel degree inside an expert (ETP).", value = "1", min = 1)
         int expertTensorParallelSize,
 
+        @Setting(
+                doc =
+                        "What travels to experts on other ranks: each token once to a rank, whose experts' results for it are"
+                                + " added there and rounded before they return (token), or a row for every chosen expert, with"
+                                + " the bits of one rank and up to top_k times the bytes (slot). Padded capacity always takes"
+                                + " slots.",
+                value = "token")
+        DispatchUnit dispatchUnit,
+
         @Setting(doc = "Model chunks per pipeline rank (virtual stages).", value = "1", min = 1)
         int virtualStages,
 

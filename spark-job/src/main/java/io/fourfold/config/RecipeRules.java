@@ -92,6 +92,19 @@ final class RecipeRules {
         }
     }
 
+    /** Only weights that all products read as the same codes can be sent as those. */
+    static void gathered(RecipeConfig recipe, GradientConfig gradients, List<Problem> problems) {
+        boolean coded = recipe.kind() == RecipeConfig.Kind.NVFP4 && recipe.weight2d();
+        if (gradients.weights() == WeightFormat.NVFP4 && !coded) {
+            problems.add(Problem.error(
+                    "parallel.gradients.weights",
+                    SettingKeys.word(gradients.weights()),
+                    "needs recipe nvfp4 with weight2d, whose products read weights as one set of codes; the recipe is "
+                            + SettingKeys.word(recipe.kind()),
+                    "set it to exact"));
+        }
+    }
+
     private static void lateSwitch(
             RecipeConfig recipe, boolean quantized, @Nullable TrainConfig train, List<Problem> problems) {
         int step = recipe.lateSwitch().step();

@@ -41,7 +41,14 @@ public record TrainConfig(
                 doc = "On a GPU, keep activations in the memory of gradients that backward has not written yet. Same"
                         + " results; saves memory where a step has one micro-batch and there is no pipeline.",
                 value = "true")
-        boolean lendGradients) {
+        boolean lendGradients,
+
+        @Setting(
+                doc =
+                        "On a GPU, record what a micro-batch launches and launch it as one CUDA graph in later steps. Same"
+                                + " results; for ranks that run micro-batches alone (no TP, CP, EP, ETP, PP, nor overlapped gradients).",
+                value = "true")
+        boolean cudaGraphs) {
     public TrainConfig {
         recompute = List.copyOf(recompute);
     }

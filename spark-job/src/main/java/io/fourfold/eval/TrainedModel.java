@@ -3,6 +3,7 @@ package io.fourfold.eval;
 import io.fourfold.checkpoint.TrainedRun;
 import io.fourfold.checkpoint.WeightLoader;
 import io.fourfold.config.ContextExchange;
+import io.fourfold.config.DispatchUnit;
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.config.GradientConfig;
 import io.fourfold.config.ParallelConfig;
@@ -22,8 +23,8 @@ import java.util.List;
 
 /** A checkpoint's model on one rank, whatever mapping it was trained with, ready to evaluate or to generate. */
 public final class TrainedModel implements AutoCloseable {
-    private static final ParallelConfig ONE_RANK =
-            new ParallelConfig(1, 1, 1, ContextExchange.GATHER, 1, 1, 1, 1, List.of(), GradientConfig.PLAIN);
+    private static final ParallelConfig ONE_RANK = new ParallelConfig(
+            1, 1, 1, ContextExchange.GATHER, 1, 1, 1, DispatchUnit.TOKEN, 1, List.of(), GradientConfig.PLAIN);
 
     private final Deque<AutoCloseable> open = new ArrayDeque<>();
     private final TrainedRun run;

@@ -4,11 +4,13 @@ import io.fourfold.data.Batch;
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.op.TokenChunks;
 import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
 import io.fourfold.moe.LocalTokens;
 import io.fourfold.parallel.TokenPlacement;
 import java.util.Arrays;
+import java.util.List;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
@@ -19,6 +21,8 @@ import org.jspecify.annotations.Nullable;
  * @param vocabulary entries of the whole vocabulary
  */
 record BatchUpload(Backend backend, SequenceParallel ranks, int vocabulary) {
+    /** Parts of one tensor begin at multiples of this many integers, as aligned as tensors of their own. */
+    private static final int ALIGNMENT = 128;
 
     /**
      * @throws IllegalArgumentException when the tokens do not split over the ranks
@@ -28,15 +32,18 @@ record BatchUpload(Backend backend, SequenceParallel ranks, int vocabulary) {
     }
 
     private DeviceBatch whole(Batch batch, TensorScope scope) {
-        Tensor rowIds = upload(batch.rowIds(), scope);
+        List<Tensor> parts = uploadTogether(
+                List.of(batch.tokens(), batch.labels(), batch.documentStart(), batch.positions(), batch.rowIds()),
+                scope);
+        Tensor rowIds = parts.get(4);
         int length = batch.sequenceLength();
         return new DeviceBatch(
                 batch.samples(),
                 length,
-                new DeviceBatch.Embedded(upload(batch.tokens(), scope), null, null),
-                upload(batch.labels(), scope),
-                upload(batch.documentStart(), scope),
-                upload(batch.positions(), scope),
+                new DeviceBatch.Embedded(parts.get(0), null, null),
+                parts.get(1),
+                parts.get(2),
+                parts.get(3),
                 rowIds,
                 rowIds,
                 TokenChunks.whole(length),
@@ -116,6 +123,23 @@ record BatchUpload(Backend backend, SequenceParallel ranks, int vocabulary) {
             inverse[permutation[i]] = i;
         }
         return inverse;
+    }
+
+    /** One copy for all: a small batch is gone sooner than five copies are queued. */
+    private List<Tensor> uploadTogether(List<int[]> parts, TensorScope scope) {
+        int[] starts = new int[parts.size() + 1];
+        for (int i = 0; i < parts.size(); i++) {
+            int length = parts.get(i).length;
+            starts[i + 1] = starts[i] + (length + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+        }
+        int[] all = new int[starts[parts.size()]];
+        for (int i = 0; i < parts.size(); i++) {
+            System.arraycopy(parts.get(i), 0, all, starts[i], parts.get(i).length);
+        }
+        Tensor tensor = upload(all, scope);
+        return IntStream.range(0, parts.size())
+                .mapToObj(i -> tensor.view(starts[i], Shape.of(parts.get(i).length)))
+                .toList();
     }
 
     private Tensor upload(int[] values, TensorScope scope) {

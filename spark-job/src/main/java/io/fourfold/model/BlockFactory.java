@@ -101,13 +101,8 @@ record BlockFactory(
         AttentionConfig whole = model.attention();
         return new SelfAttention(
                 new CoreAttention(backend, ownHeads(whole), ranks, contextExchange),
-                linear(
-                        layer,
-                        LinearKind.QKV,
-                        "attention.qkv",
-                        bias,
-                        byOutput(whole.queryWidth(), whole.kvWidth(), whole.kvWidth())),
-                linear(layer, LinearKind.ATTENTION_OUTPUT, "attention.o", null, LinearSplit.byInput(ranks)),
+                linear(layer, LinearKind.QKV, bias, byOutput(whole.queryWidth(), whole.kvWidth(), whole.kvWidth())),
+                linear(layer, LinearKind.ATTENTION_OUTPUT, null, LinearSplit.byInput(ranks)),
                 headNorm);
     }
 
@@ -139,8 +134,8 @@ record BlockFactory(
                 "ffn",
                 ffn.activation(),
                 ffn.intermediateSize() / ranks.tensor().size(),
-                linear(layer, LinearKind.FFN_UP, "ffn.up", null, upSplit(ffn.activation(), ffn.intermediateSize())),
-                linear(layer, LinearKind.FFN_DOWN, "ffn.down", null, LinearSplit.byInput(ranks)));
+                linear(layer, LinearKind.FFN_UP, null, upSplit(ffn.activation(), ffn.intermediateSize())),
+                linear(layer, LinearKind.FFN_DOWN, null, LinearSplit.byInput(ranks)));
     }
 
     MoeFfn experts(int layer, MoeConfig moe, int moeIndex) {
@@ -151,12 +146,8 @@ record BlockFactory(
                         store.get(local(layer, "moe.router")),
                         null,
                         LinearSplit.whole(ranks)),
-                grouped(layer, LinearKind.EXPERT_UP, "moe.experts.up", expertUpSplit(moe)),
-                grouped(
-                        layer,
-                        LinearKind.EXPERT_DOWN,
-                        "moe.experts.down",
-                        WeightSplit.byInput(WeightSplit.Groups.of(expertTensorGroup))),
+                grouped(layer, LinearKind.EXPERT_UP, expertUpSplit(moe)),
+                grouped(layer, LinearKind.EXPERT_DOWN, WeightSplit.byInput(WeightSplit.Groups.of(expertTensorGroup))),
                 moe.sharedExpert() == null ? null : sharedExpert(layer, moe, moe.sharedExpert()));
         return new MoeFfn(
                 backend,
@@ -174,13 +165,8 @@ record BlockFactory(
                 "shared",
                 moe.activation(),
                 shared.intermediateSize() / ranks.tensor().size(),
-                linear(
-                        layer,
-                        LinearKind.SHARED_UP,
-                        "moe.shared.up",
-                        null,
-                        upSplit(moe.activation(), shared.intermediateSize())),
-                linear(layer, LinearKind.SHARED_DOWN, "moe.shared.down", null, LinearSplit.byInput(ranks)));
+                linear(layer, LinearKind.SHARED_UP, null, upSplit(moe.activation(), shared.intermediateSize())),
+                linear(layer, LinearKind.SHARED_DOWN, null, LinearSplit.byInput(ranks)));
         Linear gate = shared.gated()
                 ? new Linear(
                         backend,
@@ -192,9 +178,13 @@ record BlockFactory(
         return new SharedExpert(backend, ffn, gate);
     }
 
-    private Linear linear(int layer, LinearKind kind, String parameter, @Nullable Parameter bias, LinearSplit split) {
+    private Linear linear(int layer, LinearKind kind, @Nullable Parameter bias, LinearSplit split) {
         return new Linear(
-                backend, LinearFormats.of(recipe, layer, kind), store.get(local(layer, parameter)), bias, split);
+                backend,
+                LinearFormats.of(recipe, layer, kind),
+                store.get(LinearWeights.name(layer, kind)),
+                bias,
+                split);
     }
 
     private WeightSplit expertUpSplit(MoeConfig moe) {
@@ -203,11 +193,11 @@ record BlockFactory(
         return WeightSplit.byOutput(WeightSplit.Groups.of(expertTensorGroup), backend, store.constants(), segments);
     }
 
-    private GroupedLinear grouped(int layer, LinearKind kind, String parameter, WeightSplit split) {
+    private GroupedLinear grouped(int layer, LinearKind kind, WeightSplit split) {
         return new GroupedLinear(
                 backend,
                 LinearFormats.of(recipe, layer, kind),
-                store.get(local(layer, parameter)),
+                store.get(LinearWeights.name(layer, kind)),
                 declarations.firstExpert(),
                 split,
                 store.gradientSquares());

@@ -13,8 +13,7 @@ final class Embedding {
     private final Parameter weight;
     private final SequenceParallel ranks;
     private final boolean tied;
-    /** The next backward is the step's first: the gradient holds nothing yet. */
-    private boolean overwrites;
+    private FirstWrites firstWrites = new FirstWrites();
 
     /**
      * @param weight [V, H], this rank's part of the vocabulary
@@ -36,7 +35,7 @@ final class Embedding {
 
     /** An untied embedding clears its gradient itself, when everything else of the step's first backward is done. */
     void prepare(WeightPreparation preparation) {
-        overwrites = !tied && preparation.overwrites(weight);
+        firstWrites = tied ? new FirstWrites() : preparation.overwriting(weight);
     }
 
     /** Writes x [T, H], the rows of this rank's tokens. */
@@ -59,10 +58,9 @@ final class Embedding {
 
     /** Writes or adds to the weight gradient. */
     void backward(Pass pass, Tensor dx) {
-        if (overwrites) {
+        if (firstWrites.take(weight)) {
             pass.memory().reclaim(weight);
             pass.backend().elementwise().fill(weight.grad(), 0f);
-            overwrites = false;
         }
         Embedded embedded = pass.batch().embedded();
         if (!ranks.splitsLayers()) {

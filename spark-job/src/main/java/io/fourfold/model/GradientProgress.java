@@ -24,6 +24,14 @@ final class GradientProgress {
         return end < 0 ? name : name.substring(0, end + 1);
     }
 
+    /** The micro-batch has passed everything. */
+    void allDone(ModelChunk chunk) {
+        headDone();
+        for (int i = chunk.blocks().size() - 1; i >= 0; i--) {
+            blockDone(chunk.blocks().get(i).index());
+        }
+    }
+
     void blockDone(int layer) {
         done(ParameterNames.layer(layer));
     }

@@ -1,6 +1,5 @@
 package io.fourfold.model;
 
-import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
 import java.util.HashSet;
@@ -51,18 +50,30 @@ public final class GradientSquares {
         return of;
     }
 
+    /** The products that write the gradients of these were queued without asking here. */
+    void written(Set<String> names) {
+        if (wanted) {
+            names.stream().filter(sums::containsKey).forEach(written::add);
+        }
+    }
+
     /** True when the squares of all parameters kept here belong to their gradients; false when none is kept. */
     public boolean complete() {
         return !sums.isEmpty() && written.size() == sums.size();
     }
 
-    /** The squared norm of each parameter's gradient, summed over its groups in FP64 in their order. */
-    public Map<String, Double> download(Backend backend) {
+    /** FP32, one element for each group of each parameter; null when there are none. */
+    public @Nullable Tensor all() {
+        return all;
+    }
+
+    /**
+     * The squared norm of each parameter's gradient, summed over its groups in FP64 in their order.
+     *
+     * @param host {@link #all} on the host
+     */
+    public Map<String, Double> ofParameters(float[] host) {
         Map<String, Double> result = new LinkedHashMap<>();
-        if (all == null) {
-            return result;
-        }
-        float[] host = backend.download(all);
         int at = 0;
         for (Map.Entry<String, Tensor> entry : sums.entrySet()) {
             double sum = 0;

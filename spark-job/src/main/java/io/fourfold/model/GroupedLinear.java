@@ -6,7 +6,9 @@ import io.fourfold.kernels.op.GroupedOperand;
 import io.fourfold.kernels.op.OperandCopy;
 import io.fourfold.kernels.op.OperandPair;
 import io.fourfold.kernels.op.OperandSpec;
+import io.fourfold.kernels.op.OperandSpec.Format;
 import io.fourfold.kernels.op.QuantizeOps;
+import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
 import io.fourfold.moe.ExpertRows;
@@ -27,8 +29,7 @@ final class GroupedLinear {
     private final WeightSplit split;
     private final GradientSquares squares;
     private @Nullable LinearPrecision precision;
-    /** The next backward is the step's first and writes the weight gradient instead of adding to it. */
-    private boolean overwrites;
+    private FirstWrites firstWrites = new FirstWrites();
 
     private @Nullable GroupedOperand fpropW;
     private @Nullable GroupedOperand dgradW;
@@ -62,11 +63,28 @@ final class GroupedLinear {
         LinearPrecision chosen = preparation.precision(formats);
         OperandSpec forward = chosen.fpropW();
         OperandSpec dgrad = chosen.dgradW();
+        OperandCopy rows = formats.weightCopy(preparation, "fprop.w", forward);
+        OperandCopy columns = formats.weightCopy(preparation, "dgrad.w", dgrad);
+        WeightCodes.Coded coded = preparation.coded(weight, rows, columns);
+        if (coded == null) {
+            prepareFromMaster(preparation, rows, columns);
+        } else {
+            OperandPair<GroupedOperand> both = backend.weightCodes()
+                    .stacked(coded.words(), coded.rows(), coded.cols(), coded.amax(), rows, columns);
+            fpropW = both.byRows();
+            dgradW = both.byColumns();
+        }
+        precision = chosen;
+        preparation.made(fpropW, dgradW);
+        firstWrites = preparation.overwriting(weight);
+    }
+
+    private void prepareFromMaster(WeightPreparation preparation, OperandCopy rows, OperandCopy columns) {
+        OperandSpec forward = rows.spec();
+        OperandSpec dgrad = columns.spec();
         Tensor rounded = preparation.source(weight, forward, dgrad);
         Tensor forwardSource = forward.quantized() ? weight.weight() : rounded;
         Tensor dgradSource = dgrad.quantized() ? weight.weight() : rounded;
-        OperandCopy rows = formats.weightCopy(preparation, "fprop.w", forward);
-        OperandCopy columns = formats.weightCopy(preparation, "dgrad.w", dgrad);
         QuantizeOps quantize = backend.quantize();
         if (preparation.backward() && forwardSource == dgradSource) {
             OperandPair<GroupedOperand> both = quantize.stackedPair(
@@ -79,8 +97,6 @@ final class GroupedLinear {
                     ? quantize.stacked(dgradSource, true, dgrad, columns.probe(), split.weight(), columns.scope())
                     : null;
         }
-        precision = chosen;
-        overwrites = preparation.overwrites(weight);
     }
 
     /** Where this layer's input must be allocated: kept when backward reads it through a shared operand. */
@@ -96,27 +112,36 @@ final class GroupedLinear {
      */
     @Nullable
     OperandSource<GroupedOperand> forward(Pass pass, ExpertRows rows, Tensor x, Tensor y, TensorScope work) {
-        return forward(pass, rows, x, y, work, null);
+        return forward(pass, rows, x, y, work, null, RowSchedule.WHOLE);
     }
 
     /**
      * The same for an input that may not be kept.
      *
      * @param again makes x once more; null when backward may read x where it is, or what its operand keeps of it
+     * @param schedule in which order rows are multiplied, see {@link #takesParts}
      */
     @Nullable
     OperandSource<GroupedOperand> forward(
-            Pass pass, ExpertRows rows, Tensor x, Tensor y, TensorScope work, @Nullable InputAgain again) {
+            Pass pass,
+            ExpertRows rows,
+            Tensor x,
+            Tensor y,
+            TensorScope work,
+            @Nullable InputAgain again,
+            RowSchedule schedule) {
         QuantizeOps quantize = backend.quantize();
         StepContext step = pass.step();
         OperandCopy rowCopy = inputRows(pass, work);
         if (pass.training() && again == null) {
             return forward(
-                    quantize.raggedPair(x, rows.offsets(), firstExpert, rowCopy, inputColumns(pass), split.input()), y);
+                    quantize.raggedPair(x, rows.offsets(), firstExpert, rowCopy, inputColumns(pass), split.input()),
+                    y,
+                    schedule);
         }
         GroupedOperand byRows = quantize.ragged(
                 x, rows.offsets(), false, rowCopy.spec(), firstExpert, null, rowCopy.probe(), split.input(), work);
-        backend.gemm().multiplyGrouped(byRows, prepared(fpropW), y);
+        multiply(byRows, prepared(fpropW), y, schedule);
         return !pass.training() || again == null
                 ? null
                 : backwardWork -> byColumns(rows, again.compute(backwardWork), step, backwardWork);
@@ -124,8 +149,37 @@ final class GroupedLinear {
 
     /** The same for an input whose operands are there. */
     OperandSource<GroupedOperand> forward(OperandPair<GroupedOperand> x, Tensor y) {
-        backend.gemm().multiplyGrouped(x.byRows(), prepared(fpropW), y);
+        return forward(x, y, RowSchedule.WHOLE);
+    }
+
+    private OperandSource<GroupedOperand> forward(OperandPair<GroupedOperand> x, Tensor y, RowSchedule schedule) {
+        multiply(x.byRows(), prepared(fpropW), y, schedule);
         return work -> x.byColumns();
+    }
+
+    private void multiply(GroupedOperand a, GroupedOperand w, Tensor c, RowSchedule schedule) {
+        schedule.run(part -> {
+            if (part == null) {
+                backend.gemm().multiplyGrouped(a, w, c);
+            } else {
+                backend.gemm().multiplyGroupedPart(a, part, w, c);
+            }
+        });
+    }
+
+    /**
+     * Whether rows of {@code type} can be multiplied in parts, of which some are not there yet: not where operands are
+     * made of all of a group's rows.
+     */
+    boolean takesParts(DType type) {
+        return plain(precision().fpropX(), type)
+                && plain(precision().wgradX(), type)
+                && plain(precision().dgradDy(), type)
+                && plain(precision().wgradDy(), type);
+    }
+
+    private static boolean plain(OperandSpec spec, DType type) {
+        return !spec.quantized() && (spec.format() == Format.FP32 || type == DType.BF16);
     }
 
     /** Operands of the activation of {@code inner} as this layer's input; null where it has to be computed first. */
@@ -197,13 +251,14 @@ final class GroupedLinear {
             Tensor dy,
             Tensor dx,
             TensorScope work) {
-        backward(pass, rows, xByColumns, dy, dx, work, () -> {});
+        backward(pass, rows, xByColumns, dy, dx, work, () -> {}, RowSchedule.WHOLE);
     }
 
     /**
      * The same.
      *
      * @param written runs when dx is written and before the weight gradients are
+     * @param schedule in which order rows of dx are computed
      */
     void backward(
             Pass pass,
@@ -212,7 +267,8 @@ final class GroupedLinear {
             Tensor dy,
             Tensor dx,
             TensorScope work,
-            Runnable written) {
+            Runnable written,
+            RowSchedule schedule) {
         StepContext step = pass.step();
         OperandPair<GroupedOperand> both = backend.quantize()
                 .raggedPair(
@@ -222,7 +278,7 @@ final class GroupedLinear {
                         outputCopy(step, rows, precision().dgradDy(), "dgrad.dy", work),
                         outputCopy(step, rows, precision().wgradDy(), "wgrad.dy", work),
                         split.output());
-        backward(pass, both, xByColumns, dx, work, written);
+        backward(pass, both, xByColumns, dx, work, written, schedule);
     }
 
     /** Operands of the gradient of {@code inner}, whose activation has the gradient {@code dactivated}; null as above. */
@@ -280,9 +336,21 @@ final class GroupedLinear {
             Tensor dx,
             TensorScope work,
             Runnable written) {
-        backend.gemm().multiplyGrouped(both.byRows(), prepared(dgradW), dx);
+        backward(pass, both, xByColumns, dx, work, written, RowSchedule.WHOLE);
+    }
+
+    private void backward(
+            Pass pass,
+            OperandPair<GroupedOperand> both,
+            @Nullable OperandSource<GroupedOperand> xByColumns,
+            Tensor dx,
+            TensorScope work,
+            Runnable written,
+            RowSchedule schedule) {
+        multiply(both.byRows(), prepared(dgradW), dx, schedule);
         written.run();
         GroupedOperand inputs = Objects.requireNonNull(xByColumns).operand(work);
+        boolean overwrites = firstWrites.take(weight);
         if (overwrites) {
             pass.memory().reclaim(weight);
         }
@@ -293,7 +361,6 @@ final class GroupedLinear {
                         weight.grad(),
                         !overwrites,
                         overwrites ? squares.written(weight) : null);
-        overwrites = false;
     }
 
     private LinearPrecision precision() {

@@ -28,8 +28,7 @@ final class Linear {
     private final @Nullable Parameter bias;
     private final LinearSplit split;
     private @Nullable LinearPrecision precision;
-    /** The next backward is the step's first and writes the weight gradient instead of adding to it. */
-    private boolean overwrites;
+    private FirstWrites firstWrites = new FirstWrites();
 
     private @Nullable GemmOperand fpropW;
     private @Nullable GemmOperand dgradW;
@@ -59,11 +58,28 @@ final class Linear {
         LinearPrecision chosen = preparation.precision(formats);
         OperandSpec forward = chosen.fpropW();
         OperandSpec dgrad = chosen.dgradW();
+        OperandCopy rows = formats.weightCopy(preparation, "fprop.w", forward);
+        OperandCopy columns = formats.weightCopy(preparation, "dgrad.w", dgrad);
+        WeightCodes.Coded coded = preparation.coded(weight, rows, columns);
+        if (coded == null) {
+            prepareFromMaster(preparation, rows, columns);
+        } else {
+            OperandPair<GemmOperand> both = backend.weightCodes()
+                    .operands(coded.words(), coded.rows(), coded.cols(), coded.amax(), rows, columns);
+            fpropW = both.byRows();
+            dgradW = both.byColumns();
+        }
+        precision = chosen;
+        preparation.made(fpropW, dgradW);
+        firstWrites = preparation.overwriting(weight);
+    }
+
+    private void prepareFromMaster(WeightPreparation preparation, OperandCopy rows, OperandCopy columns) {
+        OperandSpec forward = rows.spec();
+        OperandSpec dgrad = columns.spec();
         Tensor rounded = preparation.source(weight, forward, dgrad);
         Tensor forwardSource = forward.quantized() ? weight.weight() : rounded;
         Tensor dgradSource = dgrad.quantized() ? weight.weight() : rounded;
-        OperandCopy rows = formats.weightCopy(preparation, "fprop.w", forward);
-        OperandCopy columns = formats.weightCopy(preparation, "dgrad.w", dgrad);
         AmaxExchange exchange = split.operands().weight();
         QuantizeOps quantize = backend.quantize();
         if (preparation.backward() && forwardSource == dgradSource) {
@@ -77,8 +93,6 @@ final class Linear {
                     ? quantize.operand(dgradSource, true, dgrad, null, columns.probe(), exchange, columns.scope())
                     : null;
         }
-        precision = chosen;
-        overwrites = preparation.overwrites(weight);
     }
 
     /** Where this layer's input must be allocated: kept when backward reads it through a shared operand. */
@@ -197,11 +211,11 @@ final class Linear {
             split.ranks().scatterSum(dinput, dx);
         }
         GemmOperand inputs = Objects.requireNonNull(xByColumns).operand(work);
+        boolean overwrites = firstWrites.take(weight);
         if (overwrites) {
             pass.memory().reclaim(weight);
         }
         backend.gemm().multiply(both.byColumns(), inputs, weight.grad(), !overwrites);
-        overwrites = false;
         if (bias != null) {
             backend.elementwise().biasBackward(doutput, bias.grad());
         }

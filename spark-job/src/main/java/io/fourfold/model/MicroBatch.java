@@ -13,6 +13,7 @@ import org.jspecify.annotations.Nullable;
  * @param type of the residual stream and the activations
  * @param inspector looks for non-finite values; null normally
  * @param recompute what is not kept but computed again
+ * @param device the batch where it is uploaded already; null = a pass uploads it
  * @param lent names of the parameters whose gradients' memory the micro-batch may use until it writes them
  */
 record MicroBatch(
@@ -21,6 +22,7 @@ record MicroBatch(
         Batch batch,
         StepContext step,
         MicroBatchReport report,
+        @Nullable DeviceBatch device,
         @Nullable NonFiniteInspector inspector,
         Recomputation recompute,
         Set<String> lent) {
@@ -32,9 +34,25 @@ record MicroBatch(
         return upload.backend();
     }
 
-    /** A training pass with the batch uploaded to {@code kept}. */
+    /** A training pass with the batch uploaded to {@code kept}, unless it is on the device already. */
     Pass pass(TensorScope kept, PassMemory memory) {
-        DeviceBatch device = upload.upload(batch, kept);
-        return new Pass(backend(), type, device, step, true, kept, report, inspector, recompute, memory);
+        DeviceBatch there = device == null ? upload.upload(batch, kept) : device;
+        return new Pass(backend(), type, there, step, true, kept, report, inspector, recompute, memory);
+    }
+
+    /** The same, uploaded to {@code scope}. */
+    MicroBatch uploaded(TensorScope scope) {
+        DeviceBatch there = upload.upload(batch, scope);
+        return new MicroBatch(upload, type, batch, step, report, there, inspector, recompute, lent);
+    }
+
+    /** The same with another report. */
+    MicroBatch reportingTo(MicroBatchReport other) {
+        return new MicroBatch(upload, type, batch, step, other, device, inspector, recompute, lent);
+    }
+
+    /** The same with other numbers of the step. */
+    MicroBatch with(StepContext other) {
+        return new MicroBatch(upload, type, batch, other, report, device, inspector, recompute, lent);
     }
 }

@@ -32,12 +32,22 @@ final class MicroBatchReport {
         this.values = scope.zeros(DType.FP32, tokens + moeLayers * layerSize());
     }
 
+    /** A report of the same kind, empty. */
+    MicroBatchReport another(TensorScope scope) {
+        return new MicroBatchReport(scope, tokens, moeLayers, groups, experts, load);
+    }
+
     private int layerSize() {
         return 2 * groups * experts + 2;
     }
 
     private int layerStart(int moeIndex) {
         return tokens + moeIndex * layerSize();
+    }
+
+    /** Everything, in the order of the class comment. */
+    Tensor values() {
+        return values;
     }
 
     /** FP32 [T]. */

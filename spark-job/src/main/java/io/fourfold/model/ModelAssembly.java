@@ -28,9 +28,13 @@ import java.util.List;
 import java.util.Map;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /** Puts a {@link MoeTransformer} together: declarations, parameters, routers, blocks. */
 final class ModelAssembly {
+    private static final Logger LOG = LoggerFactory.getLogger(ModelAssembly.class);
+
     private ModelAssembly() {}
 
     static MoeTransformer create(FourfoldConfig config, Backend backend, ProcessGroups groups) {
@@ -63,6 +67,10 @@ final class ModelAssembly {
         if (recipe.scalesWholeWeights()) {
             builder = builder.keepWeightMagnitudes();
         }
+        CodedWeights coded = CodedWeights.of(config, recipe, stages, groups);
+        if (coded != null) {
+            builder = builder.code(coded);
+        }
         ParameterStore store = builder.build(backend, padding(groups.mapping()), replicas(groups));
         MoeState moe = moeState(model, stages, backend, groups, store);
         TokenDispatcher dispatcher = model.moe() == null
@@ -73,6 +81,7 @@ final class ModelAssembly {
                         expertTensorGroup,
                         model.moe().experts(),
                         model.moe().topK(),
+                        config.parallel().dispatchUnit(),
                         rowFormat(config.recipe().dispatch()));
         BlockFactory factory = new BlockFactory(
                 model,
@@ -96,7 +105,21 @@ final class ModelAssembly {
                 moe,
                 ranks,
                 recompute,
-                config.train().lendGradients());
+                config.train().lendGradients(),
+                config.train().cudaGraphs() && alone(config, backend, groups));
+    }
+
+    /** A rank that runs micro-batches without other ranks, and whose gradients are summed when all are done. */
+    private static boolean alone(FourfoldConfig config, Backend backend, ProcessGroups groups) {
+        ParallelMapping mapping = groups.mapping();
+        boolean whole = mapping.tensor() * mapping.context() * mapping.pipeline() == 1
+                && mapping.expert() * mapping.expertTensor() == 1;
+        boolean alone = whole
+                && (mapping.worldSize() == 1 || !config.parallel().gradients().overlap());
+        if (!alone && backend.repeats() && groups.rank() == 0) {
+            LOG.info("no CUDA graphs: with this mapping ranks exchange data during a micro-batch");
+        }
+        return alone;
     }
 
     private static Map<Kind, Integer> padding(ParallelMapping mapping) {

@@ -9,12 +9,13 @@ import io.fourfold.kernels.op.OperandPair;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
-import io.fourfold.moe.Arrival;
 import io.fourfold.moe.Dispatch;
 import io.fourfold.moe.ExpertRows;
 import io.fourfold.moe.Router;
 import io.fourfold.moe.RouterReport;
 import io.fourfold.moe.Routing;
+import io.fourfold.moe.SplitArrival;
+import io.fourfold.moe.SplitSum;
 import io.fourfold.moe.TokenDispatcher;
 import java.util.ArrayList;
 import java.util.List;
@@ -116,23 +117,36 @@ final class MoeFfn implements Sublayer {
                 layers.router().forward(pass, x, logits, work, pass.recompute().input());
         pass.inspect("forward", layer, "layers." + layer + ".moe.router logits", logits);
         Routing routing = router.route(logits, pass.batch().routed(), pass.counts() ? report(pass) : null, scope);
-        Dispatch dispatch = dispatcher.plan(routing, pass.batch().rowIds(), scope, work);
+        boolean parts = layers.up().takesParts(pass.type()) && layers.down().takesParts(pass.type());
+        Dispatch dispatch = dispatcher.plan(routing, pass.batch().rowIds(), parts ? x : null, scope, work);
         ExpertRows rows = dispatch.rows();
         InputAgain rowsAgain = pass.recompute().has(RecomputeModule.DISPATCH)
                 ? recomputed -> dispatch.dispatch(pass.input(x, recomputed), recomputed, recomputed)
                 : null;
+        boolean inParts = parts && dispatch.splits();
         OperandPair<GroupedOperand> copied =
                 rowsAgain == null ? layers.up().copiedInput(pass, rows, dispatch.dispatchCopies(), x, work) : null;
-        Tensor expertX = copied != null
-                ? null
-                : dispatch.dispatch(x, rowsAgain == null ? layers.up().inputScope(pass, work) : work, work);
+        TensorScope rowScope = rowsAgain == null ? layers.up().inputScope(pass, work) : work;
+        SplitArrival arrival = inParts ? dispatch.startDispatch(x, rowScope, work) : null;
+        Tensor expertX = null;
+        if (copied == null) {
+            expertX = arrival == null ? dispatch.dispatch(x, rowScope, work) : arrival.rows();
+        }
         TensorScope inside =
                 pass.training() ? pass.memory().keptUntil(layers.up().weight()) : work;
         Tensor inner = inside.allocate(
                 pass.type(), rows.count(), innerWidth * config.activation().inputFactor());
         OperandSource<GroupedOperand> rowsByColumns = copied != null
                 ? layers.up().forward(copied, inner)
-                : layers.up().forward(pass, rows, Objects.requireNonNull(expertX), inner, work, rowsAgain);
+                : layers.up()
+                        .forward(
+                                pass,
+                                rows,
+                                Objects.requireNonNull(expertX),
+                                inner,
+                                work,
+                                rowsAgain,
+                                ownFirst(dispatch, arrival));
         Pass within = pass.withKept(inside);
         InputAgain again = pass.recompute().has(RecomputeModule.ACTIVATION)
                 ? recomputed -> activate(pass, rows, inner, recomputed)
@@ -143,16 +157,45 @@ final class MoeFfn implements Sublayer {
                 ? null
                 : activate(pass, rows, inner, again == null ? layers.down().inputScope(within, work) : work);
         Tensor expertY = work.allocate(pass.type(), rows.count(), y.dim(1));
+        SplitSum[] back = new SplitSum[1]; // other ranks' rows travel back while this rank's own are computed
+        RowSchedule othersFirst = product -> {
+            dispatch.others().forEach(product::multiply);
+            back[0] = dispatch.startCombine(expertY, work);
+            product.multiply(dispatch.own());
+        };
         OperandSource<GroupedOperand> activatedByColumns = fused != null
                 ? layers.down().forward(fused, expertY)
-                : layers.down().forward(within, rows, Objects.requireNonNull(activated), expertY, work, again);
-        dispatch.combine(expertY, y, work);
+                : layers.down()
+                        .forward(
+                                within,
+                                rows,
+                                Objects.requireNonNull(activated),
+                                expertY,
+                                work,
+                                again,
+                                inParts ? othersFirst : RowSchedule.WHOLE);
+        if (back[0] == null) {
+            dispatch.combine(expertY, y, work);
+        } else {
+            back[0].finish(y);
+        }
         Backward shared = layers.shared() == null ? null : layers.shared().addForward(pass, x, y, work);
         if (!pass.training()) {
             return null;
         }
         Saved saved = new Saved(routerX, routing, dispatch, rowsByColumns, inside, inner, activatedByColumns, shared);
         return (dy, dx, backwardWork) -> backward(pass, saved, dy, dx, backwardWork);
+    }
+
+    /** This rank's rows, then, when they have come, the others'. */
+    private static RowSchedule ownFirst(Dispatch dispatch, @Nullable SplitArrival arrival) {
+        return arrival == null
+                ? RowSchedule.WHOLE
+                : product -> {
+                    product.multiply(dispatch.own());
+                    arrival.others().run();
+                    dispatch.others().forEach(product::multiply);
+                };
     }
 
     private Tensor activate(Pass pass, ExpertRows rows, Tensor inner, TensorScope scope) {
@@ -185,17 +228,29 @@ final class MoeFfn implements Sublayer {
             }
         }
         Tensor dexpertX = work.allocate(pass.type(), rows.count(), dx.dim(1));
-        Arrival[] back = new Arrival[1]; // rows travel back while the weight gradients are computed
-        Runnable written = () -> back[0] = saved.dispatch().startBack(dexpertX, work);
+        SplitSum[] back = new SplitSum[1]; // rows travel back while the weight gradients are computed
+        Tensor dweights = work.allocate(DType.FP32, saved.routing().weights().shape());
+        Runnable[] weightsBack = new Runnable[1];
+        Runnable written = () -> {
+            back[0] = saved.dispatch().startBack(dexpertX, work);
+            weightsBack[0] = saved.dispatch().startWeightsBack(dprobability, dweights, work);
+        };
         if (fused != null) {
             layers.up().backward(pass, fused, saved.rowsByColumns(), dexpertX, work, written);
         } else {
             layers.up()
                     .backward(
-                            pass, rows, saved.rowsByColumns(), Objects.requireNonNull(dinner), dexpertX, work, written);
+                            pass,
+                            rows,
+                            saved.rowsByColumns(),
+                            Objects.requireNonNull(dinner),
+                            dexpertX,
+                            work,
+                            written,
+                            RowSchedule.WHOLE);
         }
-        Tensor dweights = work.allocate(DType.FP32, saved.routing().weights().shape());
-        saved.dispatch().dispatchBackward(Objects.requireNonNull(back[0]), dprobability, dx, dweights, work);
+        Objects.requireNonNull(back[0]).finish(dx);
+        Objects.requireNonNull(weightsBack[0]).run();
         Tensor dlogits = work.allocate(DType.FP32, saved.routing().logits().shape());
         router.backward(
                 saved.routing(),
@@ -219,10 +274,22 @@ final class MoeFfn implements Sublayer {
                 layers.down().copiedGradient(pass, rows, dispatch.combineBackwardCopies(), dy, work);
         if (copied != null) {
             layers.down().backward(pass, copied, saved.activatedByColumns(), dactivated, work, () -> {});
-        } else {
-            Tensor dexpertY = dispatch.combineBackward(dy, work);
-            layers.down().backward(pass, rows, saved.activatedByColumns(), dexpertY, dactivated, work);
+            return;
         }
+        SplitArrival arrival = dispatch.splits() && layers.down().takesParts(pass.type())
+                ? dispatch.startDispatch(dy, work, work)
+                : null;
+        Tensor dexpertY = arrival == null ? dispatch.combineBackward(dy, work) : arrival.rows();
+        layers.down()
+                .backward(
+                        pass,
+                        rows,
+                        saved.activatedByColumns(),
+                        dexpertY,
+                        dactivated,
+                        work,
+                        () -> {},
+                        ownFirst(dispatch, arrival));
     }
 
     private @Nullable RouterReport report(Pass pass) {

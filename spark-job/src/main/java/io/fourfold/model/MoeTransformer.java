@@ -38,8 +38,11 @@ public final class MoeTransformer implements AutoCloseable {
     private final BatchUpload upload;
     private final PreparedWeights prepared;
     private final boolean lends;
+    private final boolean repeats;
     /** Parameters whose gradients hold nothing until the step's first micro-batch writes them. */
     private Set<String> unwritten = Set.of();
+
+    private FirstWrites firstWrites = new FirstWrites();
 
     private @Nullable TensorScope reports;
     private boolean ran;
@@ -54,8 +57,10 @@ public final class MoeTransformer implements AutoCloseable {
             MoeState moe,
             SequenceParallel ranks,
             Recomputation recompute,
-            boolean lends) {
+            boolean lends,
+            boolean repeats) {
         this.lends = lends;
+        this.repeats = repeats && backend.repeats();
         this.model = model;
         this.recompute = recompute;
         this.backend = backend;
@@ -64,7 +69,8 @@ public final class MoeTransformer implements AutoCloseable {
         this.pipeline = pipeline;
         this.moe = moe;
         this.upload = new BatchUpload(backend, ranks, model.vocabSize());
-        this.prepared = new PreparedWeights(backend, recipe, pipeline.chunks(), store.weightMagnitudes());
+        this.prepared =
+                new PreparedWeights(backend, recipe, pipeline.chunks(), store.weightMagnitudes(), store.codes());
     }
 
     /**
@@ -90,14 +96,18 @@ public final class MoeTransformer implements AutoCloseable {
         parametersChanged();
     }
 
-    /** Must be called after anything but the optimizer step (which {@link #endStep} follows) changed parameters. */
+    /**
+     * Must be called after anything but the optimizer step (which {@link #endStep} follows) changed parameters, which must all be
+     * whole on this rank then.
+     */
     public void parametersChanged() {
         prepared.markStale();
+        store.codes().setCurrent(false);
     }
 
     /** {@link #parametersChanged()} after loading the state of a step, whose formats evaluation then uses. */
     public void parametersChanged(int step) {
-        prepared.markStale();
+        parametersChanged();
         prepared.evaluateAt(step);
     }
 
@@ -108,7 +118,8 @@ public final class MoeTransformer implements AutoCloseable {
         }
         reports = backend.scope(Region.WORKSPACE);
         moe.beginStep();
-        unwritten = prepared.forStep(step);
+        firstWrites = prepared.forStep(step);
+        unwritten = firstWrites.names();
         store.clearGradients(backend, unwritten);
         ran = false;
     }
@@ -160,13 +171,25 @@ public final class MoeTransformer implements AutoCloseable {
                     batch,
                     step,
                     report,
+                    null,
                     inspector,
                     recompute,
                     lends() ? unwritten : Set.of()));
             unwritten = Set.of();
         }
         store.gradientSquares().begin(batches.size() == 1);
-        pipeline.train(microBatches, told);
+        if (repeats && inspector == null && step.telemetry() == null) {
+            RepeatedMicroBatch.Shared shared = new RepeatedMicroBatch.Shared(
+                    pipeline.chunks().get(0),
+                    firstWrites,
+                    prepared.operands(),
+                    store.gradientSquares(),
+                    batches.size(),
+                    recipe.isSwitched(step.step()));
+            pipeline.trainAlone(microBatches, shared, told);
+        } else {
+            pipeline.train(microBatches, told);
+        }
         return microBatches.stream()
                 .map(microBatch ->
                         moe.result(microBatch.report(), microBatch.batch(), localTokens(microBatch.batch()), step))

@@ -17,8 +17,8 @@ final class OutputHead {
     private final Parameter weight;
     private final SequenceParallel ranks;
     private @Nullable Tensor prepared;
-    /** The step's first gradient is written. A tied embedding adds its own later: its backward needs the head's. */
-    private boolean overwrites;
+    /** A tied embedding adds its own gradient later: its backward needs the head's. */
+    private FirstWrites firstWrites = new FirstWrites();
 
     /**
      * @param weight [V, H], this rank's part of the vocabulary
@@ -32,7 +32,8 @@ final class OutputHead {
 
     void prepare(WeightPreparation preparation, DType type) {
         prepared = type == DType.BF16 ? preparation.rounded(weight) : weight.weight();
-        overwrites = !ranks.splitsLayers() && preparation.overwrites(weight);
+        preparation.made(prepared, null);
+        firstWrites = ranks.splitsLayers() ? new FirstWrites() : preparation.overwriting(weight);
     }
 
     /**
@@ -59,8 +60,7 @@ final class OutputHead {
                                 lossPerToken,
                                 dhidden,
                                 dstream == null ? null : weight.grad(),
-                                !overwrites);
-                overwrites = overwrites && dstream == null;
+                                dstream == null || !firstWrites.take(weight));
             }
             pass.inspect("forward", -1, "loss per token", lossPerToken);
             if (dstream != null && dhidden != null) {

@@ -10,6 +10,7 @@ import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.model.Parameter.Kind;
 import io.fourfold.moe.Router;
 import io.fourfold.parallel.Stage;
+import io.fourfold.precision.LinearKind;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
@@ -98,7 +99,7 @@ record ParameterDeclarations(
         int q = attention.queryWidth();
         int kv = attention.kvWidth();
         List<Integer> widths = List.of(q, kv, kv);
-        byRows(store, local(layer, "attention.qkv"), hidden, projections(layer, "weight"), widths);
+        byRows(store, LinearWeights.name(layer, LinearKind.QKV), hidden, projections(layer, "weight"), widths);
         if (attention.qkvBias()) {
             byElements(store, local(layer, "attention.qkv_bias"), projections(layer, "bias"), widths);
         }
@@ -106,7 +107,12 @@ record ParameterDeclarations(
             vector(store, local(layer, "attention.q_norm"), ParameterNames.headNorm(layer, "q"), attention.headDim());
             vector(store, local(layer, "attention.k_norm"), ParameterNames.headNorm(layer, "k"), attention.headDim());
         }
-        byColumns(store, local(layer, "attention.o"), ParameterNames.attention(layer, "o", "weight"), hidden, q);
+        byColumns(
+                store,
+                LinearWeights.name(layer, LinearKind.ATTENTION_OUTPUT),
+                ParameterNames.attention(layer, "o", "weight"),
+                hidden,
+                q);
     }
 
     private static List<String> projections(int layer, String part) {
@@ -117,10 +123,15 @@ record ParameterDeclarations(
 
     private void denseFfn(ParameterStore.Builder store, int layer, FfnConfig ffn) {
         String gate = ffn.activation() == Activation.SWIGLU ? ParameterNames.ffn(layer, "gate") : null;
-        fusedUp(store, local(layer, "ffn.up"), gate, ParameterNames.ffn(layer, "up"), ffn.intermediateSize());
+        fusedUp(
+                store,
+                LinearWeights.name(layer, LinearKind.FFN_UP),
+                gate,
+                ParameterNames.ffn(layer, "up"),
+                ffn.intermediateSize());
         byColumns(
                 store,
-                local(layer, "ffn.down"),
+                LinearWeights.name(layer, LinearKind.FFN_DOWN),
                 ParameterNames.ffn(layer, "down"),
                 model.hiddenSize(),
                 ffn.intermediateSize());
@@ -150,7 +161,11 @@ record ParameterDeclarations(
                     (long) parts * inner * hidden));
         }
         store.declare(
-                local(layer, "moe.experts.up"), Kind.EXPERT, Shape.of(localExperts, parts * inner, hidden), true, up);
+                LinearWeights.name(layer, LinearKind.EXPERT_UP),
+                Kind.EXPERT,
+                Shape.of(localExperts, parts * inner, hidden),
+                true,
+                up);
         Piece down = expertSlice(
                 ParameterNames.experts(layer, "down"),
                 moe,
@@ -160,7 +175,7 @@ record ParameterDeclarations(
                 0,
                 (long) hidden * inner);
         store.declare(
-                local(layer, "moe.experts.down"),
+                LinearWeights.name(layer, LinearKind.EXPERT_DOWN),
                 Kind.EXPERT,
                 Shape.of(localExperts, hidden, inner),
                 true,
@@ -175,8 +190,18 @@ record ParameterDeclarations(
         int hidden = model.hiddenSize();
         int inner = shared.intermediateSize();
         String gate = activation == Activation.SWIGLU ? ParameterNames.shared(layer, "gate") : null;
-        fusedUp(store, local(layer, "moe.shared.up"), gate, ParameterNames.shared(layer, "up"), inner);
-        byColumns(store, local(layer, "moe.shared.down"), ParameterNames.shared(layer, "down"), hidden, inner);
+        fusedUp(
+                store,
+                LinearWeights.name(layer, LinearKind.SHARED_UP),
+                gate,
+                ParameterNames.shared(layer, "up"),
+                inner);
+        byColumns(
+                store,
+                LinearWeights.name(layer, LinearKind.SHARED_DOWN),
+                ParameterNames.shared(layer, "down"),
+                hidden,
+                inner);
         if (shared.gated()) {
             replicated(store, local(layer, "moe.shared_gate"), ParameterNames.sharedGate(layer), 1, hidden);
         }

@@ -26,6 +26,7 @@ import org.jspecify.annotations.Nullable;
  */
 public final class ParameterStore implements AutoCloseable {
     private static final int SHARD_ALIGNMENT = 16;
+    private static final int MOST_CLEARED_BETWEEN = 1 << 16;
 
     private final TensorScope weightScope;
     private final TensorScope gradScope;
@@ -36,6 +37,7 @@ public final class ParameterStore implements AutoCloseable {
     private boolean gradientsNeeded;
     private GradientSquares gradientSquares = new GradientSquares(null, Map.of());
     private final WeightMagnitudes weightMagnitudes = new WeightMagnitudes();
+    private GatheredCodes codes = GatheredCodes.none();
 
     private ParameterStore(Backend backend) {
         weightScope = backend.scope(Region.PARAMETERS);
@@ -61,6 +63,11 @@ public final class ParameterStore implements AutoCloseable {
     /** The FP32 master weights of a kind. */
     public MasterWeights masters(Parameter.Kind kind) {
         return Objects.requireNonNull(masters.get(kind));
+    }
+
+    /** The weights that may be gathered as codes. */
+    public GatheredCodes codes() {
+        return codes;
     }
 
     /** Replaces a parameter's weights from its element {@code from} on by FP32 numbers of the host. */
@@ -97,10 +104,27 @@ public final class ParameterStore implements AutoCloseable {
      */
     void clearGradients(Backend backend, Set<String> overwritten) {
         gradientsNeeded = true;
-        for (Parameter parameter : parameters.values()) {
-            if (!overwritten.contains(parameter.name())) {
-                backend.elementwise().fill(parameter.grad(), 0f);
+        for (Parameter.Kind kind : Parameter.Kind.values()) {
+            long from = 0;
+            long to = 0;
+            for (Parameter parameter : parameters.values()) {
+                if (parameter.kind() != kind || overwritten.contains(parameter.name())) {
+                    continue;
+                }
+                if (to == 0 || parameter.offset() - to > MOST_CLEARED_BETWEEN) {
+                    clearGradients(backend, kind, from, to);
+                    from = parameter.offset();
+                }
+                to = parameter.offset() + parameter.elements();
             }
+            clearGradients(backend, kind, from, to);
+        }
+    }
+
+    /** One call for neighbours, and what little is between them: norms are many and small. */
+    private void clearGradients(Backend backend, Parameter.Kind kind, long from, long to) {
+        if (from < to) {
+            backend.elementwise().fill(flatGrads(kind).view(from, Shape.flat(to - from)), 0f);
         }
     }
 
@@ -153,6 +177,7 @@ public final class ParameterStore implements AutoCloseable {
         private boolean splitMasters;
         private boolean keepGradientSquares;
         private boolean keepWeightMagnitudes;
+        private @Nullable CodedWeights coded;
 
         /** Keeps squared norms of expert gradients; for ranks whose expert gradients no other rank adds to. */
         Builder keepGradientSquares() {
@@ -163,6 +188,12 @@ public final class ParameterStore implements AutoCloseable {
         /** Keeps the largest magnitudes of the weights of linear layers; for formats with a scale for a whole weight. */
         public Builder keepWeightMagnitudes() {
             keepWeightMagnitudes = true;
+            return this;
+        }
+
+        /** Makes room for the codes of weights that are split over several ranks' optimizers. */
+        Builder code(CodedWeights weights) {
+            coded = weights;
             return this;
         }
 
@@ -238,6 +269,9 @@ public final class ParameterStore implements AutoCloseable {
                 next.put(d.kind, offset + d.shape.elements());
             }
             state.forEach((name, shape) -> store.state.put(name, store.weightScope.zeros(DType.FP32, shape)));
+            if (coded != null) {
+                store.codes = coded.allocate(this, replicas, store.weightScope);
+            }
             if (keepGradientSquares) {
                 store.gradientSquares = squares(store.gradScope);
             }
@@ -260,6 +294,19 @@ public final class ParameterStore implements AutoCloseable {
             if (count > 0) {
                 store.weightMagnitudes.keep(kind, groups, store.weightScope.zeros(DType.FP32, Shape.of(count)));
             }
+        }
+
+        /** The parameters of a kind where they will lie in its flat buffer. */
+        List<CodeLayout.Weight> places(Parameter.Kind kind) {
+            List<CodeLayout.Weight> places = new ArrayList<>();
+            long offset = 0;
+            for (Declared d : declared) {
+                if (d.kind == kind) {
+                    places.add(new CodeLayout.Weight(d.name, offset, d.shape));
+                    offset += d.shape.elements();
+                }
+            }
+            return places;
         }
 
         private GradientSquares squares(TensorScope scope) {

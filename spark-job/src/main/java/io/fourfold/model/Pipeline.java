@@ -70,6 +70,36 @@ final class Pipeline {
     }
 
     /**
+     * As {@link #train} on a rank that has the whole model and waits for no other while it runs it: each micro-batch is queued
+     * as a whole where the backend can.
+     */
+    void trainAlone(
+            List<MicroBatch> microBatches, RepeatedMicroBatch.Shared shared, @Nullable GradientProgress progress) {
+        for (int i = 0; i < microBatches.size(); i++) {
+            try (TensorScope scope = backend.scope(Region.ACTIVATIONS)) {
+                trainAlone(microBatches.get(i).uploaded(scope), shared, scope);
+            }
+            if (progress != null && i == microBatches.size() - 1) {
+                progress.allDone(shared.chunk());
+            }
+        }
+    }
+
+    /** Several micro-batches report to the same memory, from which each report is copied: so the later ones are alike. */
+    private void trainAlone(MicroBatch microBatch, RepeatedMicroBatch.Shared shared, TensorScope scope) {
+        MicroBatchReport report = microBatch.report();
+        MicroBatchReport told = shared.microBatches() == 1 ? report : report.another(scope);
+        RepeatedMicroBatch work = new RepeatedMicroBatch(microBatch.reportingTo(told), shared);
+        if (!backend.repeat(work)) {
+            work.replayed();
+        }
+        if (told != report) {
+            backend.elementwise().copy(told.values(), report.values());
+        }
+        activationBytes = Math.max(activationBytes, scope.allocatedBytes() + work.keptBytes());
+    }
+
+    /**
      * Forward only.
      *
      * @param passes one for each micro-batch

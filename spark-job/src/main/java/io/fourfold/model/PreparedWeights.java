@@ -4,9 +4,8 @@ import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.TensorScope;
 import io.fourfold.precision.Recipe;
-import java.util.HashSet;
+import java.util.ArrayList;
 import java.util.List;
-import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /** Which weights are prepared at the moment: those of a training step or those of an evaluation. */
@@ -22,27 +21,31 @@ final class PreparedWeights implements AutoCloseable {
     private final Recipe recipe;
     private final List<ModelChunk> chunks;
     private final WeightMagnitudes magnitudes;
+    private final GatheredCodes codes;
     private @Nullable TensorScope scope;
     private State state = State.NONE;
     private int step;
+    private List<Object> operands = List.of();
 
-    PreparedWeights(Backend backend, Recipe recipe, List<ModelChunk> chunks, WeightMagnitudes magnitudes) {
+    PreparedWeights(
+            Backend backend, Recipe recipe, List<ModelChunk> chunks, WeightMagnitudes magnitudes, GatheredCodes codes) {
         this.backend = backend;
         this.recipe = recipe;
         this.chunks = List.copyOf(chunks);
         this.magnitudes = magnitudes;
+        this.codes = codes;
     }
 
     /**
      * Prepares for a training step.
      *
-     * @return names of the parameters whose gradients need not be zeroed, since their layers overwrite them
+     * @return the parameters whose gradients need not be zeroed, since their layers overwrite them
      */
-    Set<String> forStep(StepContext context) {
+    FirstWrites forStep(StepContext context) {
         step = context.step();
-        Set<String> overwritten = prepare(context, true, false);
+        FirstWrites firstWrites = prepare(context, true, false);
         state = State.STEP;
-        return overwritten;
+        return firstWrites;
     }
 
     boolean readyFor(StepContext context) {
@@ -52,6 +55,11 @@ final class PreparedWeights implements AutoCloseable {
     /** The master weights have changed. */
     void markStale() {
         state = State.NONE;
+    }
+
+    /** The weights as they are prepared now; on a GPU equal operands have the same formats and lie in the same memory. */
+    List<Object> operands() {
+        return operands;
     }
 
     void evaluateAt(int trainingStep) {
@@ -65,14 +73,17 @@ final class PreparedWeights implements AutoCloseable {
         boolean usable =
                 unquantized ? state == State.EVALUATION_UNQUANTIZED : state == State.STEP || state == State.EVALUATION;
         if (!usable) {
-            Set<String> unused = prepare(context, false, unquantized);
+            FirstWrites unused = prepare(context, false, unquantized);
             state = unquantized ? State.EVALUATION_UNQUANTIZED : State.EVALUATION;
         }
         return context;
     }
 
-    private Set<String> prepare(StepContext context, boolean backward, boolean unquantized) {
+    private FirstWrites prepare(StepContext context, boolean backward, boolean unquantized) {
         close();
+        if (unquantized || context.telemetry() != null || recipe.isSwitched(context.step())) {
+            codes.requireWeights(); // of which more is read than their codes
+        }
         TensorScope fresh = backend.scope(Region.WORKSPACE);
         scope = fresh;
         WeightPreparation preparation = new WeightPreparation(
@@ -81,10 +92,13 @@ final class PreparedWeights implements AutoCloseable {
                 context,
                 backward,
                 magnitudes,
+                codes,
                 unquantized ? recipe.unquantized() : null,
-                new HashSet<>());
+                new FirstWrites(),
+                new ArrayList<>());
         chunks.forEach(chunk -> chunk.prepare(preparation, recipe.activationType()));
-        return preparation.overwritten();
+        operands = List.copyOf(preparation.operands());
+        return preparation.firstWrites();
     }
 
     @Override

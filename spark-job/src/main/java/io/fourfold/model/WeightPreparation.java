@@ -1,13 +1,15 @@
 package io.fourfold.model;
 
 import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.op.OperandCopy;
 import io.fourfold.kernels.op.OperandSpec;
 import io.fourfold.kernels.op.OperandSpec.Format;
+import io.fourfold.kernels.op.WeightCodeOps;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
 import io.fourfold.precision.LinearPrecision;
-import java.util.Set;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -17,8 +19,10 @@ import org.jspecify.annotations.Nullable;
  * @param scope where prepared weights live
  * @param backward also prepare the dgrad operands
  * @param magnitudes what the optimizer told of the weights
+ * @param codes what was gathered as codes
  * @param override formats instead of the layers' own; null = the layers' own
- * @param overwritten names of the parameters whose layers write the step's first gradient instead of adding it; filled here
+ * @param firstWrites parameters whose layers write the step's first gradient instead of adding it; filled here
+ * @param operands what the preparation makes; filled here
  */
 record WeightPreparation(
         Backend backend,
@@ -26,13 +30,30 @@ record WeightPreparation(
         StepContext step,
         boolean backward,
         WeightMagnitudes magnitudes,
+        GatheredCodes codes,
         @Nullable LinearPrecision override,
-        Set<String> overwritten) {
+        FirstWrites firstWrites,
+        List<Object> operands) {
 
     LinearPrecision precision(LinearFormats formats) {
         LinearPrecision own = formats.byStep().apply(step.step());
         // Layers outside the recipe (FP32 router) stay as they are.
         return override == null || own.fpropW().format() == Format.FP32 ? own : override;
+    }
+
+    /**
+     * The codes of a weight where those were gathered instead of it.
+     *
+     * @throws IllegalStateException when operands of the given formats cannot be made of them
+     */
+    WeightCodes.@Nullable Coded coded(Parameter weight, OperandCopy forward, OperandCopy dgrad) {
+        WeightCodes.Coded coded = codes.of(weight);
+        boolean fits = WeightCodeOps.coded(forward.spec()) && forward.spec().equals(dgrad.spec());
+        if (coded != null && (!fits || forward.probe() != null || dgrad.probe() != null)) {
+            throw new IllegalStateException(weight.name() + " was gathered as codes, but step " + step.step()
+                    + " needs the weight itself: " + forward.spec() + ", " + dgrad.spec());
+        }
+        return coded;
     }
 
     /** The tensor from which operands of the given formats are made. */
@@ -61,11 +82,21 @@ record WeightPreparation(
         return copy;
     }
 
-    /** Tells that a layer's next backward writes the gradient of its weight; true when this is a training step. */
-    boolean overwrites(Parameter weight) {
-        if (backward) {
-            overwritten.add(weight.name());
+    /** Tells what was made for a layer. */
+    void made(@Nullable Object byRows, @Nullable Object byColumns) {
+        if (byRows != null) {
+            operands.add(byRows);
         }
-        return backward;
+        if (byColumns != null) {
+            operands.add(byColumns);
+        }
+    }
+
+    /** Tells, in a training step, that the layer of this weight writes the step's first gradient, and where to ask for it. */
+    FirstWrites overwriting(Parameter weight) {
+        if (backward) {
+            firstWrites.add(weight);
+        }
+        return firstWrites;
     }
 }

@@ -51,6 +51,41 @@ final class AllToAllStage implements RowStage {
                 out, group.startAllToAllV(rows, elements(receivedRows, cols), out, elements(sentRows, cols)));
     }
 
+    /** Starts {@link #toExperts} without what stays on this rank. */
+    Arrival startToExperts(Tensor rows, TensorScope scope) {
+        return startOthers(rows, sentRows, receivedRows, received, scope);
+    }
+
+    /** Starts {@link #fromExperts} without what stays on this rank. */
+    Arrival startFromOthers(Tensor rows, TensorScope scope) {
+        return startOthers(rows, receivedRows, sentRows, sent, scope);
+    }
+
+    private Arrival startOthers(Tensor rows, long[] send, long[] receive, int arriving, TensorScope scope) {
+        int cols = rows.dim(1);
+        Tensor out = scope.allocate(rows.dtype(), arriving, cols);
+        return new Arrival(out, group.startAllToOthersV(rows, elements(send, cols), out, elements(receive, cols)));
+    }
+
+    /** Where this rank's rows for itself begin among those it sends. */
+    int ownSent() {
+        return start(sentRows);
+    }
+
+    /** The same among those it receives. */
+    int ownReceived() {
+        return start(receivedRows);
+    }
+
+    /** How many they are. */
+    int own() {
+        return Math.toIntExact(sentRows[group.rank()]);
+    }
+
+    private int start(long[] counts) {
+        return Math.toIntExact(Arrays.stream(counts, 0, group.rank()).sum());
+    }
+
     private Tensor exchange(Tensor rows, long[] send, long[] receive, int arriving, TensorScope scope) {
         int cols = rows.dim(1);
         Tensor out = scope.allocate(rows.dtype(), arriving, cols);

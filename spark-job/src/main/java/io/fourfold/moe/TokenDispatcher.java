@@ -1,36 +1,29 @@
 package io.fourfold.moe;
 
+import io.fourfold.config.DispatchUnit;
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.comm.Communicator;
-import io.fourfold.kernels.op.MoeOps;
 import io.fourfold.kernels.op.RowFormat;
-import io.fourfold.kernels.tensor.DType;
-import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
-import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Takes token rows to the experts that the router chose and back: permute, all-to-all-v (EP), all-gather-v (ETP), sort
- * by local expert; then the way back (MoE Parallel Folding, arXiv:2504.14960 section 3).
+ * Takes token rows to the experts that the router chose and back (MoE Parallel Folding, arXiv:2504.14960 section 3): a row
+ * for every slot ({@link SlotDispatch}), or for every rank that has some of the token's experts ({@link TokenDispatch}).
  *
  * <p>With one rank in the expert-parallel groups nothing is communicated and the host reads nothing: buffers have the
  * bound T * k. With several, the host reads two small vectors of counts, because message sizes are host values; with
  * padded capacity it reads nothing.
  */
 public final class TokenDispatcher {
-    private final Backend backend;
-    private final Communicator expertGroup;
-    private final Communicator tensorGroup;
-    private final ExpertExchange exchange;
-    private final int experts;
-    private final int topK;
-    private final @Nullable RowFormat format;
+    private final SlotDispatch slots;
+    private final @Nullable TokenDispatch tokens;
 
     /**
      * @param expertGroup the EP group; rank r of it holds experts {@code r * E/EP .. (r+1) * E/EP}
      * @param tensorGroup the ETP group, whose ranks hold parts of the same experts
+     * @param unit what travels between ranks
      * @param format how rows travel to the experts in the forward pass; null = as they are
      */
     public TokenDispatcher(
@@ -39,56 +32,31 @@ public final class TokenDispatcher {
             Communicator tensorGroup,
             int experts,
             int topK,
+            DispatchUnit unit,
             @Nullable RowFormat format) {
         if (experts % expertGroup.size() != 0) {
             throw new IllegalArgumentException(
                     experts + " experts do not split over " + expertGroup.size() + " expert-parallel ranks");
         }
-        this.backend = backend;
-        this.expertGroup = expertGroup;
-        this.tensorGroup = tensorGroup;
-        this.exchange = new ExpertExchange(backend, expertGroup, tensorGroup, experts);
-        this.experts = experts;
-        this.topK = topK;
-        this.format = format;
+        boolean exchanged = expertGroup.size() > 1 || tensorGroup.size() > 1;
+        this.slots = new SlotDispatch(backend, expertGroup, tensorGroup, experts, topK, format);
+        this.tokens = exchanged && unit == DispatchUnit.TOKEN
+                ? new TokenDispatch(backend, expertGroup, tensorGroup, experts, topK, format)
+                : null;
     }
 
     /**
-     * Plans the way of one micro-batch's rows; routing weights and row ids travel here.
+     * Plans the way of one micro-batch's rows; routing weights and row ids travel here. Rows padded to a capacity travel as
+     * slots: their number is known without asking the device.
      *
      * @param rowIds INT32 [T]
+     * @param early the rows [T, C] that {@link Dispatch#startDispatch} is called for next, if it is and rows split: they
+     *     leave while the rest of the way is planned; null = no such rows
      * @param kept scope of everything that backward needs
      */
-    public Dispatch plan(Routing routing, Tensor rowIds, TensorScope kept, TensorScope work) {
-        MoeOps ops = backend.moe();
-        int slots = Math.toIntExact(routing.kept().elements());
-        Tensor offsets = kept.allocate(DType.INT32, experts + 1);
-        Tensor rowOfSlot = kept.allocate(DType.INT32, slots);
-        boolean padded = routing.rowsPerExpert() > 0;
-        int bound = padded ? experts * routing.rowsPerExpert() : slots;
-        Tensor slotOfRow = kept.allocate(DType.INT32, bound);
-        if (padded) {
-            ops.buildPaddedPermutation(routing.kept(), routing.rowsPerExpert(), offsets, rowOfSlot, slotOfRow);
-        } else {
-            ops.buildPermutation(routing.kept(), offsets, rowOfSlot, slotOfRow);
-        }
-        List<RowStage> stages = List.of();
-        int rows = bound;
-        if (expertGroup.size() > 1 || tensorGroup.size() > 1) {
-            ExpertExchange.Plan plan = exchange.plan(routing, kept);
-            stages = plan.stages();
-            rows = plan.rows();
-            offsets = plan.offsets();
-            slotOfRow = slotOfRow.view(0, Shape.of(plan.sent()));
-        }
-        RowRoute route = new RowRoute(ops, rowOfSlot, slotOfRow, stages);
-        Tensor probability = route.toExperts(routing.weights().reshape(slots, 1), 1, work, kept);
-        Tensor travelledIds = route.toExperts(rowIds.reshape(slots / topK, 1), topK, work, kept);
-        return new Dispatch(
-                ops,
-                topK,
-                route,
-                new ExpertRows(offsets, rows, probability.reshape(rows), travelledIds.reshape(rows)),
-                format);
+    public Dispatch plan(Routing routing, Tensor rowIds, @Nullable Tensor early, TensorScope kept, TensorScope work) {
+        return tokens == null || routing.rowsPerExpert() > 0
+                ? slots.plan(routing, rowIds, kept, work)
+                : tokens.plan(routing, rowIds, early, kept, work);
     }
 }

@@ -2,12 +2,15 @@ package io.fourfold.optim;
 
 import io.fourfold.config.GradientFormat;
 import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.comm.Communicator;
 import io.fourfold.kernels.comm.ReduceOp;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
+import io.fourfold.model.CodeLayout;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -112,6 +115,27 @@ final class Bucket {
         }
         Tensor all = shard.flatWeights().view(from, Shape.flat(to - from));
         shard.replicas().allGatherV(own(shard.gathered()), all, counts);
+    }
+
+    /** The same of nothing but some ranges of the flat buffer; collective. */
+    void gather(List<CodeLayout.Range> ranges) {
+        Communicator replicas = shard.replicas();
+        for (CodeLayout.Range range : ranges) {
+            CodeLayout.Range inside = range.within(from, to);
+            if (inside.elements() == 0) {
+                continue;
+            }
+            long[] parts = new long[replicas.size()];
+            for (int rank = 0; rank < parts.length; rank++) {
+                parts[rank] = inside.within(shard.length() * rank, shard.length() * (rank + 1))
+                        .elements();
+            }
+            CodeLayout.Range own = inside.within(shard.first(), shard.first() + shard.length());
+            replicas.allGatherV(
+                    shard.flatWeights().view(own.from(), Shape.flat(own.elements())),
+                    shard.flatWeights().view(inside.from(), Shape.flat(inside.elements())),
+                    parts);
+        }
     }
 
     /** First element of this rank's part, within its shard. */

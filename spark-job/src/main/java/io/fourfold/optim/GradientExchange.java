@@ -6,8 +6,10 @@ import io.fourfold.kernels.comm.Pending;
 import io.fourfold.model.GradientListener;
 import io.fourfold.model.Parameter;
 import io.fourfold.model.ParameterStore;
+import io.fourfold.model.WeightCodes;
 import java.util.ArrayList;
 import java.util.HashMap;
+import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
@@ -27,6 +29,8 @@ final class GradientExchange implements GradientListener, AutoCloseable {
     private final Map<Bucket, Integer> missing = new HashMap<>();
     private final Set<Bucket> started = new LinkedHashSet<>();
     private final Map<Bucket, Pending> pending = new HashMap<>();
+    private final Map<OptimizerShard, CodeExchange> codes = new LinkedHashMap<>();
+    private final List<Pending> gathers = new ArrayList<>();
     private final boolean beside;
     private final @Nullable CommunicationThread thread;
 
@@ -44,6 +48,10 @@ final class GradientExchange implements GradientListener, AutoCloseable {
                 overlaps &= shard.replicas().overlaps();
                 ranks = Math.max(ranks, shard.replicas().size());
                 cut(shard, store, config);
+                WeightCodes coded = store.codes().of(shard.kind());
+                if (coded != null) {
+                    codes.put(shard, new CodeExchange(backend, shard, coded));
+                }
             }
         }
         missing.putAll(parametersOf);
@@ -127,23 +135,52 @@ final class GradientExchange implements GradientListener, AutoCloseable {
      * Updates this rank's shards and gathers the weights of one bucket while the next ones are updated; collective.
      *
      * @param update updates a part of a bucket's shard
+     * @param coded weights that have codes are gathered as those, after the updates of all
      */
-    void updateAndGather(BucketUpdate update) {
+    void updateAndGather(BucketUpdate update, boolean coded) {
         for (Bucket bucket : buckets) {
             update.update(bucket);
-            if (beside) {
-                pending.put(bucket, bucket.shard().replicas().start(bucket::gather));
-            } else if (thread != null) {
-                thread.submit(bucket::gather);
+            CodeExchange some = coded ? codes.get(bucket.shard()) : null;
+            communicate(bucket.shard(), some == null ? bucket::gather : () -> bucket.gather(some.exact()));
+        }
+        if (coded) {
+            gatherCodes();
+        }
+        if (thread != null) {
+            thread.await();
+        }
+        gathers.forEach(Pending::await);
+        gathers.clear();
+    }
+
+    /** Scales need the largest magnitudes of whole matrices; then each kind's codes travel while the next one's are made. */
+    private void gatherCodes() {
+        for (CodeExchange exchange : codes.values()) {
+            exchange.findLargest();
+            if (thread != null) {
+                thread.submit(exchange::share);
             } else {
-                bucket.gather();
+                exchange.share(); // not behind the gathers on their way
             }
         }
         if (thread != null) {
             thread.await();
         }
-        buckets.forEach(bucket -> pending.getOrDefault(bucket, Pending.DONE).await());
-        pending.clear();
+        for (CodeExchange exchange : codes.values()) {
+            exchange.encode();
+            communicate(exchange.shard(), exchange::gather);
+        }
+    }
+
+    /** Beside this rank's work where that is possible, else now. */
+    private void communicate(OptimizerShard shard, Runnable collectives) {
+        if (beside) {
+            gathers.add(shard.replicas().start(collectives));
+        } else if (thread != null) {
+            thread.submit(collectives);
+        } else {
+            collectives.run();
+        }
     }
 
     /** Updates the weights of this rank's part of a bucket. */

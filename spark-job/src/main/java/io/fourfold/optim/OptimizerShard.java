@@ -17,7 +17,8 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
-import java.util.function.Supplier;
+import java.util.function.Function;
+import org.jspecify.annotations.Nullable;
 
 /** This rank's part of the flat buffer of one kind: equal parts over the ranks that hold the same parameters. */
 final class OptimizerShard {
@@ -138,35 +139,43 @@ final class OptimizerShard {
     }
 
     /**
+     * Squared norms under way.
+     *
+     * @param sums on the device
+     * @param norms of the segments in their order from the sums on the host, zero for a copy that is counted elsewhere
+     */
+    record SquaredNorms(Tensor sums, Function<float[], double[]> norms) {}
+
+    /**
      * Starts to compute the squared norm of each segment.
      *
      * @param scope where the sums go
-     * @return hands the norms over in segment order, zero for a copy that is counted elsewhere
+     * @return null when there is no segment
      */
-    Supplier<double[]> squaredNorms(TensorScope scope) {
+    @Nullable
+    SquaredNorms squaredNorms(TensorScope scope) {
         if (segments.isEmpty()) {
-            return () -> new double[0];
+            return null;
         }
         GradientSquares known = store.gradientSquares();
         if (kind == Parameter.Kind.EXPERT && replicas.size() == 1 && known.complete()) {
-            return () -> {
-                Map<String, Double> squares = known.download(backend);
+            return new SquaredNorms(Objects.requireNonNull(known.all()), host -> {
+                Map<String, Double> squares = known.ofParameters(host);
                 return segments.stream()
                         .mapToDouble(segment -> Objects.requireNonNull(
                                 squares.get(segment.parameter().name())))
                         .toArray();
-            };
+            });
         }
         Tensor sums = scope.zeros(DType.FP32, segments.size());
         backend.optimizer().addSquaredNorms(grads, starts, sums);
-        return () -> {
-            float[] host = backend.download(sums);
+        return new SquaredNorms(sums, host -> {
             double[] squares = new double[host.length];
             for (int i = 0; i < host.length; i++) {
                 squares[i] = segments.get(i).parameter().copy() ? 0 : host[i];
             }
             return squares;
-        };
+        });
     }
 
     String parameterName(int segment) {

@@ -14,12 +14,11 @@ import io.fourfold.model.Parameter;
 import io.fourfold.model.ParameterStore;
 import io.fourfold.parallel.FixedOrderSums;
 import io.fourfold.parallel.ProcessGroups;
+import java.util.ArrayList;
 import java.util.EnumMap;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
-import java.util.function.Supplier;
 
 /**
  * AdamW with decoupled weight decay (arXiv:1711.05101) whose FP32 moments exist once over the ranks that hold the same
@@ -85,6 +84,7 @@ public final class ShardedAdamW implements AutoCloseable {
             Communicator group = Objects.requireNonNull(replicas.get(kind), () -> "no group for " + kind);
             shards.put(kind, new OptimizerShard(backend, store, kind, group, moments, gradients));
         }
+        store.codes().gatherWith(this::gatherWeights);
         exchange = new GradientExchange(backend, store, List.copyOf(shards.values()), summing);
     }
 
@@ -114,14 +114,23 @@ public final class ShardedAdamW implements AutoCloseable {
         double sum = 0;
         String nonFinite = null;
         try (TensorScope scope = backend.scope(Region.WORKSPACE)) {
-            Map<OptimizerShard, Supplier<double[]>> started = new LinkedHashMap<>();
-            shards.values().forEach(shard -> started.put(shard, shard.squaredNorms(scope)));
-            for (Map.Entry<OptimizerShard, Supplier<double[]>> shard : started.entrySet()) {
-                double[] squares = shard.getValue().get();
+            List<OptimizerShard> started = new ArrayList<>();
+            List<OptimizerShard.SquaredNorms> norms = new ArrayList<>();
+            for (OptimizerShard shard : shards.values()) {
+                OptimizerShard.SquaredNorms own = shard.squaredNorms(scope);
+                if (own != null) {
+                    started.add(shard);
+                    norms.add(own);
+                }
+            }
+            List<float[]> host = backend.download(
+                    norms.stream().map(OptimizerShard.SquaredNorms::sums).toList());
+            for (int shard = 0; shard < started.size(); shard++) {
+                double[] squares = norms.get(shard).norms().apply(host.get(shard));
                 for (int i = 0; i < squares.length; i++) {
                     sum += squares[i];
                     if (nonFinite == null && !Double.isFinite(squares[i])) {
-                        nonFinite = shard.getKey().parameterName(i);
+                        nonFinite = started.get(shard).parameterName(i);
                     }
                 }
             }
@@ -130,7 +139,8 @@ public final class ShardedAdamW implements AutoCloseable {
     }
 
     /**
-     * Applies the update to this rank's shard and gathers the weights. The gradients are not needed after it.
+     * Applies the update to this rank's shard and gathers the weights, or the codes that are all the next step reads of some.
+     * The gradients are not needed after it.
      *
      * @param step 1-based
      * @param norm the global norm, finite
@@ -154,13 +164,16 @@ public final class ShardedAdamW implements AutoCloseable {
                 shard.update(update);
             }
         }
-        exchange.updateAndGather(bucket -> bucket.shard().update(update, bucket.ownFrom(), bucket.ownTo()));
+        boolean coded = store.codes().serve(step + 1);
+        exchange.updateAndGather(bucket -> bucket.shard().update(update, bucket.ownFrom(), bucket.ownTo()), coded);
+        store.codes().setCurrent(coded);
         store.releaseGradients();
     }
 
     /** Makes the weights of every rank whole from the shards; also needed after shards were loaded. */
     public void gatherWeights() {
         shards.values().forEach(OptimizerShard::gatherWeights);
+        store.codes().setCurrent(false);
     }
 
     /** First element of this rank's shard within the flat buffer of the kind. */

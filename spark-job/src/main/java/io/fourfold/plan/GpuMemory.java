@@ -54,9 +54,10 @@ final class GpuMemory {
         boolean sharded = mapping.size(Axis.STAGE) > 1;
         ReplayedMemory step = new GpuStep(config, mapping, share, memory.recipe, memory.tokens).run(memory.loss());
         return new MemoryEstimate(
-                config.recipe().kind().splitsMasters()
-                        ? HALF * (share.dense() + share.expert() + matrices) + WORD * share.replicated()
-                        : WORD * share.parameters(),
+                WeightTraffic.held(config, share.pipelineRank())
+                        + (config.recipe().kind().splitsMasters()
+                                ? HALF * (share.dense() + share.expert() + matrices) + WORD * share.replicated()
+                                : WORD * share.parameters()),
                 WORD * share.parameters() + (sharded ? WORD * shard : 0),
                 2 * WORD * shard,
                 BATCH_VECTORS * WORD * memory.tokens + step.peak(Region.ACTIVATIONS),

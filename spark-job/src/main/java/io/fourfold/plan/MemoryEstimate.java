@@ -14,7 +14,7 @@ import io.fourfold.parallel.PipelineSchedule;
  * cuda} see {@link GpuMemory}.
  *
  * @param weights FP32 master weights; in recipe bf16 those of linear layers as BF16 weights and, split like the moments,
- *     their remainders
+ *     their remainders; with {@code parallel.gradients.weights: nvfp4} also the codes that are gathered
  * @param gradients FP32 main gradients
  * @param optimizer two FP32 moments, split over DP x CP (dense) and EDP (experts)
  * @param activations what the layers keep for the backward pass of the micro-batches in flight
@@ -55,7 +55,7 @@ public record MemoryEstimate(
         long logits = share.lastStage() ? piece : 0;
         long remainders = config.recipe().kind().splitsMasters() ? dense + expert : 0;
         return new MemoryEstimate(
-                FLOAT * (parameters + remainders),
+                FLOAT * (parameters + remainders) + WeightTraffic.held(config, share.pipelineRank()),
                 FLOAT * parameters,
                 2L * FLOAT * (dense + replicated + expert),
                 FLOAT * kept,

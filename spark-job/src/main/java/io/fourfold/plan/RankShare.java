@@ -12,6 +12,7 @@ import java.util.List;
 /**
  * What one rank holds of a model. Pipeline ranks differ; this is one of them.
  *
+ * @param pipelineRank which one
  * @param dense elements sharded over TP and replicated over DP x CP
  * @param replicated elements that are whole on every rank of the stage: norms, routers
  * @param expert elements replicated over EDP
@@ -22,6 +23,7 @@ import java.util.List;
  * @param lastStage holds the output head
  */
 record RankShare(
+        int pipelineRank,
         long dense,
         long replicated,
         long expert,
@@ -72,6 +74,7 @@ record RankShare(
             moeLayers += model.isMoeLayer(layer) && has(stages, layer) ? 1 : 0;
         }
         return new RankShare(
+                rank,
                 dense,
                 replicated,
                 expert,

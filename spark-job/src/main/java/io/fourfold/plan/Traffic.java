@@ -10,6 +10,7 @@ import io.fourfold.config.RecipeConfig;
 import io.fourfold.config.RouterConfig;
 import io.fourfold.config.RouterConfig.AuxLossScope;
 import io.fourfold.kernels.op.RowFormat;
+import io.fourfold.model.Parameter;
 import io.fourfold.model.ParameterStore;
 import io.fourfold.parallel.Axis;
 import io.fourfold.parallel.ParallelMapping;
@@ -19,8 +20,10 @@ import java.util.List;
 /**
  * Bytes one rank sends to others along one axis in one optimizer step, its own part excluded: what the communicators of
  * that axis count, see {@link io.fourfold.kernels.comm.Communicator#bytesSent}. Token traffic assumes balanced routing
- * without dropping, and that every label counts. Sums of a few scalars over the world, the amax of split quantized
- * operands, telemetry, validation, checkpoints and what recomputed layers exchange again come on top.
+ * without dropping (with {@code dispatch_unit: token}, that every choice of experts is as likely), and that every label
+ * counts. Weights that may go as codes do, which they do not before steps that read more of them: those that collect
+ * statistics, and those after the late switch. Sums of a few scalars over the world, the amax of split quantized operands,
+ * telemetry, validation, checkpoints and what recomputed layers exchange again come on top.
  *
  * @param axis group over which it goes
  * @param what collectives and their payload
@@ -32,49 +35,76 @@ public record Traffic(Axis axis, String what, long bytes) {
     private static final int DOUBLE = 8;
     private static final int PACKED_COLUMNS = 128;
 
-    /** Of the ranks with coordinate {@code pipelineRank} in the pipeline group. */
-    public static List<Traffic> of(FourfoldConfig config, int pipelineRank) {
-        return of(config, ParallelMapping.of(config.parallel()), RankShare.of(config, pipelineRank));
+    /** Of one rank of the world. */
+    public static List<Traffic> of(FourfoldConfig config, int worldRank) {
+        ParallelMapping mapping = ParallelMapping.of(config.parallel());
+        int pipelineRank = mapping.coordinate(Axis.PP, worldRank);
+        WeightTraffic weights = new WeightTraffic(config, mapping, pipelineRank, worldRank);
+        return of(config, mapping, RankShare.of(config, pipelineRank), weights);
     }
 
+    /** Of the rank with that share that sends the most. */
     static List<Traffic> of(FourfoldConfig config, ParallelMapping mapping, RankShare share) {
+        return of(config, mapping, share, new WeightTraffic(config, mapping, share.pipelineRank(), null));
+    }
+
+    private static List<Traffic> of(
+            FourfoldConfig config, ParallelMapping mapping, RankShare share, WeightTraffic weights) {
         List<Traffic> traffic = new ArrayList<>();
-        gradients(config, mapping, share, traffic);
+        gradients(config, mapping, share, weights, traffic);
         tokens(config, mapping, share, traffic);
         traffic.add(pipeline(config, mapping, share));
         return traffic.stream().filter(t -> t.bytes > 0).toList();
     }
 
     private static void gradients(
-            FourfoldConfig config, ParallelMapping mapping, RankShare share, List<Traffic> traffic) {
+            FourfoldConfig config,
+            ParallelMapping mapping,
+            RankShare share,
+            WeightTraffic weights,
+            List<Traffic> traffic) {
         GradientFormat format = config.parallel().gradients().format();
         boolean split = config.recipe().kind().splitsMasters();
         int weight = split ? FLOAT / 2 : FLOAT;
         String reduced = "reduce-scatter of " + format + " gradients, all-gather of ";
-        String what = reduced + (split ? "BF16 weights" : "FP32 weights");
+        String plain = split ? "BF16 weights" : "FP32 weights";
         MoeConfig moe = config.model().moe();
         long load = moe == null ? 0 : (long) FLOAT * moe.experts() * share.moeLayers();
         traffic.add(new Traffic(Axis.DP, "number of labels", (long) DOUBLE * (mapping.data() - 1)));
+        int replicas = mapping.size(Axis.DP_CP);
         traffic.add(new Traffic(
-                Axis.DP_CP, what + " (dense)", flat(format, share.dense(), weight, mapping.size(Axis.DP_CP))));
+                Axis.DP_CP,
+                reduced + (weights.coded(Parameter.Kind.DENSE) ? "NVFP4 codes and " : "") + plain + " (dense)",
+                gradients(format, share.dense(), replicas)
+                        + weights.sent(Parameter.Kind.DENSE, weights(share.dense(), weight, replicas))));
         int stage = mapping.size(Axis.STAGE);
         traffic.add(new Traffic(
                 Axis.STAGE,
                 reduced + "FP32 weights (norms, routers), expert load",
-                flat(format, share.replicated(), FLOAT, stage) + 2 * others(load, stage)));
-        traffic.add(
-                new Traffic(Axis.EDP, what + " (experts)", flat(format, share.expert(), weight, mapping.expertData())));
+                gradients(format, share.replicated(), stage)
+                        + weights(share.replicated(), FLOAT, stage)
+                        + 2 * others(load, stage)));
+        traffic.add(new Traffic(
+                Axis.EDP,
+                reduced + (weights.coded(Parameter.Kind.EXPERT) ? "NVFP4 codes and " : "") + plain + " (experts)",
+                gradients(format, share.expert(), mapping.expertData())
+                        + weights.sent(Parameter.Kind.EXPERT, weights(share.expert(), weight, mapping.expertData()))));
     }
 
-    /** A flat buffer's way out as gradients and back as weights of so many bytes. FP8 rows are counted for undivided shards. */
-    private static long flat(GradientFormat format, long elements, int weight, int ranks) {
+    /** A flat buffer's way out as gradients. FP8 rows are counted for undivided shards. */
+    private static long gradients(GradientFormat format, long elements, int ranks) {
         long padded = ParameterStore.padded(elements, ranks);
         long gradients = switch (format) {
             case FP32 -> FLOAT * padded;
             case BF16 -> FLOAT / 2 * padded;
             case FP8 -> ranks * packedRows(padded / ranks) * WORD * RowFormat.FP8.words(PACKED_COLUMNS);
         };
-        return others(gradients + weight * padded, ranks);
+        return others(gradients, ranks);
+    }
+
+    /** Its way back as weights of so many bytes. */
+    private static long weights(long elements, int bytes, int ranks) {
+        return others(bytes * ParameterStore.padded(elements, ranks), ranks);
     }
 
     private static long packedRows(long elements) {
@@ -88,21 +118,16 @@ public record Traffic(Axis axis, String what, long bytes) {
         MoeConfig moe = model.moe();
         if (moe != null) {
             long layers = microBatches * share.moeLayers();
-            long slots = layers * localTokens(config, mapping) * moe.topK();
-            // Rows four times; routing weight, row id and the weight's gradient once each.
-            long allWays = 3 * row + dispatchedRow(config.recipe().dispatch(), row, model.hiddenSize()) + 3 * WORD;
-            CapacityConfig capacity = moe.capacity();
-            boolean known = capacity != null && capacity.pad();
-            long counts = known ? 0 : layers * moe.experts() * WORD;
+            ExpertTraffic experts = ExpertTraffic.of(config, moe, mapping, localTokens(config, mapping), row);
             boolean exchanged = mapping.expert() > 1 || mapping.expertTensor() > 1;
             traffic.add(new Traffic(
                     Axis.EP,
                     "all-to-all of tokens: dispatch and combine, forward and backward",
-                    exchanged ? others(slots * allWays + counts, mapping.expert()) : 0));
+                    exchanged ? layers * others(experts.sent(), mapping.expert()) : 0));
             traffic.add(new Traffic(
                     Axis.ETP,
                     "all-gather and reduce-scatter of expert inputs and outputs, forward and backward",
-                    (slots * allWays + layers * moe.experts() * WORD) * (mapping.expertTensor() - 1)));
+                    layers * experts.gathered() * (mapping.expertTensor() - 1)));
         }
         tensorParallel(config, mapping, share, traffic);
         traffic.add(contextParallel(config, mapping, share));
@@ -198,15 +223,6 @@ public record Traffic(Axis axis, String what, long bytes) {
     private static long localTokens(FourfoldConfig config, ParallelMapping mapping) {
         long tokens = (long) config.train().microBatchSize() * config.train().sequenceLength();
         return tokens / mapping.context() / mapping.tensor();
-    }
-
-    /** Bytes of a row on its way to an expert in the forward pass. */
-    private static long dispatchedRow(RecipeConfig.Dispatch dispatch, long exact, int hidden) {
-        return switch (dispatch) {
-            case EXACT -> exact;
-            case FP8 -> (long) WORD * RowFormat.FP8.words(hidden);
-            case NVFP4 -> (long) WORD * RowFormat.NVFP4.words(hidden);
-        };
     }
 
     /** The share of {@code bytes} that goes to the other members of a group. */

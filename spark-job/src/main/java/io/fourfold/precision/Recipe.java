@@ -7,6 +7,7 @@ import io.fourfold.kernels.op.OperandSpec;
 import io.fourfold.kernels.op.OperandSpec.Blocks;
 import io.fourfold.kernels.op.OperandSpec.Format;
 import io.fourfold.kernels.op.OperandSpec.Rounding;
+import io.fourfold.kernels.op.WeightCodeOps;
 import io.fourfold.kernels.tensor.DType;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -14,6 +15,7 @@ import java.util.EnumSet;
 import java.util.List;
 import java.util.Set;
 import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Decides the format of every GEMM operand of every linear layer at every step; layers ask it and decide nothing
@@ -93,6 +95,11 @@ public final class Recipe {
             case BACKWARD -> low.withBackward(high);
             case BOTH -> LinearPrecision.uniform(high);
         };
+    }
+
+    /** How the weights of low-precision layers are coded where forward and backward read the same codes; else null. */
+    public @Nullable OperandSpec codedWeights() {
+        return WeightCodeOps.coded(low.fpropW()) && low.fpropW().equals(low.dgradW()) ? low.fpropW() : null;
     }
 
     /** True when the layer is held out of the low-precision recipe for the whole run. */

@@ -45,6 +45,8 @@ class ConfigRulesTest {
                 "model.moe.capacity={factor: 0} | model.moe.capacity.factor | drop every token | remove capacity",
                 "recipe.high_precision={first: 3, last: 2} | recipe.high_precision | first (3) + last (2) must not exceed | lower",
                 "recipe.high_precision.modules=[qvk] | recipe.high_precision.modules | kinds of linear layers | mean qkv",
+                "parallel.gradients.weights=nvfp4 | parallel.gradients.weights | the recipe is bf16 | exact",
+                "parallel.gradients.weights=nvfp4 recipe={kind: nvfp4, weight2d: false} | parallel.gradients.weights | with weight2d | exact",
                 "parallel.world_size=3 | train.global_batch_size | multiple of 3 = data parallel ranks (3) | use 6 or 9",
                 "parallel={world_size: 4, expert_parallel_size: 4, tensor_parallel_size: 4} | parallel.tensor_parallel_size | must divide model.attention.kv_heads (2) | use 2",
                 "parallel={world_size: 16, expert_parallel_size: 16} | parallel.expert_parallel_size | must divide model.moe.experts (8) | use 8",

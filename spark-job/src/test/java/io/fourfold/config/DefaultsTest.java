@@ -63,6 +63,7 @@ class DefaultsTest {
                             overlap: false
                             bucket_mib: 32
                             format: fp32
+                            weights: exact
                         data:
                           sources: {}
                           text_field: text
@@ -100,6 +101,7 @@ class DefaultsTest {
                           eval_samples: 32
                           recompute: []
                           lend_gradients: true
+                          cuda_graphs: true
                         run:
                           name: run
                           dir: runs/run

@@ -56,7 +56,7 @@ class LoaderFuzzTest {
                 .toList();
         Random random = new Random(20);
         int loaded = 0;
-        for (int round = 0; round < 700; round++) {
+        for (int round = 0; round < 1200; round++) {
             List<String> sets = new ArrayList<>();
             for (int i = 0; i <= random.nextInt(3); i++) {
                 String path = paths.get(random.nextInt(paths.size()));

@@ -9,6 +9,7 @@ import io.fourfold.optim.GradientNorm;
 import io.fourfold.optim.ShardedAdamW;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import org.junit.jupiter.api.Test;
 
 class GradientSquaresTest {
@@ -44,7 +45,9 @@ class GradientSquaresTest {
 
     private static void assertSquares(SingleRank rank) {
         ParameterStore store = rank.model.parameters();
-        Map<String, Double> squares = store.gradientSquares().download(rank.backend);
+        Map<String, Double> squares = store.gradientSquares()
+                .ofParameters(rank.backend.download(
+                        Objects.requireNonNull(store.gradientSquares().all())));
         assertThat(squares).isNotEmpty();
         squares.forEach((name, square) -> {
             double expected = squared(rank.backend.download(store.get(name).grad()));

@@ -62,6 +62,17 @@ class LawTest {
         });
     }
 
+    /** Tokens travel once a rank in all the others; here a row for each chosen expert. */
+    @TestFactory
+    Stream<DynamicTest> travellingAsSlots() {
+        List<String> mappings = List.of("W2 EP2", "W2 ETP2", "W4 EP2 ETP2", "W8 TP2 CP2 EP4");
+        return Stream.of(DROPLESS, DROPPING).flatMap(settings -> {
+            String[] slots = Stream.concat(Stream.of(settings), Stream.of("parallel.dispatch_unit=slot"))
+                    .toArray(String[]::new);
+            return cases("slots", LawModel.config(settings), slots, mappings);
+        });
+    }
+
     private static Stream<DynamicTest> cases(List<String> mappings) {
         return Stream.concat(
                 cases("dropless", LawModel.config(DROPLESS), DROPLESS, mappings),

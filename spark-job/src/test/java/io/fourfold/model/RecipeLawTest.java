@@ -40,7 +40,7 @@ class RecipeLawTest {
      */
     private static final int BATCH_SEED = 3;
 
-    private static final String[] LARGER_MODEL = {
+    static final String[] LARGER_MODEL = {
         "model.layers=4",
         "model.hidden_size=64",
         "model.vocab_size=32",

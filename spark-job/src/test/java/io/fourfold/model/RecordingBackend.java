@@ -15,6 +15,7 @@ import io.fourfold.kernels.op.OptimizerOps;
 import io.fourfold.kernels.op.QuantProbe;
 import io.fourfold.kernels.op.QuantizeOps;
 import io.fourfold.kernels.op.RandomStream;
+import io.fourfold.kernels.op.WeightCodeOps;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Tensor;
@@ -47,6 +48,11 @@ final class RecordingBackend implements Backend {
     @Override
     public QuantizeOps quantize() {
         return new Recording();
+    }
+
+    @Override
+    public WeightCodeOps weightCodes() {
+        return backend.weightCodes();
     }
 
     private final class Recording implements QuantizeOps {

@@ -19,8 +19,8 @@ import io.fourfold.parallel.TokenPlacement;
 import io.fourfold.precision.LinearKind;
 import io.fourfold.precision.Recipe;
 import io.fourfold.train.Ranks;
+import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
@@ -162,7 +162,15 @@ class SplitOperandsTest {
                 Batch batch = TinyModels.batch(config, SAMPLES, 5);
                 StepContext step = SingleRank.step(batch);
                 linear.prepare(new WeightPreparation(
-                        backend, scope, step, true, new WeightMagnitudes(), null, new HashSet<>()));
+                        backend,
+                        scope,
+                        step,
+                        true,
+                        new WeightMagnitudes(),
+                        GatheredCodes.none(),
+                        null,
+                        new FirstWrites(),
+                        new ArrayList<>()));
                 DeviceBatch device = new BatchUpload(backend, ranks, 32).upload(batch, scope);
                 Pass pass = new Pass(backend, DType.BF16, device, step, true, scope, null, null);
                 Tensor x = matrix(backend, scope, 2, IN, byOutput ? own : shared, inputs);

@@ -75,6 +75,7 @@ class LearningRateScheduleTest {
                 0,
                 1,
                 List.of(),
+                true,
                 true));
     }
 }

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.fourfold.config.ConfigException;
 import io.fourfold.config.ContextExchange;
+import io.fourfold.config.DispatchUnit;
 import io.fourfold.config.GradientConfig;
 import io.fourfold.config.ParallelConfig;
 import java.util.ArrayList;
@@ -15,7 +16,17 @@ import org.junit.jupiter.api.Test;
 class ParallelMappingTest {
     private static ParallelConfig config(int world, int tp, int cp, int pp, int ep, int etp) {
         return new ParallelConfig(
-                world, tp, cp, ContextExchange.GATHER, pp, ep, etp, 1, List.of(), GradientConfig.PLAIN);
+                world,
+                tp,
+                cp,
+                ContextExchange.GATHER,
+                pp,
+                ep,
+                etp,
+                DispatchUnit.TOKEN,
+                1,
+                List.of(),
+                GradientConfig.PLAIN);
     }
 
     /** Every legal combination of degrees for the worlds up to 64 ranks (all sizes up to 16, then round ones). */
@@ -142,7 +153,17 @@ class ParallelMappingTest {
     @Test
     void reportsAllProblemsAtOnce() {
         assertThatThrownBy(() -> ParallelMapping.of(new ParallelConfig(
-                        10, 4, 1, ContextExchange.GATHER, 1, 3, 1, 2, List.of(), GradientConfig.PLAIN)))
+                        10,
+                        4,
+                        1,
+                        ContextExchange.GATHER,
+                        1,
+                        3,
+                        1,
+                        DispatchUnit.TOKEN,
+                        2,
+                        List.of(),
+                        GradientConfig.PLAIN)))
                 .isInstanceOf(ConfigException.class)
                 .hasMessageContaining("3 problems")
                 .hasMessageContaining("multiple of 4 (attention grid")
@@ -150,7 +171,17 @@ class ParallelMappingTest {
                 .hasMessageContaining("multiple of 3 (MoE grid")
                 .hasMessageContaining("parallel.virtual_stages = 2");
         assertThatThrownBy(() -> ParallelMapping.of(new ParallelConfig(
-                        0, 0, 1, ContextExchange.GATHER, 1, 1, 1, 1, List.of(), GradientConfig.PLAIN)))
+                        0,
+                        0,
+                        1,
+                        ContextExchange.GATHER,
+                        1,
+                        1,
+                        1,
+                        DispatchUnit.TOKEN,
+                        1,
+                        List.of(),
+                        GradientConfig.PLAIN)))
                 .hasMessageContaining("parallel.world_size = 0")
                 .hasMessageContaining("parallel.tensor_parallel_size = 0");
     }

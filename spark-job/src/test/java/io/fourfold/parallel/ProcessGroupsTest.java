@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.fourfold.config.ContextExchange;
+import io.fourfold.config.DispatchUnit;
 import io.fourfold.config.GradientConfig;
 import io.fourfold.config.ParallelConfig;
 import io.fourfold.kernels.comm.CommunicationWorld;
@@ -58,8 +59,8 @@ class ProcessGroupsTest {
 
     @Test
     void makesEveryGroupInTheSameOrderOnEveryRank() {
-        ParallelMapping mapping = ParallelMapping.of(
-                new ParallelConfig(4, 1, 1, ContextExchange.GATHER, 1, 2, 1, 1, List.of(), GradientConfig.PLAIN));
+        ParallelMapping mapping = ParallelMapping.of(new ParallelConfig(
+                4, 1, 1, ContextExchange.GATHER, 1, 2, 1, DispatchUnit.TOKEN, 1, List.of(), GradientConfig.PLAIN));
         RecordingWorld first = new RecordingWorld(0, 4);
         RecordingWorld last = new RecordingWorld(3, 4);
         try (ProcessGroups groups = ProcessGroups.create(mapping, first);
@@ -83,8 +84,8 @@ class ProcessGroupsTest {
 
     @Test
     void refusesAWorldOfAnotherSize() {
-        ParallelMapping mapping = ParallelMapping.of(
-                new ParallelConfig(4, 1, 1, ContextExchange.GATHER, 1, 1, 1, 1, List.of(), GradientConfig.PLAIN));
+        ParallelMapping mapping = ParallelMapping.of(new ParallelConfig(
+                4, 1, 1, ContextExchange.GATHER, 1, 1, 1, DispatchUnit.TOKEN, 1, List.of(), GradientConfig.PLAIN));
         assertThatThrownBy(() -> ProcessGroups.create(mapping, new RecordingWorld(0, 2)))
                 .hasMessageContaining("the mapping is for 4 ranks, the world has 2");
     }

@@ -117,6 +117,31 @@ class PlanTest {
     }
 
     @Test
+    void codesOfWeightsTakeFewerBytesAndSomeMemory() {
+        String[] sets = {
+            "parallel={world_size: 4, expert_parallel_size: 2}",
+            "train.global_batch_size=16",
+            "recipe.high_precision.last=0",
+            "parallel.gradients.weights=exact"
+        };
+        Plan exact = Plan.of(load("run/quickstart.yaml", sets));
+        sets[3] = "parallel.gradients.weights=nvfp4";
+        Plan coded = Plan.of(load("run/quickstart.yaml", sets));
+        long codes = coded.memory().weights() - exact.memory().weights();
+        long linear = RankShare.of(load("run/quickstart.yaml", sets), 0).linear();
+        assertThat((double) codes / linear).isBetween(0.5, 0.52);
+        assertThat(experts(coded).what()).contains("NVFP4 codes");
+        assertThat((double) experts(coded).bytes() / experts(exact).bytes()).isBetween(0.56, 0.57);
+    }
+
+    private static Traffic experts(Plan plan) {
+        return plan.traffic().stream()
+                .filter(traffic -> traffic.axis() == Axis.EDP)
+                .findFirst()
+                .orElseThrow();
+    }
+
+    @Test
     void memoryAndTrafficOfTwoRanks() {
         Plan one = Plan.of(load("run/quickstart.yaml", "parallel={world_size: 1, expert_parallel_size: 1}"));
         Plan two = Plan.of(load("run/quickstart.yaml", "train.global_batch_size=16"));

@@ -43,6 +43,14 @@ public interface Communicator extends AutoCloseable {
     }
 
     /**
+     * {@link #startAllToAllV} without what this rank sends itself: that part of {@code receive} may be written or not, but
+     * not after the return, so that the caller may put something else there.
+     */
+    default Pending startAllToOthersV(Tensor send, long[] sendCounts, Tensor receive, long[] receiveCounts) {
+        return startAllToAllV(send, sendCounts, receive, receiveCounts);
+    }
+
+    /**
      * Starts collectives beside the work that the caller queues next: what was queued before is done before they begin. All
      * ranks start and await in the same order. Where a group cannot overlap, they are done on return.
      *

@@ -9,6 +9,7 @@ import io.fourfold.kernels.op.MoeOps;
 import io.fourfold.kernels.op.NormOps;
 import io.fourfold.kernels.op.OptimizerOps;
 import io.fourfold.kernels.op.QuantizeOps;
+import io.fourfold.kernels.op.WeightCodeOps;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Lending;
 import io.fourfold.kernels.tensor.Region;
@@ -34,6 +35,7 @@ public final class CpuBackend implements Backend {
     private long peakLent;
     private final ElementwiseOps elementwise = new CpuElementwiseOps();
     private final QuantizeOps quantize = new CpuQuantizeOps();
+    private final WeightCodeOps weightCodes = new CpuWeightCodes();
     private final CpuGemmOps gemm;
     private final NormOps norm = new CpuNormOps();
     private final CpuAttention attention = new CpuAttention();
@@ -146,6 +148,11 @@ public final class CpuBackend implements Backend {
     @Override
     public QuantizeOps quantize() {
         return quantize;
+    }
+
+    @Override
+    public WeightCodeOps weightCodes() {
+        return weightCodes;
     }
 
     @Override

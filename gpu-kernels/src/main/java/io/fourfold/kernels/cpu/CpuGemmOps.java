@@ -5,6 +5,7 @@ import io.fourfold.kernels.op.GemmOperand;
 import io.fourfold.kernels.op.GemmOps;
 import io.fourfold.kernels.op.GroupedOperand;
 import io.fourfold.kernels.op.GroupedOperand.Layout;
+import io.fourfold.kernels.op.RowPart;
 import io.fourfold.kernels.tensor.Tensor;
 import java.util.Arrays;
 import org.bytedeco.openblas.global.openblas_nolapack;
@@ -57,6 +58,23 @@ public final class CpuGemmOps implements GemmOps, AutoCloseable {
                         "group " + g + " ends at row " + (left.first()[g] + member.rows()) + ", but C is " + out);
             }
             product(member, right.members()[g], out, left.first()[g] * columns, false);
+        }
+    }
+
+    @Override
+    public void multiplyGroupedPart(GroupedOperand a, RowPart part, GroupedOperand b, Tensor c) {
+        CpuGroupedOperand left = CpuGroupedOperand.of(a, Layout.RAGGED_ROWS, "A");
+        CpuGroupedOperand right = CpuGroupedOperand.of(b, Layout.STACKED, "B");
+        requireSameGroups(left, right);
+        CpuTensor out = CpuTensor.of(c);
+        int groups = left.groups();
+        CpuTensor begins = Arguments.int32(part.begins(), "begins", groups);
+        CpuTensor ends = Arguments.int32(part.ends(), "ends", groups);
+        for (int g = 0; g < groups; g++) {
+            int begin = begins.ints()[begins.offset() + g];
+            int end = ends.ints()[ends.offset() + g];
+            CpuOperand rows = left.members()[g].rows(begin - left.first()[g], end - left.first()[g]);
+            product(rows, right.members()[g], out, begin * right.width(), false);
         }
     }
 

@@ -4,6 +4,7 @@ import io.fourfold.kernels.op.Activation;
 import io.fourfold.kernels.op.MoeOps;
 import io.fourfold.kernels.op.RouterSpec;
 import io.fourfold.kernels.op.RowFormat;
+import io.fourfold.kernels.op.RowPart;
 import io.fourfold.kernels.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -84,13 +85,45 @@ final class CpuMoeOps implements MoeOps {
     }
 
     @Override
+    public void ranksOfSlots(Tensor experts, int expertsPerRank, Tensor ranks, Tensor counts) {
+        CpuTokenRouting.ranksOfSlots(experts, expertsPerRank, ranks, counts);
+    }
+
+    @Override
+    public void partOfSlots(Tensor offsets, Tensor slotOfRow, int from, int to, RowPart part) {
+        CpuTokenRouting.partOfSlots(offsets, slotOfRow, from, to, part);
+    }
+
+    @Override
+    public void packRouting(Tensor experts, Tensor weights, Tensor rowIds, Tensor slotOfRow, Tensor packed) {
+        CpuTokenRouting.pack(experts, weights, rowIds, slotOfRow, packed);
+    }
+
+    @Override
+    public void unpackRouting(
+            Tensor packed, int firstExpert, int localExperts, Tensor experts, Tensor weights, Tensor rowIds) {
+        CpuTokenRouting.unpack(packed, firstExpert, localExperts, experts, weights, rowIds);
+    }
+
+    @Override
     public void gatherRows(Tensor x, Tensor index, int divisor, Tensor out) {
         CpuRows.gather(x, index, divisor, out);
     }
 
     @Override
+    public void spreadSomeRows(Tensor x, @Nullable Tensor index, int divisor, Tensor rowOfSlot, int k, Tensor out) {
+        CpuRows.spread(x, index, divisor, rowOfSlot, k, out);
+    }
+
+    @Override
     public void sumRows(Tensor y, Tensor rowOfSlot, int k, Tensor out) {
         CpuRows.sum(y, rowOfSlot, k, out);
+    }
+
+    @Override
+    public void sumRowsAndOwn(
+            Tensor y, Tensor rowOfSlot, int from, Tensor own, Tensor rowOfOwnSlot, int k, Tensor out) {
+        CpuRows.sumWithOwn(y, rowOfSlot, from, own, rowOfOwnSlot, k, out);
     }
 
     @Override

@@ -2,6 +2,7 @@ package io.fourfold.kernels.cpu;
 
 import io.fourfold.kernels.op.GemmOperand;
 import io.fourfold.kernels.op.OperandSpec;
+import io.fourfold.kernels.tensor.Shape;
 
 /**
  * An operand of the CPU backend: plain values, and one factor for the whole tensor. A quantized operand holds
@@ -21,6 +22,20 @@ record CpuOperand(OperandSpec spec, int rows, int depth, CpuTensor values, boole
             return cpu;
         }
         throw new IllegalArgumentException("not an operand of the CPU backend: " + operand);
+    }
+
+    /** Rows {@code from .. to} of an operand stored by rows. */
+    CpuOperand rows(int from, int to) {
+        if (depthMajor) {
+            throw new IllegalArgumentException("rows of an operand stored by columns");
+        }
+        return new CpuOperand(
+                spec,
+                to - from,
+                depth,
+                values.view((long) from * depth, Shape.of(to - from, depth)),
+                false,
+                tensorScale);
     }
 
     /** Distance in elements between two outer rows of the storage. */

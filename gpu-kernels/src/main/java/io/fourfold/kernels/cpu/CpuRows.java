@@ -3,6 +3,7 @@ package io.fourfold.kernels.cpu;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import java.util.Arrays;
+import org.jspecify.annotations.Nullable;
 
 /** Moves token rows to expert order and back: a gather, and a sum over the choices of each token. */
 final class CpuRows {
@@ -23,6 +24,24 @@ final class CpuRows {
             int source = i < 0 ? -1 : i / divisor;
             Arguments.require(i >= -1 && source < sources, "row index " + i + " outside " + from);
             copyOrZero(from, source, to, r, width);
+        }
+    }
+
+    static void spread(Tensor x, @Nullable Tensor index, int divisor, Tensor rowOfSlot, int k, Tensor out) {
+        CpuTensor from = CpuTensor.of(x);
+        CpuTensor to = CpuTensor.of(out);
+        Arguments.require(from.dtype() == to.dtype(), "spreading rows of " + from + " into " + to);
+        int tokens = index == null ? from.shape().rows() : Math.toIntExact(index.elements());
+        int width = from.shape().cols();
+        CpuTensor which = index == null ? null : Arguments.int32(index, "index", tokens);
+        CpuTensor rows = Arguments.int32(rowOfSlot, "rowOfSlot", (long) tokens * k);
+        for (int slot = 0; slot < rows.size(); slot++) {
+            int row = rows.ints()[rows.offset() + slot];
+            if (row >= 0) {
+                Arguments.require((row + 1L) * width <= to.elements(), "row " + row + " outside " + to);
+                int source = which == null ? slot / k : which.ints()[which.offset() + slot / k] / divisor;
+                copyOrZero(from, source, to, row, width);
+            }
         }
     }
 
@@ -62,6 +81,40 @@ final class CpuRows {
                 }
             }
             Bf16Rounding.roundIfNeeded(to, at, width);
+        }
+    }
+
+    static void sumWithOwn(Tensor y, Tensor rowOfSlot, int from, Tensor own, Tensor rowOfOwnSlot, int k, Tensor out) {
+        CpuTensor others = CpuTensor.of(y);
+        CpuTensor mine = CpuTensor.of(own);
+        CpuTensor to = CpuTensor.of(out);
+        int width = to.shape().cols();
+        int tokens = to.shape().rows();
+        CpuTensor rows = Arguments.int32(rowOfSlot, "rowOfSlot", (long) tokens * k);
+        CpuTensor ownRows = Arguments.int32(rowOfOwnSlot, "rowOfOwnSlot", rowOfOwnSlot.elements());
+        int count = ownRows.size() / k;
+        for (int t = 0; t < tokens; t++) {
+            int at = to.offset() + t * width;
+            Arrays.fill(to.floats(), at, at + width, 0f);
+            for (int j = 0; j < k; j++) {
+                int row = rows.ints()[rows.offset() + t * k + j];
+                if (row < from || row >= from + count) {
+                    addRow(others, row, to.floats(), at, width);
+                    continue;
+                }
+                for (int i = 0; i < k; i++) {
+                    addRow(mine, ownRows.ints()[ownRows.offset() + (row - from) * k + i], to.floats(), at, width);
+                }
+            }
+            Bf16Rounding.roundIfNeeded(to, at, width);
+        }
+    }
+
+    /** Row -1 is none. */
+    private static void addRow(CpuTensor from, int row, float[] to, int at, int width) {
+        if (row >= 0) {
+            Arguments.require((row + 1L) * width <= from.elements(), "row " + row + " outside " + from);
+            addRow(from.floats(), from.offset() + row * width, to, at, width);
         }
     }
 

@@ -7,8 +7,6 @@ import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
-import jcuda.driver.CUresult;
-import jcuda.driver.JCudaDriver;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -29,9 +27,11 @@ public final class CudaArena implements AutoCloseable {
 
     private final CudaDevice device;
     private final Map<Region, Space> spaces = new EnumMap<>(Region.class);
+    private final List<DeviceSlab> all = new ArrayList<>();
     private @Nullable LentMemory lent;
     private int workspaceUntil;
     private long peakLent;
+    private long inUse;
 
     /** @param planned bytes per region to allocate now; regions that are missing grow as needed */
     public CudaArena(CudaDevice device, Map<Region, Long> planned) {
@@ -119,13 +119,39 @@ public final class CudaArena implements AutoCloseable {
         return space(region).peak;
     }
 
+    /** Every allocation, in the order of their making. */
+    List<DeviceSlab> slabs() {
+        return all;
+    }
+
+    /**
+     * A fingerprint of what is in use: the same pieces, each in the same place of its scope, give the same. What is handed out
+     * next depends on nothing else, but for memory that was reserved since.
+     */
+    long inUse() {
+        return inUse;
+    }
+
+    /** Tells that a piece is in use now, or no longer. */
+    void toggle(Region region, long address, long bytes, int placeInScope) {
+        inUse ^= mixed(address + mixed(bytes + mixed(placeInScope * 8L + region.ordinal())));
+    }
+
+    /** The finalizer of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014). */
+    private static long mixed(long value) {
+        long z = value + 0x9e3779b97f4a7c15L;
+        z = (z ^ z >>> 30) * 0xbf58476d1ce4e5b9L;
+        z = (z ^ z >>> 27) * 0x94d049bb133111ebL;
+        return z ^ z >>> 31;
+    }
+
     /** The allocation that holds an address. */
     DevicePointer pointer(long address) {
         for (Space space : spaces.values()) {
-            for (Slab slab : space.slabs) {
-                long offset = address - slab.base.address();
-                if (offset >= 0 && offset < slab.bytes) {
-                    return slab.base.at(address);
+            for (DeviceSlab slab : space.slabs) {
+                long offset = address - slab.base().address();
+                if (offset >= 0 && offset < slab.bytes()) {
+                    return slab.base().at(address);
                 }
             }
         }
@@ -148,13 +174,14 @@ public final class CudaArena implements AutoCloseable {
     @Override
     public void close() {
         for (Space space : spaces.values()) {
-            for (Slab slab : space.slabs) {
-                CudaDevice.check(JCudaDriver.cuMemFree(slab.base), "freeing " + space.region);
+            for (DeviceSlab slab : space.slabs) {
+                slab.free();
             }
             space.slabs.clear();
             space.free.clear();
             space.reserved = 0;
         }
+        all.clear();
     }
 
     private Space space(Region region) {
@@ -173,12 +200,10 @@ public final class CudaArena implements AutoCloseable {
         return bytes / (double) (1 << 20);
     }
 
-    private record Slab(DevicePointer base, long bytes) {}
-
     /** One region: its slabs and what is free in them, by address. */
     private final class Space {
         private final Region region;
-        private final List<Slab> slabs = new ArrayList<>();
+        private final List<DeviceSlab> slabs = new ArrayList<>();
         private final TreeMap<Long, Long> free = new TreeMap<>();
         private long reserved;
         private long used;
@@ -233,20 +258,19 @@ public final class CudaArena implements AutoCloseable {
 
         /** Neighbouring slabs stay apart: each is an allocation of its own. */
         private boolean startsSlab(long address) {
-            return slabs.stream().anyMatch(slab -> slab.base.address() == address);
+            return slabs.stream().anyMatch(slab -> slab.base().address() == address);
         }
 
         void grow(long bytes) {
-            DevicePointer base = new DevicePointer();
-            int result = JCudaDriver.cuMemAlloc(base, bytes);
-            if (result == CUresult.CUDA_ERROR_OUT_OF_MEMORY) {
+            DeviceSlab slab = DeviceSlab.allocate(device, bytes, region.toString());
+            if (slab == null) {
                 throw outOfMemory(bytes);
             }
-            CudaDevice.check(result, "allocating " + bytes + " bytes for " + region);
-            slabs.add(new Slab(base, bytes));
-            free.put(base.address(), bytes);
-            reserved += bytes;
-            LOG.debug("{} grows by {} MiB to {} MiB", region, bytes >> 20, reserved >> 20);
+            slabs.add(slab);
+            all.add(slab);
+            free.put(slab.base().address(), slab.bytes());
+            reserved += slab.bytes();
+            LOG.debug("{} grows by {} MiB to {} MiB", region, slab.bytes() >> 20, reserved >> 20);
         }
 
         private CudaException outOfMemory(long bytes) {

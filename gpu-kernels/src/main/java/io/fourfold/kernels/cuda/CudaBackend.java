@@ -1,6 +1,7 @@
 package io.fourfold.kernels.cuda;
 
 import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.RepeatedWork;
 import io.fourfold.kernels.comm.CommunicationWorld;
 import io.fourfold.kernels.op.AttentionOps;
 import io.fourfold.kernels.op.ElementwiseOps;
@@ -10,6 +11,7 @@ import io.fourfold.kernels.op.MoeOps;
 import io.fourfold.kernels.op.NormOps;
 import io.fourfold.kernels.op.OptimizerOps;
 import io.fourfold.kernels.op.QuantizeOps;
+import io.fourfold.kernels.op.WeightCodeOps;
 import io.fourfold.kernels.tensor.Lending;
 import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Tensor;
@@ -29,6 +31,7 @@ public final class CudaBackend implements Backend {
     private final CudaRuntime runtime;
     private final CudaGemmOps gemm;
     private final QuantizeOps quantize;
+    private final CudaWeightCodes weightCodes;
     private final CudaElementwiseOps elementwise;
     private final NormOps norm;
     private final CudaAttentionOps attention;
@@ -36,6 +39,7 @@ public final class CudaBackend implements Backend {
     private final RotaryFrequencies frequencies;
     private final CudaLossOps loss;
     private final CudaOptimizerOps optimizer;
+    private final CudaGraphs graphs;
     private final boolean shared;
 
     public CudaBackend(int ordinal) {
@@ -64,6 +68,7 @@ public final class CudaBackend implements Backend {
         runtime = new CudaRuntime(device, memory, kernels);
         gemm = new CudaGemmOps(runtime);
         quantize = new CudaQuantizeOps(runtime);
+        weightCodes = new CudaWeightCodes(runtime);
         frequencies = new RotaryFrequencies(runtime);
         elementwise = new CudaElementwiseOps(runtime, frequencies);
         norm = new CudaNormOps(runtime, frequencies);
@@ -71,6 +76,7 @@ public final class CudaBackend implements Backend {
         moe = new CudaMoeOps(runtime);
         loss = new CudaLossOps(runtime, gemm, quantize, elementwise);
         optimizer = new CudaOptimizerOps(runtime);
+        graphs = new CudaGraphs(device, arena);
     }
 
     /** The parts the operations are made of; for tests and benchmarks of kernels. */
@@ -94,6 +100,21 @@ public final class CudaBackend implements Backend {
     }
 
     @Override
+    public boolean repeat(RepeatedWork work) {
+        return graphs.repeat(work);
+    }
+
+    @Override
+    public boolean repeats() {
+        return true;
+    }
+
+    /** How often repeated work was queued as a CUDA graph. */
+    public long graphLaunches() {
+        return graphs.replays();
+    }
+
+    @Override
     public void upload(float[] source, Tensor destination) {
         memory.upload(source, CudaTensor.of(destination));
     }
@@ -106,6 +127,11 @@ public final class CudaBackend implements Backend {
     @Override
     public float[] download(Tensor source) {
         return memory.download(CudaTensor.of(source));
+    }
+
+    @Override
+    public List<float[]> download(List<Tensor> sources) {
+        return memory.download(sources.stream().map(CudaTensor::of).toList());
     }
 
     @Override
@@ -139,6 +165,11 @@ public final class CudaBackend implements Backend {
     }
 
     @Override
+    public WeightCodeOps weightCodes() {
+        return weightCodes;
+    }
+
+    @Override
     public NormOps norm() {
         return norm;
     }
@@ -166,11 +197,13 @@ public final class CudaBackend implements Backend {
     @Override
     public void close() {
         device.stream().synchronize();
+        graphs.close();
         attention.close();
         gemm.close();
         frequencies.close();
         loss.close();
         optimizer.close();
+        weightCodes.close();
         kernels.close();
         memory.close();
         arena.close();

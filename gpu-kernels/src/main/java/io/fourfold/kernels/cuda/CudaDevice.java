@@ -6,6 +6,7 @@ import jcuda.driver.CUdevice;
 import jcuda.driver.CUdevice_attribute;
 import jcuda.driver.CUresult;
 import jcuda.driver.JCudaDriver;
+import org.jspecify.annotations.Nullable;
 
 /**
  * One GPU of this process: its primary context (shared with cuBLASLt, cuDNN and NCCL), one stream, its properties. The
@@ -17,8 +18,11 @@ public final class CudaDevice implements AutoCloseable {
     private final CUcontext context = new CUcontext();
     private final CudaStream stream;
     private final CudaTrace trace;
+    private @Nullable GraphRecorder recorder;
     private final String name;
     private final int driverVersion;
+    private int lent;
+    private int borrowers;
 
     private CudaDevice(int ordinal) {
         this.ordinal = ordinal;
@@ -66,7 +70,7 @@ public final class CudaDevice implements AutoCloseable {
     }
 
     /** Null when a GPU can be used by this process, otherwise the reason in words. */
-    public static @org.jspecify.annotations.Nullable String unavailableBecause() {
+    public static @Nullable String unavailableBecause() {
         try {
             return count() > 0 ? null : "the NVIDIA driver reports no GPU";
         } catch (CudaException e) {
@@ -105,6 +109,23 @@ public final class CudaDevice implements AutoCloseable {
         return trace;
     }
 
+    /** Null unless what is queued on the stream is recorded instead of run. */
+    @Nullable
+    GraphRecorder recorder() {
+        return recorder;
+    }
+
+    void recordWith(@Nullable GraphRecorder now) {
+        recorder = now;
+    }
+
+    /** Refuses what would run once while a graph is recorded, and never again. */
+    void requireNotRecording(String what) {
+        if (recorder != null) {
+            throw new CudaException(what + " cannot be recorded");
+        }
+    }
+
     public int ordinal() {
         return ordinal;
     }
@@ -126,6 +147,27 @@ public final class CudaDevice implements AutoCloseable {
 
     public int multiprocessors() {
         return attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
+    }
+
+    /**
+     * How many of them a kernel should take that keeps its blocks for as long as it runs: all, but for what is lent to
+     * collectives under way. Blocks of a collective that find no free multiprocessor would wait for such a kernel's end.
+     */
+    int freeMultiprocessors() {
+        return Math.max(multiprocessors() / 2, multiprocessors() - lent);
+    }
+
+    /** Lends multiprocessors to a collective that is queued on a stream of such: one of them runs at a time. */
+    void lendMultiprocessors(int count) {
+        lent = Math.max(lent, count);
+        borrowers++;
+    }
+
+    /** Ends what {@link #lendMultiprocessors} began. */
+    void takeMultiprocessorsBack() {
+        if (--borrowers == 0) {
+            lent = 0;
+        }
     }
 
     public long totalBytes() {

@@ -1,6 +1,7 @@
 package io.fourfold.kernels.cuda;
 
 import java.util.Arrays;
+import java.util.List;
 import jcuda.driver.CUdeviceptr;
 import jcuda.driver.CUevent;
 import jcuda.driver.CUfunction;
@@ -86,6 +87,9 @@ public final class CudaFunction {
         if (gridX == 0 || gridY == 0 || gridZ == 0) {
             return;
         }
+        if (stream != device.stream()) {
+            device.requireNotRecording(name + " on another stream");
+        }
         if (sharedBytes > sharedLimit) {
             raiseSharedLimit(sharedBytes);
         }
@@ -103,6 +107,10 @@ public final class CudaFunction {
                 arguments.write(values),
                 NO_EXTRA);
         device.trace().end(begun, name, stream);
+        GraphRecorder recorder = device.recorder();
+        if (recorder != null && result == 0) {
+            recorder.launched(this, List.of(gridX, gridY, gridZ), block, sharedBytes, values);
+        }
         if (result != 0 || SYNCHRONOUS) {
             check(stream, result, gridX, gridY, gridZ, block, sharedBytes, values);
         }
@@ -121,6 +129,10 @@ public final class CudaFunction {
 
     public String name() {
         return name;
+    }
+
+    CUfunc_st javacpp() {
+        return javacpp;
     }
 
     private void check(

@@ -5,7 +5,9 @@ import io.fourfold.kernels.op.GemmOperand;
 import io.fourfold.kernels.op.GemmOps;
 import io.fourfold.kernels.op.GroupedOperand;
 import io.fourfold.kernels.op.GroupedOperand.Layout;
+import io.fourfold.kernels.op.RowPart;
 import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
@@ -110,12 +112,20 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
         CudaTensor out = CudaTensor.of(c);
         if (!(fp4 != null && fp4.multiplyGrouped(a, b, out, false)) && !groupedFp8.rows(a, b, out)) {
             try (CudaTensorScope work = cuda.workspace()) {
-                multiplyRows(fp8.decoded(a, work), fp8.decoded(b, work), out);
+                multiplyRows(fp8.decoded(a, work), fp8.decoded(b, work), null, out);
             }
         }
     }
 
-    private void multiplyRows(GroupedOperand a, GroupedOperand b, CudaTensor out) {
+    @Override
+    public void multiplyGroupedPart(GroupedOperand a, RowPart part, GroupedOperand b, Tensor c) {
+        multiplyRows(a, b, part, CudaTensor.of(c));
+    }
+
+    /**
+     * @param part null = all rows
+     */
+    private void multiplyRows(GroupedOperand a, GroupedOperand b, @Nullable RowPart part, CudaTensor out) {
         CudaGroupedOperand left = CudaGroupedOperand.of(a, Layout.RAGGED_ROWS, "A");
         CudaGroupedOperand right = CudaGroupedOperand.of(b, Layout.STACKED, "B");
         requireSameGroups(left, right);
@@ -128,7 +138,18 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
             throw new IllegalArgumentException(
                     "C must be [" + left.values().shape().rows() + ", " + right.width() + "], is " + out);
         }
-        grouped.rows(left, right, out, Objects.requireNonNull(left.offsets()));
+        CudaTensor offsets = Objects.requireNonNull(left.offsets());
+        int groups = left.groups();
+        if (part == null) {
+            grouped.rows(left, right, out, offsets, offsets.view(1, Shape.flat(groups)));
+        } else {
+            grouped.rows(
+                    left,
+                    right,
+                    out,
+                    CudaArguments.int32(part.begins(), "begins", groups),
+                    CudaArguments.int32(part.ends(), "ends", groups));
+        }
     }
 
     @Override

@@ -5,6 +5,9 @@ import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Region;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.FloatBuffer;
+import java.util.ArrayList;
+import java.util.List;
 import jcuda.Pointer;
 import jcuda.driver.CUevent;
 import jcuda.driver.JCudaDriver;
@@ -74,6 +77,9 @@ public final class CudaMemory implements AutoCloseable {
         if (from.bytes() != to.bytes()) {
             throw new IllegalArgumentException("copying " + from + " to " + to);
         }
+        if (stream != device.stream()) {
+            device.requireNotRecording("a copy on another stream");
+        }
         if (from.bytes() > 0) {
             CUevent begun = device.trace().begin(stream);
             CudaDevice.check(
@@ -86,6 +92,7 @@ public final class CudaMemory implements AutoCloseable {
 
     void upload(float[] source, CudaTensor to) {
         requireLength(source.length, to);
+        device.requireNotRecording("an upload");
         boolean half = to.dtype() == DType.BF16;
         if (source.length > 0 && !half && to.bytes() <= UploadRing.LARGEST) {
             ring.take(source.length * 4).asFloatBuffer().put(source);
@@ -108,6 +115,7 @@ public final class CudaMemory implements AutoCloseable {
 
     void upload(int[] source, CudaTensor to) {
         requireLength(source.length, to);
+        device.requireNotRecording("an upload");
         boolean half = to.dtype() == DType.INT16;
         if (source.length > 0 && !half && to.bytes() <= UploadRing.LARGEST) {
             ring.take(source.length * 4).asIntBuffer().put(source);
@@ -132,6 +140,29 @@ public final class CudaMemory implements AutoCloseable {
         float[] values = new float[Math.toIntExact(from.elements())];
         download(from, values);
         return values;
+    }
+
+    /** Several FP32 tensors; waits once when they fit the staging buffer. */
+    List<float[]> download(List<CudaTensor> from) {
+        long bytes = from.stream().mapToLong(CudaTensor::bytes).sum();
+        if (bytes > STAGING_BYTES || from.stream().anyMatch(tensor -> tensor.dtype() != DType.FP32)) {
+            return from.stream().map(this::download).toList();
+        }
+        device.requireNotRecording("a download");
+        long to = 0;
+        for (CudaTensor tensor : from) {
+            queueReceive(tensor, 0, to, tensor.bytes());
+            to += tensor.bytes();
+        }
+        device.stream().synchronize();
+        List<float[]> all = new ArrayList<>();
+        FloatBuffer host = buffer.asFloatBuffer();
+        for (CudaTensor tensor : from) {
+            float[] values = new float[Math.toIntExact(tensor.elements())];
+            host.get(values);
+            all.add(values);
+        }
+        return all;
     }
 
     /** Into the first elements of {@code values}. */
@@ -188,15 +219,22 @@ public final class CudaMemory implements AutoCloseable {
     }
 
     private void receive(CudaTensor from, long start, int n) {
+        device.requireNotRecording("a download");
         int bytes = from.dtype().bytes();
-        CudaDevice.check(
-                JCudaDriver.cuMemcpyDtoHAsync(
-                        staging,
-                        arena.pointer(from.address() + start * bytes),
-                        (long) n * bytes,
-                        device.stream().jcuda()),
-                "downloading " + from);
+        queueReceive(from, start * bytes, 0, (long) n * bytes);
         device.stream().synchronize();
+    }
+
+    private void queueReceive(CudaTensor from, long start, long to, long bytes) {
+        if (bytes > 0) {
+            CudaDevice.check(
+                    JCudaDriver.cuMemcpyDtoHAsync(
+                            staging.withByteOffset(to),
+                            arena.pointer(from.address() + start),
+                            bytes,
+                            device.stream().jcuda()),
+                    "downloading " + from);
+        }
     }
 
     private static void requireLength(int length, CudaTensor tensor) {

@@ -11,11 +11,12 @@ import io.fourfold.kernels.op.Activation;
 import io.fourfold.kernels.op.MoeOps;
 import io.fourfold.kernels.op.RouterSpec;
 import io.fourfold.kernels.op.RowFormat;
+import io.fourfold.kernels.op.RowPart;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
-/** Permutation, row movement and activation on the GPU (permutation.cu, rows.cu, activation.cu); routing in {@link CudaRouter}, packing in {@link RowPacking}. */
+/** Permutation, row movement and activation on the GPU (permutation.cu, rows.cu, activation.cu); routing in {@link CudaRouter}, packing in {@link RowPacking}, tokens' ranks in {@link TokenRouting}. */
 final class CudaMoeOps implements MoeOps {
     private static final int BLOCK = 256;
     private static final int ROWS_PER_BLOCK = 8;
@@ -25,12 +26,14 @@ final class CudaMoeOps implements MoeOps {
     private final SlotSort sort;
     private final CudaRouter router;
     private final RowPacking packing;
+    private final TokenRouting routing;
 
     CudaMoeOps(CudaRuntime cuda) {
         this.cuda = cuda;
         this.sort = new SlotSort(cuda);
         this.router = new CudaRouter(cuda);
         this.packing = new RowPacking(cuda);
+        this.routing = new TokenRouting(cuda);
     }
 
     @Override
@@ -193,6 +196,27 @@ final class CudaMoeOps implements MoeOps {
     }
 
     @Override
+    public void ranksOfSlots(Tensor experts, int expertsPerRank, Tensor ranks, Tensor counts) {
+        routing.ranksOfSlots(experts, expertsPerRank, ranks, counts);
+    }
+
+    @Override
+    public void partOfSlots(Tensor offsets, Tensor slotOfRow, int from, int to, RowPart part) {
+        routing.partOfSlots(offsets, slotOfRow, from, to, part);
+    }
+
+    @Override
+    public void packRouting(Tensor experts, Tensor weights, Tensor rowIds, Tensor slotOfRow, Tensor packed) {
+        routing.pack(experts, weights, rowIds, slotOfRow, packed);
+    }
+
+    @Override
+    public void unpackRouting(
+            Tensor packed, int firstExpert, int localExperts, Tensor experts, Tensor weights, Tensor rowIds) {
+        routing.unpack(packed, firstExpert, localExperts, experts, weights, rowIds);
+    }
+
+    @Override
     public void gatherRows(Tensor x, Tensor index, int divisor, Tensor out) {
         CudaTensor from = CudaTensor.of(x);
         CudaTensor to = CudaTensor.of(out);
@@ -223,17 +247,46 @@ final class CudaMoeOps implements MoeOps {
         CudaTensor to = CudaTensor.of(out);
         require(from.dtype() == to.dtype(), "spreading rows of " + from + " into " + to);
         int rows = Math.toIntExact(slotOfRow.elements());
-        int tokens = from.shape().rows();
         int cols = from.shape().cols();
         require(to.elements() == (long) rows * cols, "spreading rows of " + from + " over " + rows + " of " + to);
         long rowBytes = (long) cols * from.dtype().bytes();
         int word = word(rowBytes, from, to);
         int words = (int) (rowBytes / word);
+        spread(from, null, 1, rowOfSlot, k, to, rows, word);
+        cuda.function("rows", "clear_rows_" + word)
+                .launchLine(blocks(rows, BLOCK), BLOCK, int32(slotOfRow, "slotOfRow", rows), to, rows, words);
+    }
+
+    @Override
+    public void spreadSomeRows(Tensor x, @Nullable Tensor index, int divisor, Tensor rowOfSlot, int k, Tensor out) {
+        CudaTensor from = CudaTensor.of(x);
+        CudaTensor to = CudaTensor.of(out);
+        require(
+                from.dtype() == to.dtype() && to.shape().cols() == from.shape().cols(),
+                "spreading rows of " + from + " into " + to);
+        long rowBytes = (long) from.shape().cols() * from.dtype().bytes();
+        spread(from, index, divisor, rowOfSlot, k, to, to.shape().rows(), word(rowBytes, from, to));
+    }
+
+    private void spread(
+            CudaTensor from,
+            @Nullable Tensor index,
+            int divisor,
+            Tensor rowOfSlot,
+            int k,
+            CudaTensor to,
+            int rows,
+            int word) {
+        int tokens = index == null ? from.shape().rows() : Math.toIntExact(index.elements());
+        int words = (int) ((long) from.shape().cols() * from.dtype().bytes() / word);
         cuda.function("rows", "spread_rows_" + word)
                 .launchLine(
                         blocks((long) tokens * lanes(words), BLOCK),
                         BLOCK,
                         from,
+                        CudaFunction.orNull(index == null ? null : int32(index, "index", tokens)),
+                        divisor,
+                        from.shape().rows(),
                         int32(rowOfSlot, "rowOfSlot", (long) tokens * k),
                         k,
                         to,
@@ -241,8 +294,6 @@ final class CudaMoeOps implements MoeOps {
                         rows,
                         words,
                         lanes(words));
-        cuda.function("rows", "clear_rows_" + word)
-                .launchLine(blocks(rows, BLOCK), BLOCK, int32(slotOfRow, "slotOfRow", rows), to, rows, words);
     }
 
     /** Lanes that move a row: a power of two, no more than a warp. */
@@ -274,6 +325,37 @@ final class CudaMoeOps implements MoeOps {
                         to,
                         tokens,
                         sources,
+                        cols);
+    }
+
+    @Override
+    public void sumRowsAndOwn(
+            Tensor y, Tensor rowOfSlot, int from, Tensor own, Tensor rowOfOwnSlot, int k, Tensor out) {
+        CudaTensor others = CudaTensor.of(y);
+        CudaTensor mine = CudaTensor.of(own);
+        CudaTensor to = CudaTensor.of(out);
+        int tokens = to.shape().rows();
+        int cols = to.shape().cols();
+        require(
+                others.dtype() == mine.dtype()
+                        && others.shape().cols() == cols
+                        && mine.shape().cols() == cols,
+                "summing rows of " + others + " and " + mine + " into " + to);
+        cuda.function("rows", kernel("sum_rows_and_own", others, to))
+                .launchLine(
+                        blocks(tokens, ROWS_PER_BLOCK),
+                        BLOCK,
+                        others,
+                        int32(rowOfSlot, "rowOfSlot", (long) tokens * k),
+                        from,
+                        Math.toIntExact(rowOfOwnSlot.elements() / k),
+                        mine,
+                        int32(rowOfOwnSlot, "rowOfOwnSlot", rowOfOwnSlot.elements()),
+                        k,
+                        to,
+                        tokens,
+                        others.shape().rows(),
+                        mine.shape().rows(),
                         cols);
     }
 

@@ -76,7 +76,9 @@ public final class CudaTensorScope implements TensorScope {
         closed = true;
         bytes = 0;
         for (int i = pieces.size() - 1; i >= 0; i--) {
-            memory.arena().release(region, pieces.get(i).address, pieces.get(i).bytes);
+            Piece piece = pieces.get(i);
+            memory.arena().release(region, piece.address, piece.bytes);
+            memory.arena().toggle(region, piece.address, piece.bytes, i);
         }
         pieces.clear();
     }
@@ -87,6 +89,7 @@ public final class CudaTensorScope implements TensorScope {
         }
         long size = shape.elements() * dtype.bytes();
         long address = memory.arena().take(region, size, until);
+        memory.arena().toggle(region, address, size, pieces.size());
         pieces.add(new Piece(address, size));
         bytes += size;
         return new CudaTensor(dtype, shape, address);

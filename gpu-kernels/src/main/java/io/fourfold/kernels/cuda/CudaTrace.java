@@ -47,16 +47,32 @@ public final class CudaTrace {
     private final Deque<CUevent> spare = new ArrayDeque<>();
     private final List<Span> spans = new ArrayList<>();
     private boolean on;
+    private boolean pieces;
     private long begunNanos;
 
     CudaTrace(CudaStream stream) {
         this.stream = stream;
     }
 
-    /** Forgets what was seen and begins. */
+    /** True while work that could be queued as a whole is to be queued piece by piece. */
+    boolean wantsPieces() {
+        return on && pieces;
+    }
+
+    /** Forgets what was seen and begins; CUDA graphs are taken apart, so that every kernel shows. */
     public void start() {
+        begin(true);
+    }
+
+    /** The same with work queued as it is without a trace: a CUDA graph is one piece. */
+    public void startWhole() {
+        begin(false);
+    }
+
+    private void begin(boolean takenApart) {
         recycle();
         on = true;
+        pieces = takenApart;
     }
 
     /** Ends, waits for the GPU and adds up. */

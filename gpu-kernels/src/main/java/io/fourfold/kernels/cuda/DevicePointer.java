@@ -10,6 +10,10 @@ final class DevicePointer extends CUdeviceptr {
         super(base, byteOffset);
     }
 
+    static DevicePointer of(long address) {
+        return new DevicePointer(new CUdeviceptr(), address);
+    }
+
     long address() {
         return getNativePointer() + getByteOffset();
     }

@@ -22,7 +22,6 @@ final class Fp8GroupedGemm implements AutoCloseable {
 
     private final CudaRuntime cuda;
     private final TensorMaps maps = new TensorMaps();
-    private final int grid;
     private int rowsSharedBytes;
     private int rowsBlocksSharedBytes;
     private int depthSharedBytes;
@@ -30,7 +29,11 @@ final class Fp8GroupedGemm implements AutoCloseable {
 
     Fp8GroupedGemm(CudaRuntime cuda) {
         this.cuda = cuda;
-        grid = cuda.device().multiprocessors() / 2 * 2;
+    }
+
+    /** Clusters of two. */
+    private int blocks() {
+        return cuda.device().freeMultiprocessors() / 2 * 2;
     }
 
     /** C[r, n] = sum over k of A[r, k] * W_g[n, k]. False, with nothing done, where these operands need another way. */
@@ -56,7 +59,7 @@ final class Fp8GroupedGemm implements AutoCloseable {
         }
         int weightRows = Math.multiplyExact(w.groups(), w.width());
         function.launch(
-                grid,
+                blocks(),
                 1,
                 1,
                 THREADS,
@@ -108,7 +111,7 @@ final class Fp8GroupedGemm implements AutoCloseable {
         try (CudaTensorScope work = cuda.workspace()) {
             CudaTensor partial = summing ? work.allocate(DType.FP32, a.groups(), parts) : null;
             function.launch(
-                    grid,
+                    blocks(),
                     1,
                     1,
                     THREADS,

@@ -31,7 +31,6 @@ final class GroupedGemm implements AutoCloseable {
     private final CudaTensor queue;
 
     private final boolean hopper;
-    private final int blocks;
     private int rowsSharedBytes;
     private int depthSharedBytes;
 
@@ -40,11 +39,10 @@ final class GroupedGemm implements AutoCloseable {
         scope = cuda.memory().scope(Region.WORKSPACE);
         queue = scope.zeros(DType.INT32, 2);
         hopper = cuda.device().architecture() == 90;
-        blocks = cuda.device().multiprocessors() / 2 * 2;
     }
 
-    /** C[r, n] = sum over k of A[r, k] * W_g(n, k), rows split by A's offsets. */
-    void rows(CudaGroupedOperand a, CudaGroupedOperand w, CudaTensor c, CudaTensor offsets) {
+    /** C[r, n] = sum over k of A[r, k] * W_g(n, k), rows begins[g] .. ends[g] of each group. */
+    void rows(CudaGroupedOperand a, CudaGroupedOperand w, CudaTensor c, CudaTensor begins, CudaTensor ends) {
         int rows = a.values().shape().rows();
         int cols = w.width();
         int depth = a.depth();
@@ -56,7 +54,7 @@ final class GroupedGemm implements AutoCloseable {
                 || !fits(w.values(), w.depthMajor() ? cols : depth)
                 || !fits(c, cols)
                 || depth == 0) {
-            plainRows(a, w, c, offsets, rows, cols, depth);
+            plainRows(a, w, c, begins, ends, rows, cols, depth);
             return;
         }
         if (rowsSharedBytes == 0) {
@@ -70,7 +68,7 @@ final class GroupedGemm implements AutoCloseable {
                 : maps.bf16(weights, Math.multiplyExact(groups, cols), depth, BOX_ROWS_B, BOX);
         CudaFunction function = w.depthMajor() ? cuda.function(TENSOR_CORES, "grouped_gemm_dgrad_bf16_sm90a") : fprop();
         function.launch(
-                blocks,
+                blocks(),
                 1,
                 1,
                 THREADS,
@@ -78,7 +76,8 @@ final class GroupedGemm implements AutoCloseable {
                 mapA,
                 mapW,
                 maps.bf16(c.address(), c.shape().rows(), cols, BOX, BOX),
-                offsets,
+                begins,
+                ends,
                 groups,
                 cols,
                 depth,
@@ -129,7 +128,7 @@ final class GroupedGemm implements AutoCloseable {
             int parts = SQUARES_PER_TILE * CudaArguments.blocks(m, TILE_ROWS) * CudaArguments.blocks(n, TILE_COLS);
             CudaTensor partial = summing ? work.allocate(DType.FP32, groups, parts) : null;
             function.launch(
-                    blocks,
+                    blocks(),
                     1,
                     1,
                     THREADS,
@@ -162,7 +161,8 @@ final class GroupedGemm implements AutoCloseable {
             CudaGroupedOperand a,
             CudaGroupedOperand w,
             CudaTensor c,
-            CudaTensor offsets,
+            CudaTensor begins,
+            CudaTensor ends,
             int rows,
             int cols,
             int depth) {
@@ -175,7 +175,8 @@ final class GroupedGemm implements AutoCloseable {
                         0,
                         a.values(),
                         w.values(),
-                        offsets,
+                        begins,
+                        ends,
                         a.groups(),
                         cols,
                         depth,
@@ -203,6 +204,11 @@ final class GroupedGemm implements AutoCloseable {
                         CudaFunction.orNull(b.scale()),
                         c,
                         accumulate ? 1 : 0);
+    }
+
+    /** Clusters of two. */
+    private int blocks() {
+        return cuda.device().freeMultiprocessors() / 2 * 2;
     }
 
     private CudaFunction fprop() {

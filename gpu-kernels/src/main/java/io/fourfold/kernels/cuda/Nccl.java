@@ -5,15 +5,22 @@ import io.fourfold.kernels.comm.ReduceOp;
 import io.fourfold.kernels.tensor.DType;
 import org.bytedeco.cuda.global.nccl;
 import org.bytedeco.cuda.nccl.ncclComm;
+import org.bytedeco.cuda.nccl.ncclConfig_t;
 import org.bytedeco.cuda.nccl.ncclUniqueId;
 import org.bytedeco.javacpp.BytePointer;
 import org.bytedeco.javacpp.Pointer;
+import org.bytedeco.javacpp.PointerPointer;
 import org.jspecify.annotations.Nullable;
 
 /** NCCL's calls in this project's terms; each result is checked. */
 final class Nccl {
     /** Words of the id by which the ranks of a communicator find each other. */
     static final int ID_INTS = nccl.NCCL_UNIQUE_ID_BYTES / 4;
+
+    private static final int CONFIG_BYTES = 40;
+    private static final int CONFIG_MAGIC = 0xcafebeef;
+    private static final int CONFIG_VERSION = 21700;
+    private static final int UNDEFINED = Integer.MIN_VALUE;
 
     private Nccl() {}
 
@@ -36,20 +43,45 @@ final class Nccl {
         }
     }
 
-    /** Joins a communicator; returns when all ranks have. */
-    static ncclComm join(int[] words, int size, int rank) {
-        try (ncclUniqueId id = new ncclUniqueId()) {
+    /**
+     * Joins a communicator; returns when all ranks have.
+     *
+     * @param beside its operations run beside others of the device: NCCL's blocks then take any free multiprocessor, for
+     *     clusters of neighbouring ones would wait until such a cluster is free
+     */
+    static ncclComm join(int[] words, int size, int rank, boolean beside) {
+        try (ncclUniqueId id = new ncclUniqueId();
+                ncclConfig_t config = new ncclConfig_t()) {
             new BytePointer(id)
                     .capacity(nccl.NCCL_UNIQUE_ID_BYTES)
                     .asByteBuffer()
                     .asIntBuffer()
                     .put(words);
             ncclComm communicator = new ncclComm();
+            // Only the fields of NCCL 2.17 are filled in, which later versions take for what they are.
+            config.size(CONFIG_BYTES).magic(CONFIG_MAGIC).version(CONFIG_VERSION);
+            config.blocking(UNDEFINED).cgaClusterSize(beside ? 1 : UNDEFINED);
+            config.minCTAs(UNDEFINED).maxCTAs(UNDEFINED).netName(null);
             check(
-                    nccl.ncclCommInitRank(communicator, size, id, rank),
-                    "ncclCommInitRank, rank " + rank + " of " + size);
+                    nccl.ncclCommInitRankConfig(communicator, size, id, rank, config),
+                    "ncclCommInitRankConfig, rank " + rank + " of " + size);
             return communicator;
         }
+    }
+
+    /**
+     * Tells a communicator of memory, which peers on this host may then write to and read from themselves. Null when NCCL
+     * does not want it; it then goes through buffers of its own.
+     */
+    static @Nullable Pointer register(ncclComm communicator, long address, long bytes) {
+        try (PointerPointer<Pointer> handle = new PointerPointer<>(1)) {
+            int result = nccl.ncclCommRegister(communicator, Addresses.of(address), bytes, handle);
+            return result == nccl.ncclSuccess ? handle.get() : null;
+        }
+    }
+
+    static void deregister(ncclComm communicator, Pointer handle) {
+        check(nccl.ncclCommDeregister(communicator, handle), "ncclCommDeregister");
     }
 
     /** Queues the sending of elements {@code [at, at + count)}; nothing where there are none. */

@@ -31,7 +31,7 @@ public final class NcclBaseline implements AutoCloseable {
         CpuTensor id =
                 CpuTensor.ofInts(host.rank() == 0 ? Nccl.newId() : new int[Nccl.ID_INTS], Shape.of(Nccl.ID_INTS));
         all.broadcast(id, 0);
-        communicator = Nccl.join(id.ints(), size, host.rank());
+        communicator = Nccl.join(id.ints(), size, host.rank(), false);
     }
 
     /** Equal parts of {@code send} to every rank, its own part included. */

@@ -19,16 +19,19 @@ import org.bytedeco.cuda.global.nccl;
  *
  * <p>BF16 sums are those of {@link RankOrderSum}. FP32 sums are NCCL's: over two ranks the same bits as on the CPU, over
  * more in an order of NCCL's choice. Bytes sent are counted as the algorithms need them at least: an all-reduce as
- * reduce-scatter and all-gather.
+ * reduce-scatter and all-gather; a gather as if every rank sent its part to all others, though NCCL may hand it on in rings.
  */
 final class NcclCommunicator implements Communicator {
+    private static final int CHANNELS = 32;
+
     private final CudaRuntime cuda;
     private final NcclWorld world;
     private final Communicator host;
     private final List<Integer> members;
     private final RankOrderSum sums;
     private final List<CudaTensorScope> held = new ArrayList<>();
-    private boolean beside;
+    private NcclSide side = NcclSide.MAIN;
+    private boolean messagesPossible;
     private long bytesSent;
 
     /**
@@ -156,6 +159,8 @@ final class NcclCommunicator implements Communicator {
         sent((long) (size() - 1) * from.elements(), from);
         if (equal(counts)) {
             gatherEqual("allGatherV", from, to);
+        } else if (lopsided(counts)) {
+            gatherByBroadcasts(from, to, counts);
         } else {
             gather("allGatherV", from, to, counts);
         }
@@ -163,6 +168,42 @@ final class NcclCommunicator implements Communicator {
 
     @Override
     public void allToAllV(Tensor send, long[] sendCounts, Tensor receive, long[] receiveCounts) {
+        Exchange exchange = exchange(send, sendCounts, receive, receiveCounts);
+        queue("allToAllV", c -> exchange.queue(c, stream(), true));
+    }
+
+    /** What stays on this rank is copied beside NCCL's blocks, or it would take as many of them again. */
+    @Override
+    public Pending startAllToAllV(Tensor send, long[] sendCounts, Tensor receive, long[] receiveCounts) {
+        Exchange exchange = exchange(send, sendCounts, receive, receiveCounts);
+        return startLending(() -> {
+            queue("allToAllV", c -> exchange.queue(c, stream(), false));
+            exchange.copyOwn(cuda.memory(), stream());
+        });
+    }
+
+    @Override
+    public Pending startAllToOthersV(Tensor send, long[] sendCounts, Tensor receive, long[] receiveCounts) {
+        Exchange exchange = exchange(send, sendCounts, receive, receiveCounts);
+        return startLending(() -> queue("allToAllV", c -> exchange.queue(c, stream(), false)));
+    }
+
+    /** Leaves multiprocessors to NCCL's blocks until it is awaited: as many as it has channels for the other ranks. */
+    private Pending startLending(Runnable collectives) {
+        Pending pending = start(collectives);
+        CudaDevice device = cuda.device();
+        device.lendMultiprocessors(channels());
+        boolean[] awaited = new boolean[1];
+        return () -> {
+            if (!awaited[0]) {
+                awaited[0] = true;
+                device.takeMultiprocessorsBack();
+            }
+            pending.await();
+        };
+    }
+
+    private Exchange exchange(Tensor send, long[] sendCounts, Tensor receive, long[] receiveCounts) {
         CudaTensor from = CudaTensor.of(send);
         CudaTensor to = CudaTensor.of(receive);
         require(sendCounts.length == size() && receiveCounts.length == size(), "allToAllV", from, to);
@@ -174,16 +215,13 @@ final class NcclCommunicator implements Communicator {
                 from,
                 to);
         sent(Arrays.stream(sendCounts).sum() - sendCounts[rank()], from);
-        queue("allToAllV", c -> {
-            long out = 0;
-            long in = 0;
-            for (int peer = 0; peer < size(); peer++) {
-                Nccl.send(c, stream(), from, out, sendCounts[peer], peer);
-                Nccl.receive(c, stream(), to, in, receiveCounts[peer], peer);
-                out += sendCounts[peer];
-                in += receiveCounts[peer];
-            }
-        });
+        return new Exchange(rank(), from, sendCounts, to, receiveCounts);
+    }
+
+    /** NCCL's channels between GPUs of one host, {@value #CHANNELS}, are divided by ranks; this rank's share stays unused. */
+    private int channels() {
+        int ranks = Math.min(CHANNELS, Integer.highestOneBit(2 * size() - 1));
+        return CHANNELS / ranks * Math.min(CHANNELS, size() - 1);
     }
 
     @Override
@@ -211,30 +249,48 @@ final class NcclCommunicator implements Communicator {
         CudaTensorScope memory = cuda.memory().ownScope(Region.WORKSPACE); // outlives the caller
         CudaTensor copy = memory.allocate(data.dtype(), data.shape());
         cuda.memory().copy(data, copy);
-        NcclLane lane = world.lane();
+        NcclSide way = messages(rank(), peer);
+        NcclLane lane = world.lane(way);
         lane.follow();
         CudaStream stream = lane.stream();
-        world.link(host, members, true)
+        world.link(host, members, way)
                 .queue("send", name(), stream, true, c -> Nccl.send(c, stream, copy, 0, copy.elements(), peer));
         lane.keep(memory);
+    }
+
+    /** The side of messages from a member to another; with the first one all ranks make the links of all of them. */
+    private NcclSide messages(int from, int to) {
+        if (!messagesPossible) {
+            for (NcclSide each : NcclSide.ofMessages(size())) {
+                world.link(host, members, each);
+            }
+            messagesPossible = true;
+        }
+        return NcclSide.ofMessage(from, to, size());
     }
 
     @Override
     public void receive(Tensor values, int peer) {
         CudaTensor data = CudaTensor.of(values);
-        start(() -> queue("receive", c -> Nccl.receive(c, stream(), data, 0, data.elements(), peer)))
+        startOn(
+                        messages(peer, rank()),
+                        () -> queue("receive", c -> Nccl.receive(c, stream(), data, 0, data.elements(), peer)))
                 .await();
     }
 
     @Override
     public Pending start(Runnable collectives) {
-        NcclLane lane = world.lane();
+        return startOn(NcclSide.BESIDE, collectives);
+    }
+
+    private Pending startOn(NcclSide other, Runnable operations) {
+        NcclLane lane = world.lane(other);
         lane.follow();
-        beside = true;
+        side = other;
         try {
-            collectives.run();
+            operations.run();
         } finally {
-            beside = false;
+            side = NcclSide.MAIN;
         }
         Pending pending = lane.pending(name(), held);
         held.clear();
@@ -274,7 +330,7 @@ final class NcclCommunicator implements Communicator {
         CudaTensor staging = sums.staging(work, counts[rank()]);
         queue("exchange for a sum", c -> sums.exchange(c, stream(), from, counts, staging));
         sums.add(stream(), part(from, counts), staging, to);
-        if (beside) {
+        if (side != NcclSide.MAIN) {
             held.add(work);
         } else {
             work.close();
@@ -314,6 +370,37 @@ final class NcclCommunicator implements Communicator {
         return Arrays.stream(counts).allMatch(count -> count == counts[0]);
     }
 
+    /** Whether one rank would send more to the others than there is in all: then it is left to rings to hand it on. */
+    private static boolean lopsided(long[] counts) {
+        long largest = Arrays.stream(counts).max().orElse(0);
+        return largest * (counts.length - 1) >= Arrays.stream(counts).sum();
+    }
+
+    private void gatherByBroadcasts(CudaTensor from, CudaTensor to, long[] counts) {
+        CudaTensor own = part(to, counts);
+        if (own.address() != from.address()) {
+            cuda.memory().copyOn(stream(), from, own);
+        }
+        queue("allGatherV", c -> {
+            long at = 0;
+            for (int root = 0; root < size(); root++) {
+                if (counts[root] > 0) {
+                    Nccl.check(
+                            nccl.ncclBroadcast(
+                                    Nccl.pointer(to, at),
+                                    Nccl.pointer(to, at),
+                                    counts[root],
+                                    Nccl.type(to.dtype()),
+                                    root,
+                                    c,
+                                    stream().javacpp()),
+                            "ncclBroadcast");
+                }
+                at += counts[root];
+            }
+        });
+    }
+
     /** Sends this rank's part to all others and receives theirs. */
     private void gather(String what, CudaTensor from, CudaTensor to, long[] counts) {
         CudaTensor own = part(to, counts);
@@ -339,11 +426,11 @@ final class NcclCommunicator implements Communicator {
     }
 
     private void queue(String what, NcclLink.Calls calls) {
-        world.link(host, members, beside).queue(what, name(), stream(), beside, calls);
+        world.link(host, members, side).queue(what, name(), stream(), side != NcclSide.MAIN, calls);
     }
 
     private CudaStream stream() {
-        return beside ? world.lane().stream() : cuda.device().stream();
+        return side == NcclSide.MAIN ? cuda.device().stream() : world.lane(side).stream();
     }
 
     private void require(boolean fits, String what, CudaTensor from, CudaTensor to) {

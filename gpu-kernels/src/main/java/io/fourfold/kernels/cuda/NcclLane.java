@@ -8,8 +8,8 @@ import java.util.List;
 import jcuda.driver.CUevent;
 
 /**
- * The stream on which collectives run beside the device's own: one for all groups of a rank, so that what is started runs in
- * the order in which it is started. Memory of a collective under way is kept until the device's stream has waited for it,
+ * A stream on which operations run beside the device's own: one for all groups of a rank and a {@link NcclSide}, so that what
+ * is started there runs in the order in which it is started. Memory of a collective under way is kept until the device's stream has waited for it,
  * for the arena reuses memory in the order of that stream.
  */
 final class NcclLane {

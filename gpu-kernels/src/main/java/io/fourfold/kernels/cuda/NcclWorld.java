@@ -6,6 +6,7 @@ import io.fourfold.kernels.comm.Communicator;
 import io.fourfold.kernels.comm.WatchableWorld;
 import io.fourfold.kernels.cpu.CpuTensor;
 import io.fourfold.kernels.tensor.Shape;
+import java.util.EnumMap;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -28,13 +29,12 @@ final class NcclWorld implements CommunicationWorld {
 
     private final CudaRuntime cuda;
     private final CommunicationWorld host;
-    private final Map<List<Integer>, NcclLink> links = new HashMap<>();
-    private final Map<List<Integer>, NcclLink> besideLinks = new HashMap<>();
+    private final Map<NcclSide, Map<List<Integer>, NcclLink>> links = new EnumMap<>(NcclSide.class);
     /** All links, for the watcher. */
     private final List<NcclLink> all = new CopyOnWriteArrayList<>();
 
     private final Thread watcher;
-    private @Nullable NcclLane lane;
+    private final Map<NcclSide, NcclLane> lanes = new EnumMap<>(NcclSide.class);
     private volatile @Nullable String broken;
     private volatile boolean closed;
 
@@ -64,16 +64,16 @@ final class NcclWorld implements CommunicationWorld {
         if (members.size() == 1 && size() > 1) {
             return new HostStagedCommunicator(cuda.memory(), hostGroup);
         }
-        link(hostGroup, members, false);
+        link(hostGroup, members, NcclSide.MAIN);
         return new NcclCommunicator(cuda, this, hostGroup, members);
     }
 
     /**
-     * The link between these ranks, made at its first use; collective then. What runs on the lane has links of its own,
-     * because operations of one link never overlap.
+     * The link between these ranks, made at its first use; collective then. Each side has links of its own, because
+     * operations of one link never overlap.
      */
-    NcclLink link(Communicator hostGroup, List<Integer> members, boolean beside) {
-        Map<List<Integer>, NcclLink> known = beside ? besideLinks : links;
+    NcclLink link(Communicator hostGroup, List<Integer> members, NcclSide side) {
+        Map<List<Integer>, NcclLink> known = links.computeIfAbsent(side, s -> new HashMap<>());
         NcclLink link = known.get(members);
         if (link == null) {
             int[] id = hostGroup.rank() == 0 ? Nccl.newId() : new int[Nccl.ID_INTS];
@@ -81,21 +81,18 @@ final class NcclWorld implements CommunicationWorld {
             hostGroup.broadcast(payload, 0);
             link = new NcclLink(
                     this,
-                    cuda.device().trace(),
+                    cuda,
                     "the link of ranks " + members,
-                    Nccl.join(payload.ints(), hostGroup.size(), hostGroup.rank()));
+                    Nccl.join(payload.ints(), hostGroup.size(), hostGroup.rank(), side == NcclSide.BESIDE));
             known.put(members, link);
             all.add(link);
         }
         return link;
     }
 
-    /** The stream beside the device's own. */
-    NcclLane lane() {
-        if (lane == null) {
-            lane = new NcclLane(cuda.device());
-        }
-        return lane;
+    /** The stream of a side other than {@link NcclSide#MAIN}. */
+    NcclLane lane(NcclSide side) {
+        return lanes.computeIfAbsent(side, s -> new NcclLane(cuda.device()));
     }
 
     @Override
@@ -134,9 +131,7 @@ final class NcclWorld implements CommunicationWorld {
         if (broken == null) {
             cuda.device().stream().synchronize();
         }
-        if (lane != null) {
-            lane.close(broken == null);
-        }
+        lanes.values().forEach(lane -> lane.close(broken == null));
         all.forEach(NcclLink::close);
     }
 

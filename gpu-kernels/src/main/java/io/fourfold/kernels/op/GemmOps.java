@@ -26,6 +26,14 @@ public interface GemmOps {
     void multiplyGrouped(GroupedOperand a, GroupedOperand b, Tensor c);
 
     /**
+     * {@link #multiplyGrouped} for a part of each group's rows; the other rows of C stay untouched, and those of A need not
+     * be there yet.
+     *
+     * @param a not quantized
+     */
+    void multiplyGroupedPart(GroupedOperand a, RowPart part, GroupedOperand b, Tensor c);
+
+    /**
      * C_g (+)= A_g * B_g^T, summed over the group's tokens; an empty group contributes zero.
      *
      * @param a {@link GroupedOperand.Layout#RAGGED_DEPTH}

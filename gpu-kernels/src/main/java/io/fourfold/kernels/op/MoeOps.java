@@ -116,6 +116,47 @@ public interface MoeOps {
     void transposeSegments(Tensor counts, Tensor offsets, Tensor sourceOfTarget, Tensor targetOfSource);
 
     /**
+     * Where the tokens have to go when each travels once to a rank, however many of its experts are there.
+     *
+     * @param experts INT32 [T, k], -1 for a dropped slot; rank r holds {@code r * expertsPerRank .. (r+1) * expertsPerRank}
+     * @param ranks INT32 [T, k] out: the rank of the slot's expert at the first slot of the token that goes there, else -1;
+     *     {@link #buildPermutation} with ranks for experts then sorts tokens by rank
+     * @param counts INT32 [ranks, 2] out: tokens and slots for each rank
+     */
+    void ranksOfSlots(Tensor experts, int expertsPerRank, Tensor ranks, Tensor counts);
+
+    /**
+     * The rows of each expert whose slots are {@code from .. to}.
+     *
+     * @param offsets INT32 [E+1], as {@link #buildPermutation} wrote them with
+     * @param slotOfRow INT32 [offsets[E]], ascending within an expert
+     * @param part INT32 [E] each, written
+     */
+    void partOfSlots(Tensor offsets, Tensor slotOfRow, int from, int to, RowPart part);
+
+    /**
+     * What a rank must know of the tokens that travel to it, a row each: the k experts, the bits of the k weights, the row id.
+     *
+     * @param experts INT32 [T, k]
+     * @param weights FP32 [T, k]
+     * @param rowIds INT32 [T]
+     * @param slotOfRow INT32 [R]: a slot of the token of each row
+     * @param packed INT32 [R, 2k + 1] out
+     */
+    void packRouting(Tensor experts, Tensor weights, Tensor rowIds, Tensor slotOfRow, Tensor packed);
+
+    /**
+     * {@link #packRouting} undone, as one rank sees it.
+     *
+     * @param firstExpert first expert of this rank
+     * @param localExperts how many it holds
+     * @param experts INT32 [R, k] out, numbered from 0; -1 where the expert is elsewhere
+     * @param weights FP32 [R, k] out
+     * @param rowIds INT32 [R] out
+     */
+    void unpackRouting(Tensor packed, int firstExpert, int localExperts, Tensor experts, Tensor weights, Tensor rowIds);
+
+    /**
      * out[r, :] = x[index[r] / divisor, :]; rows with index -1 become zero. x and out have the same type, INT32 included,
      * and may not alias.
      */
@@ -133,10 +174,28 @@ public interface MoeOps {
     }
 
     /**
+     * Copies of some tokens' rows: out[rowOfSlot[t*k + j], :] = x[index[t] / divisor, :], -1 skipped. Other rows of out stay
+     * as they are.
+     *
+     * @param index INT32 [T]; null = x[t, :]
+     * @param rowOfSlot INT32 [T, k], without repetition
+     */
+    void spreadSomeRows(Tensor x, @Nullable Tensor index, int divisor, Tensor rowOfSlot, int k, Tensor out);
+
+    /**
      * out[t, :] = sum over j of y[rowOfSlot[t*k + j], :], dropped slots skipped, j ascending, FP32 accumulation. With
      * gatherRows(divisor k) this is a pair of transposes: each is the other's backward.
      */
     void sumRows(Tensor y, Tensor rowOfSlot, int k, Tensor out);
+
+    /**
+     * {@link #sumRows} of rows of which some were not added up yet: where r = rowOfSlot[t*k + j] is in
+     * {@code from .. from + n}, the sum over i of own[rowOfOwnSlot[(r - from) * k + i], :] takes the place of y[r, :].
+     *
+     * @param own [R, C]
+     * @param rowOfOwnSlot INT32 [n, k], -1 skipped
+     */
+    void sumRowsAndOwn(Tensor y, Tensor rowOfSlot, int from, Tensor own, Tensor rowOfOwnSlot, int k, Tensor out);
 
     /**
      * Packs rows for the way to their experts.

@@ -1,5 +1,7 @@
 package io.fourfold.kernels.cuda;
 
+import static org.assertj.core.api.Assertions.assertThat;
+
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.cuda.CudaPair.Twin;
 import io.fourfold.kernels.op.GemmOperand;
@@ -7,10 +9,12 @@ import io.fourfold.kernels.op.GroupedOperand;
 import io.fourfold.kernels.op.OperandSpec;
 import io.fourfold.kernels.op.OperandSpec.Blocks;
 import io.fourfold.kernels.op.OperandSpec.Format;
+import io.fourfold.kernels.op.RowPart;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
@@ -171,9 +175,31 @@ class CudaGemmParityTest {
                     backend.quantize().ragged(side(x, gpu), side(offsets, gpu), false, spec[0], 0, null, null, scope);
             GroupedOperand right = backend.quantize().stacked(side(w, gpu), transposed, spec[1], null, scope);
             backend.gemm().multiplyGrouped(left, right, side(c, gpu));
+            if (gpu && !spec[0].quantized()) {
+                sameInParts(name, left, right, bound, c);
+            }
         }
         // Rows of no group are still NaN on both sides.
         pair.assertClose("grouped " + name + " k " + k + " n " + n, c.cpu(), c.cuda(), tolerance(type));
+    }
+
+    /** Two parts of each group's rows, the first or second sometimes empty, are the whole bit for bit. */
+    private static void sameInParts(String name, GroupedOperand left, GroupedOperand right, int[] bound, Twin whole) {
+        int groups = bound.length - 1;
+        int[] middle = new int[groups];
+        for (int g = 0; g < groups; g++) {
+            middle[g] = bound[g] + (bound[g + 1] - bound[g]) * g / Math.max(1, groups - 1);
+        }
+        Twin parted =
+                pair.poison(whole.cpu().dtype(), whole.cpu().dim(0), whole.cpu().dim(1));
+        Tensor begins = pair.ints(Arrays.copyOf(bound, groups)).cuda();
+        Tensor middles = pair.ints(middle).cuda();
+        Tensor ends = pair.ints(Arrays.copyOfRange(bound, 1, groups + 1)).cuda();
+        pair.cuda.gemm().multiplyGroupedPart(left, new RowPart(middles, ends), right, parted.cuda());
+        pair.cuda.gemm().multiplyGroupedPart(left, new RowPart(begins, middles), right, parted.cuda());
+        assertThat(pair.cuda.download(parted.cuda()))
+                .as(name + " in parts")
+                .isEqualTo(pair.cuda.download(whole.cuda()));
     }
 
     private static void groupedDepth(String name, OperandSpec spec, int[] bound, boolean accumulate, int m, int n) {

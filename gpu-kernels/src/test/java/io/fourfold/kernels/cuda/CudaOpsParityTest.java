@@ -8,6 +8,7 @@ import io.fourfold.kernels.op.Activation;
 import io.fourfold.kernels.op.NormOps;
 import io.fourfold.kernels.op.RouterSpec;
 import io.fourfold.kernels.op.RouterSpec.Score;
+import io.fourfold.kernels.op.RowPart;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import java.util.function.BiConsumer;
@@ -279,6 +280,81 @@ class CudaOpsParityTest {
         close("score sums", sums);
         close("dlogits", dlogits);
         close("z-loss", total);
+    }
+
+    @Test
+    void tokensThatTravelOnceToARank() {
+        for (int k : new int[] {1, 3, 8}) {
+            Twin experts = integers(12, -1, 600, k);
+            Twin ranks = intOutput(600 * k);
+            Twin counts = intOutput(4 * 2);
+            both((on, of) -> on.moe().ranksOfSlots(of.apply(experts), 3, of.apply(ranks), of.apply(counts)));
+            same("ranks", ranks);
+            same("counts", counts);
+            Twin weights = pair.gaussian(DType.FP32, 1, 600, k);
+            Twin ids = integers(1 << 30, 0, 600);
+            Twin slotOfRow = integers(600 * k, 0, 700);
+            Twin packed = intOutput(700 * (2 * k + 1));
+            both((on, of) -> on.moe()
+                    .packRouting(
+                            of.apply(experts),
+                            of.apply(weights),
+                            of.apply(ids),
+                            of.apply(slotOfRow),
+                            of.apply(packed)));
+            same("packed", packed);
+            Twin local = intOutput(700 * k).view(0, 700, k);
+            Twin travelled = pair.poison(DType.FP32, 700, k);
+            Twin travelledIds = intOutput(700);
+            both((on, of) -> on.moe()
+                    .unpackRouting(
+                            of.apply(packed), 3, 3, of.apply(local), of.apply(travelled), of.apply(travelledIds)));
+            same("local experts", local);
+            same("weights", travelled);
+            same("row ids", travelledIds);
+            Twin offsets = intOutput(4);
+            Twin rowOfSlot = intOutput(700 * k);
+            Twin slots = intOutput(700 * k);
+            both((on, of) -> on.moe()
+                    .buildPermutation(of.apply(local), of.apply(offsets), of.apply(rowOfSlot), of.apply(slots)));
+            Twin begins = intOutput(3);
+            Twin ends = intOutput(3);
+            for (int[] part : new int[][] {{0, 200}, {200, 650}, {650, 700}, {300, 300}}) {
+                both((on, of) -> on.moe()
+                        .partOfSlots(
+                                of.apply(offsets),
+                                of.apply(slots),
+                                part[0] * k,
+                                part[1] * k,
+                                new RowPart(of.apply(begins), of.apply(ends))));
+                same("begins", begins);
+                same("ends", ends);
+            }
+            Twin x = pair.gaussian(DType.BF16, 1, 450, 40);
+            Twin some = pair.poison(DType.BF16, 700 * k, 40);
+            Twin rows = rowOfSlot.view(200 * k, 450, k);
+            both((on, of) -> on.moe().spreadSomeRows(of.apply(x), null, 1, of.apply(rows), k, of.apply(some)));
+            same("spreadSomeRows", some);
+            Twin index = integers(450 * k, 0, 450);
+            both((on, of) ->
+                    on.moe().spreadSomeRows(of.apply(x), of.apply(index), k, of.apply(rows), k, of.apply(some)));
+            same("spreadSomeRows with an index", some);
+            Twin rankRows = integers(600, -1, 600, k);
+            Twin back = pair.gaussian(DType.BF16, 1, 600, 40);
+            Twin own = pair.gaussian(DType.BF16, 1, 700 * k, 40);
+            Twin ownRows = rowOfSlot.view(0, 250, k);
+            Twin sum = pair.poison(DType.BF16, 600, 40);
+            both((on, of) -> on.moe()
+                    .sumRowsAndOwn(
+                            of.apply(back),
+                            of.apply(rankRows),
+                            100,
+                            of.apply(own),
+                            of.apply(ownRows),
+                            k,
+                            of.apply(sum)));
+            same("sumRowsAndOwn", sum);
+        }
     }
 
     @Test
