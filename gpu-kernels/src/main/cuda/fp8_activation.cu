@@ -1,44 +1,35 @@
 // SwiGLU and its backward straight into E4M3 operands with factors of vectors of 128, for experts in FP8: what activation.cu
 // writes as BF16 and fp8_quantize.cu reads again stays in registers, rounded to BF16 as there, so codes and factors are the same
-// bits. Formulas: activation.cu, quantize/fp8.cuh. Rows in ragged groups, the width a multiple of 128.
+// bits. Formulas: activation.cu, quantize/fp8.cuh. Rows in ragged groups, the width a multiple of 128. With one factor a group:
+// fp8_activation_group.cu.
 //
 //   forward    in [R, 2W] = [gate | up]                -> operands of [R, W]
 //   backward   dout [R, W], in [R, 2W]                 -> operands of din [R, 2W]; a row's gradient of the probability for each
 //              128 columns, which a second kernel adds in their order
 
-#include "ops/gate.cuh"
-#include "quantize/fp8_tile.cuh"
+#include "quantize/fp8_swiglu.cuh"
 
 namespace fourfold {
 
-struct ActivationSource {
-    const __nv_bfloat16* in;
-    const float* probability;  // null = 1
-    int width;
-};
-
-__device__ __forceinline__ void pack(const float (&v)[8], Octet<__nv_bfloat16>& to) {
-    to.q = make_uint4(packBf16Pair(v[0], v[1]), packBf16Pair(v[2], v[3]), packBf16Pair(v[4], v[5]), packBf16Pair(v[6], v[7]));
-}
-
 __device__ __forceinline__ void activateTile(const ActivationSource& x, const Fp8Source& from, const Fp8Copies& to) {
     Fp8TilePlace place;
-    if (!locateTile(from.groups, from.starts, blockIdx.x, place)) {
+    Fp8TileIndex tile = tileOfPanel();
+    if (!locateTile(from.groups, from.starts, tile.row, place)) {
         return;
     }
     int slot = threadIdx.x / 16;
-    int col = blockIdx.y * kFp8Tile + threadIdx.x % 16 * 8;
+    int col = tile.column * kFp8Tile + threadIdx.x % 16 * 8;
     Octet<__nv_bfloat16> raw[8];
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
         raw[i].clear();
         if (slot * 8 + i < place.present) {
             int row = place.source + slot * 8 + i;
-            const __nv_bfloat16* at = x.in + long(row) * 2 * x.width + col;
+            const __nv_bfloat16* at = x.row(row) + col;
             Octet<__nv_bfloat16> gate, up;
             gate.load(at);
             up.load(at + x.width);
-            float p = x.probability == nullptr ? 1.f : __ldg(x.probability + row);
+            float p = x.probabilityOf(row);
             float g[8], u[8];
             gate.values(g);
             up.values(u);
@@ -49,7 +40,7 @@ __device__ __forceinline__ void activateTile(const ActivationSource& x, const Fp
             pack(g, raw[i]);
         }
     }
-    quantizeOctets<Fp8Scaling::kVectors>(raw, place, blockIdx.y, gridDim.y, from, to);
+    quantizeOctets<Fp8Scaling::kVectors>(raw, place, tile.column, gridDim.y, from, to);
 }
 
 // from.cols is 2W: this block's tiles are one of the gate's and the one of the same columns of up's, which waits in shared memory.
@@ -58,12 +49,13 @@ __device__ __forceinline__ void differentiateTile(
     const Fp8Copies& to) {
     extern __shared__ uint4 waiting[];  // [8][threads]
     Fp8TilePlace place;
-    if (!locateTile(from.groups, from.starts, blockIdx.x, place)) {
+    Fp8TileIndex tile = tileOfPanel();
+    if (!locateTile(from.groups, from.starts, tile.row, place)) {
         return;
     }
     int octet = threadIdx.x % 16;
     int slot = threadIdx.x / 16;
-    int col = blockIdx.y * kFp8Tile + octet * 8;
+    int col = tile.column * kFp8Tile + octet * 8;
     Octet<__nv_bfloat16> raw[8];
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
@@ -74,12 +66,12 @@ __device__ __forceinline__ void differentiateTile(
         int row = place.source + slot * 8 + i;
         bool present = slot * 8 + i < place.present;
         if (present) {
-            const __nv_bfloat16* at = x.in + long(row) * 2 * x.width + col;
+            const __nv_bfloat16* at = x.row(row) + col;
             Octet<__nv_bfloat16> upstream, gate;
             upstream.load(dout + long(row) * x.width + col);
             gate.load(at);
             up.load(at + x.width);
-            float p = x.probability == nullptr ? 1.f : __ldg(x.probability + row);
+            float p = x.probabilityOf(row);
             float d[8], g[8], u[8];
             upstream.values(d);
             gate.values(g);
@@ -98,17 +90,17 @@ __device__ __forceinline__ void differentiateTile(
             dot += __shfl_xor_sync(0xffffffffu, dot, distance);
         }
         if (present && octet == 0) {
-            partial[long(blockIdx.y) * rows + row] = dot;
+            partial[long(tile.column) * rows + row] = dot;
         }
     }
     int tiles = gridDim.y;
-    quantizeOctets<Fp8Scaling::kVectors>(raw, place, blockIdx.y, 2 * tiles, from, to);
+    quantizeOctets<Fp8Scaling::kVectors>(raw, place, tile.column, 2 * tiles, from, to);
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
         raw[i].q = waiting[i * kFp8Threads + threadIdx.x];
     }
     __syncthreads();  // the first tile has left shared memory
-    quantizeOctets<Fp8Scaling::kVectors>(raw, place, tiles + blockIdx.y, 2 * tiles, from, to);
+    quantizeOctets<Fp8Scaling::kVectors>(raw, place, tiles + tile.column, 2 * tiles, from, to);
 }
 
 }  // namespace fourfold

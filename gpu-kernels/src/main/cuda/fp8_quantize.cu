@@ -1,7 +1,7 @@
 // E4M3 operands as bytes for tensor cores, which take both operands with K contiguous: codes along the rows in the layout of
 // the source, codes along the columns transposed, and both from one read of the source. Formulas: quantize/fp8.cuh, bit-equal
 // to the CPU oracle; which factors: Fp8Scaling. With factors for blocks there is no pass for an amax; with one factor a group,
-// its amax comes from group_amax_* of nvfp4_emulate.cu.
+// its amax comes from whoever wrote the values, from fp8_amax_* for a whole matrix, or from group_amax_* of nvfp4_emulate.cu.
 //
 //   rows      [rows, cols] as the source
 //   columns   equal groups: [G, cols, stride], zeros from the last row to the stride. Ragged groups: [cols, stride]; group g
@@ -11,30 +11,98 @@
 
 #include "quantize/fp8_tile.cuh"
 
+namespace fourfold {
+
+// Over the lanes of a warp, each with its own.
+__device__ __forceinline__ int prefixSum(int x) {
+#pragma unroll
+    for (int distance = 1; distance < 32; distance *= 2) {
+        int other = __shfl_up_sync(0xffffffffu, x, distance);
+        x += int(threadIdx.x % 32) >= distance ? other : 0;
+    }
+    return x;
+}
+
+}  // namespace fourfold
+
+namespace fourfold {
+
+constexpr int kAmaxOctets = 8;  // of a thread: in flight at once
+
+// The largest magnitude of n = 8 * octets values, from the last to the first: what was written last is in the L2 cache.
+template <class T>
+__device__ __forceinline__ void amaxOfAll(const T* x, long octets, float* amax) {
+    __shared__ uint32_t largest[kFp8Threads / 32];
+    long first = long(gridDim.x - 1 - blockIdx.x) * kFp8Threads * kAmaxOctets + threadIdx.x;
+    Octet<T> raw[kAmaxOctets];
+#pragma unroll
+    for (int i = 0; i < kAmaxOctets; ++i) {
+        raw[i].clear();
+        if (first + i * kFp8Threads < octets) {
+            raw[i].loadCached(x + (first + i * kFp8Threads) * 8);
+        }
+    }
+    uint32_t bits = 0;
+#pragma unroll
+    for (int i = 0; i < kAmaxOctets; ++i) {
+        float v[8];
+        raw[i].values(v);
+#pragma unroll
+        for (int j = 0; j < 8; ++j) {
+            bits = max(bits, magnitudeBits(v[j]));
+        }
+    }
+    bits = __reduce_max_sync(0xffffffffu, bits);
+    if (threadIdx.x % 32 == 0) {
+        largest[threadIdx.x / 32] = bits;
+    }
+    __syncthreads();
+    if (threadIdx.x < 32) {
+        recordAmax(threadIdx.x < kFp8Threads / 32 ? largest[threadIdx.x] : 0, amax);
+    }
+}
+
+}  // namespace fourfold
+
 using fourfold::Fp8Scaling;
+using fourfold::prefixSum;
 
 // kernels -----------------------------------------------------------------------------------------------------------
 
-// starts[g]: where padded group g begins, a multiple of 128; starts[groups]: their end. One block of 1024 threads.
+// starts[g]: where padded group g begins, a multiple of 128; starts[groups]: their end. amax[g]: set to zero; null = there is none.
+// One block of 1024 threads.
 extern "C" __global__ void __launch_bounds__(1024) fp8_starts(
-    const int* __restrict__ offsets, int groups, int* __restrict__ starts) {
-    __shared__ int sums[1024];
+    const int* __restrict__ offsets, int groups, int* __restrict__ starts, float* __restrict__ amax) {
+    __shared__ int sums[32];
     int g = threadIdx.x;
-    sums[g] = g < groups ? (offsets[g + 1] - offsets[g] + 127) / 128 * 128 : 0;
-    __syncthreads();
-    for (int distance = 1; distance < 1024; distance *= 2) {
-        int before = g >= distance ? sums[g - distance] : 0;
-        __syncthreads();
-        sums[g] += before;
-        __syncthreads();
+    int lane = g % 32;
+    if (amax != nullptr && g < groups) {
+        amax[g] = 0.f;
     }
+    int own = g < groups ? (__ldg(offsets + g + 1) - __ldg(offsets + g) + 127) / 128 * 128 : 0;
+    int before = prefixSum(own);
+    if (lane == 31) {
+        sums[g / 32] = before;
+    }
+    __syncthreads();
+    int warps = prefixSum(sums[lane]) - sums[lane];  // what lies before warp number `lane`
+    before += __shfl_sync(0xffffffffu, warps, g / 32);
     if (g < groups) {
-        starts[g + 1] = sums[g];
+        starts[g + 1] = before;
     }
     if (g == 0) {
         starts[0] = 0;
     }
 }
+
+// amax[0], zero before: the largest magnitude of 8 * octets values. Grid ceil(octets / 2048), block 256.
+#define FOURFOLD_FP8_AMAX(name, T)                                                            \
+    extern "C" __global__ void __launch_bounds__(256)                                         \
+        name(const T* __restrict__ x, long octets, float* __restrict__ amax) {                \
+        fourfold::amaxOfAll(x, octets, amax);                                                 \
+    }
+FOURFOLD_FP8_AMAX(fp8_amax_bf16, __nv_bfloat16)
+FOURFOLD_FP8_AMAX(fp8_amax_fp32, float)
 
 // Grid (tiles along the rows: of all groups, or stride / 128 for ragged ones; ceil(cols / 128)), block 256.
 #define FOURFOLD_FP8_TILES(name, scaling, T, resident)                                                                  \

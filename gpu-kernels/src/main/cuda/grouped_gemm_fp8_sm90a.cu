@@ -30,7 +30,7 @@ namespace fourfold {
 
 enum class Factors { kGroups, kBlocks };
 
-struct RowsLayout : Layout<128, 4, false, 1> {
+struct RowsLayout : Layout<128, 4, true, 1> {
     static constexpr int stageStride = stageBytes;
 };
 
@@ -136,7 +136,7 @@ template <class L, Split kSplit, Output kOutput, bool kPromote, Factors kFactors
 __device__ __forceinline__ void groupedGemmFp8(
     const CUtensorMap* mapA,
     const CUtensorMap* mapB,
-    const CUtensorMap* mapC,  // kDepth only
+    const CUtensorMap* mapC,
     const int* offsets,
     const int* starts,  // kDepth only
     int groups,
@@ -219,6 +219,21 @@ __device__ __forceinline__ void groupedGemmFp8(
         int consumer = warpgroup - 1;
         int thread = threadIdx.x % 128;
         while (walk.next(tile)) {
+            int span = kSplit == Split::kRows ? depth : tile.end - tile.begin;
+            if (kSplit == Split::kRows && tile.row + consumer * 64 >= tile.end) {
+                // None of these 64 rows exists: the stages pass by, the tensor cores are left to the other warpgroup.
+                for (int k = 0; k < span; k += L::depth) {
+                    barrierWait(full + stage * 8, parity);
+                    if (thread < 2) {
+                        barrierArriveRemote(empty + stage * 8, thread);
+                    }
+                    if (++stage == L::stages) {
+                        stage = 0;
+                        parity ^= 1;
+                    }
+                }
+                continue;
+            }
             if constexpr (kFactors == Factors::kBlocks) {
                 putAside(baseAddr + L::aside + (threadIdx.x / 32 - 4) * kAsideBytes, walk);
             }
@@ -227,7 +242,6 @@ __device__ __forceinline__ void groupedGemmFp8(
             for (int i = 0; i < 128; ++i) {
                 d[i] = 0.f;
             }
-            int span = kSplit == Split::kRows ? depth : tile.end - tile.begin;
             int previous = -1;
             // Factors of this thread's first row and of the tile's first columns.
             int rowAt = 0;
@@ -296,8 +310,15 @@ __device__ __forceinline__ void groupedGemmFp8(
                 }
             }
             int row = tile.row + consumer * 64;
+            char* staging = base + L::staging + consumer * kStagingBuffers * kStagingBytes;
             if constexpr (kOutput == Output::kBf16) {
-                storeBf16(d, c + long(row) * cols + tile.col, cols, tile.end - row, cols - tile.col, thread);
+                if (tile.end - row >= 64) {
+                    storeBf16Boxes(mapC, staging, tile.col, row, thread, 2 + consumer, [&](int i, int half) {
+                        return packBf16(d[i * 4 + half * 2], d[i * 4 + half * 2 + 1]);
+                    });
+                } else {
+                    storeBf16(d, c + long(row) * cols + tile.col, cols, tile.end - row, cols - tile.col, thread);
+                }
             } else if (kOutput == Output::kFp32 || span > 0) {
                 if (kOutput == Output::kFp32 && squares != nullptr && tile.col < cols) {
                     long rowTiles = (fixedRows + kTileRows - 1) / kTileRows;
@@ -305,7 +326,6 @@ __device__ __forceinline__ void groupedGemmFp8(
                     long at = (tile.group * rowTiles + tile.row / kTileRows) * colTiles + tile.col / kTileCols;
                     storeSquares(d, squares + at * 8 + consumer * 4, thread);
                 }
-                char* staging = base + L::staging + consumer * kStagingBuffers * kStagingBytes;
                 storeFp32<kOutput == Output::kFp32Accumulate>(d, mapC, staging, tile.col, row, tile.group, thread,
                                                               2 + consumer);
             }
@@ -313,7 +333,7 @@ __device__ __forceinline__ void groupedGemmFp8(
                 takeBack(baseAddr + L::aside + (threadIdx.x / 32 - 4) * kAsideBytes, walk);
             }
         }
-        if (kOutput != Output::kBf16 && thread == 0) {
+        if (thread == 0) {
             bulkWait<0>();
         }
     }
@@ -324,7 +344,7 @@ __device__ __forceinline__ void groupedGemmFp8(
 
 // kernels -----------------------------------------------------------------------------------------------------------
 // Grid: any even number of blocks, best the number of multiprocessors; block 384; shared memory: the layout's total.
-// Tensor maps of bytes, 128-byte swizzle: A [64 rows x 128], B [128 rows x 128]; C FP32 3-D [group][64][32].
+// Tensor maps, 128-byte swizzle: of bytes A [64 rows x 128], B [128 rows x 128]; C BF16 [64][64] or FP32 3-D [group][64][32].
 
 extern "C" __constant__ int grouped_gemm_fp8_rows_shared_bytes = fourfold::RowsLayout::total;
 extern "C" __constant__ int grouped_gemm_fp8_rows_blocks_shared_bytes = fourfold::RowsBlocksLayout::total;
@@ -334,11 +354,12 @@ extern "C" __constant__ int grouped_gemm_fp8_depth_blocks_shared_bytes = fourfol
 #define FOURFOLD_GROUPED_GEMM_FP8_ROWS(name, layout, promote, factors)                                                       \
     extern "C" __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(fourfold::kThreads, 1)                       \
         name(const __grid_constant__ CUtensorMap mapA, const __grid_constant__ CUtensorMap mapB,                        \
-             const int* __restrict__ offsets, int groups, int cols, int depth, const float* __restrict__ scaleA,         \
+             const __grid_constant__ CUtensorMap mapC, const int* __restrict__ offsets, int groups, int cols,           \
+             int depth, const float* __restrict__ scaleA,                                                               \
              const float* __restrict__ scaleB, int scaleRows, __nv_bfloat16* c) {                                       \
         fourfold::groupedGemmFp8<fourfold::layout, fourfold::Split::kRows, fourfold::Output::kBf16, promote,            \
                                  fourfold::Factors::factors>(                                                           \
-            &mapA, &mapB, nullptr, offsets, nullptr, groups, 0, cols, depth, scaleA, scaleB, scaleRows, nullptr, c);    \
+            &mapA, &mapB, &mapC, offsets, nullptr, groups, 0, cols, depth, scaleA, scaleB, scaleRows, nullptr, c);    \
     }
 
 #define FOURFOLD_GROUPED_GEMM_FP8_DEPTH(name, layout, output, promote, factors)                                         \

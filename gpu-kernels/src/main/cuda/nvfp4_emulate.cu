@@ -38,7 +38,8 @@ enum class Rounding { kNearest, kStochastic, kMeasured };  // kMeasured: either,
 template <class T>
 __device__ __forceinline__ void amaxOfRows(const T* x, int rows, int cols, const Groups& groups, float* amax) {
     int lane = threadIdx.x % 32;
-    int first = (blockIdx.x * kWarps + threadIdx.x / 32) * kRowsPerWarp;
+    // Up the matrix, from what was written last and is in the L2 cache; the values' pass comes down.
+    int first = (int(gridDim.x - 1 - blockIdx.x) * kWarps + int(threadIdx.x / 32)) * kRowsPerWarp;
     bool vector = cols % 16 == 0 && aligned(x, 16);
     uint32_t bits = 0;
     int group = -1;

@@ -40,9 +40,9 @@ __device__ __forceinline__ void findAmax(const TileQueue& queue, const Tile& til
 
 template <bool kPaper>
 __device__ __forceinline__ void quantizeTile(
-    const TileQueue& queue, const Tile& tile, const float* from, int cols, __nv_bfloat16* to) {
+    const TileQueue& queue, const Tile& tile, const float* from, int cols, const float* amax, __nv_bfloat16* to) {
     awaitFirst(queue, tile.span.group);
-    TensorScale tensor = tensorScale(__ldcg(&queue.state->amax[0][tile.span.group]), kPaper);
+    TensorScale tensor = tensorScale(__ldcg(amax + tile.span.group), kPaper);
     int lane = threadIdx.x % 32;
     int end = min(cols, (tile.strip + 1) * queue.strip);
 #pragma unroll 1
@@ -80,24 +80,24 @@ __device__ __forceinline__ void quantizeTile(
 
 template <bool kPaper>
 __device__ __forceinline__ void quantizeWeights(
-    const float* x, int cols, int groups, int groupRows, QueueState* state, int strip, int ahead, float* scale,
-    __nv_bfloat16* out) {
+    const float* x, int cols, int groups, int groupRows, QueueState* state, int strip, int ahead, const float* known,
+    float* scale, __nv_bfloat16* out) {
     __shared__ int before[kMostGroups + 1];
     Groups equal{nullptr, nullptr, groups, groupRows};
     countBlocks(equal, before, nullptr);
-    TileQueue queue{state, equal, before, strip, (cols + strip - 1) / strip, ahead, false};
+    TileQueue queue{state, equal, before, strip, (cols + strip - 1) / strip, ahead, known != nullptr};
     Tile tile;
     int number = takeNumber(queue);
     while (tileOf(queue, number, tile)) {
         number = takeNumber(queue);
         long start = long(tile.span.begin + tile.firstRow) * cols;
         if (tile.second) {
-            quantizeTile<kPaper>(queue, tile, x + start, cols, out + start);
+            quantizeTile<kPaper>(queue, tile, x + start, cols, known == nullptr ? state->amax[0] : known, out + start);
         } else {
             findAmax(queue, tile, x + start, cols);
         }
     }
-    leave(queue, scale, state->amax[1]);  // the second amax is zero and stays so
+    leave(queue, scale, state->amax[1], known);  // the second amax is zero and stays so
 }
 
 }  // namespace fourfold
@@ -106,13 +106,13 @@ using namespace fourfold;
 
 // kernels -----------------------------------------------------------------------------------------------------------
 
-// Grid: any; block 256.
+// amax [groups]: where it is known, so that there is no first pass; else null. Grid: any; block 256.
 #define FOURFOLD_WEIGHTS(name, paper)                                                                                   \
     extern "C" __global__ void __launch_bounds__(256, kResident) nvfp4_weights##name(                                  \
         const float* __restrict__ x, int cols, int groups, int groupRows, void* state, int strip, int ahead,           \
-        float* __restrict__ scale,                                                                                     \
-        __nv_bfloat16* __restrict__ out) {                                                                             \
-        quantizeWeights<paper>(x, cols, groups, groupRows, static_cast<QueueState*>(state), strip, ahead, scale, out); \
+        const float* amax, float* __restrict__ scale, __nv_bfloat16* __restrict__ out) {                               \
+        quantizeWeights<paper>(                                                                                        \
+            x, cols, groups, groupRows, static_cast<QueueState*>(state), strip, ahead, amax, scale, out);              \
     }
 FOURFOLD_WEIGHTS(, false)
 FOURFOLD_WEIGHTS(_paper, true)

@@ -6,8 +6,12 @@
 // Each operation is rounded on its own (no contraction), in the order of the CPU oracle: the results are bit-equal.
 // Split weights (ops/split.cuh) are joined, updated and split again. 28 bytes move per parameter either way.
 // Squares are summed in FP64: per thread, warp and block, then over blocks in order.
+//
+// adamw_amax also raises amax[s] to the largest magnitude of the updated weights of segment s, elements starts[s] up to
+// starts[s + 1], so that quantizing them needs no pass for it. starts[0] = 0, starts[segments] = n.
 
 #include "ops/split.cuh"
+#include "quantize/amax.cuh"
 
 namespace fourfold {
 
@@ -31,8 +35,74 @@ __device__ __forceinline__ void update(const AdamW& a, const float4& g, float4& 
     update(a, g.w, w.w, m.w, v.w);
 }
 
-constexpr int kUpdateThreads = 1024;  // 3.02 TB/s, with 128 to 512 threads 3.00
+constexpr int kUpdateThreads = 256;  // H200: 3.7 TB/s, with 1024 threads 3.4; H100: 3.0 with either
 constexpr int kNormThreads = 512;
+
+// Elements at .. at + 3 of those that exist; w: the updated weights, zero for the others.
+__device__ __forceinline__ void updateFour(
+    const AdamW& a, float* weight, const float* grad, float* moment1, float* moment2, long n, long at, float4& w) {
+    w = make_float4(0.f, 0.f, 0.f, 0.f);
+    bool wide = aligned(weight) && aligned(grad) && aligned(moment1) && aligned(moment2);
+    if (wide && at + 4 <= n) {
+        float4 g = *reinterpret_cast<const float4*>(grad + at);
+        w = *reinterpret_cast<float4*>(weight + at);
+        float4 m = *reinterpret_cast<float4*>(moment1 + at);
+        float4 v = *reinterpret_cast<float4*>(moment2 + at);
+        update(a, g, w, m, v);
+        *reinterpret_cast<float4*>(weight + at) = w;
+        *reinterpret_cast<float4*>(moment1 + at) = m;
+        *reinterpret_cast<float4*>(moment2 + at) = v;
+    } else {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            if (at + i < n) {
+                update(a, grad[at + i], weight[at + i], moment1[at + i], moment2[at + i]);
+                (i == 0 ? w.x : i == 1 ? w.y : i == 2 ? w.z : w.w) = weight[at + i];
+            }
+        }
+    }
+}
+
+// The segment of an element, by all lanes of a warp at once: 32 pivots a step.
+__device__ __forceinline__ int segmentOf(const long* starts, int segments, long element) {
+    int low = 0, high = segments;  // starts[low] <= element < starts[high]
+    while (high - low > 1) {
+        int step = (high - low + kWarp - 1) / kWarp;
+        int pivot = low + (int(threadIdx.x) % kWarp + 1) * step;
+        int passed = __popc(__ballot_sync(kAllLanes, pivot < high && __ldg(starts + pivot) <= element));
+        low += passed * step;
+        high = min(high, low + step);
+    }
+    return low;
+}
+
+// w: four elements of each thread from `first` on. One maximum a block where its elements are of one segment.
+__device__ __forceinline__ void recordBlockAmax(
+    const float4& w, long n, long first, const long* starts, int segments, float* amax) {
+    __shared__ uint32_t largest[kUpdateThreads / kWarp];
+    uint32_t bits = max(max(magnitudeBits(w.x), magnitudeBits(w.y)), max(magnitudeBits(w.z), magnitudeBits(w.w)));
+    int segment = segmentOf(starts, segments, first);
+    if (__ldg(starts + segment + 1) >= min(n, first + kUpdateThreads * 4)) {
+        bits = __reduce_max_sync(kAllLanes, bits);
+        largest[threadIdx.x / kWarp] = bits;
+        __syncthreads();
+        if (threadIdx.x < kWarp) {
+            recordAmax(threadIdx.x < kUpdateThreads / kWarp ? largest[threadIdx.x] : 0, amax + segment);
+        }
+        return;
+    }
+    long at = first + threadIdx.x * 4;
+    const float own[4] = {w.x, w.y, w.z, w.w};
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+        if (at + i < n) {
+            while (__ldg(starts + segment + 1) <= at + i) {
+                ++segment;
+            }
+            atomicMax(reinterpret_cast<uint32_t*>(amax + segment), min(magnitudeBits(own[i]), 0x7F800000u));
+        }
+    }
+}
 
 __device__ __forceinline__ double blockSum(double sum) {
     __shared__ double warps[kNormThreads / kWarp];
@@ -101,22 +171,18 @@ extern "C" __global__ void __launch_bounds__(kUpdateThreads) adamw(
     float* weight, const float* grad, float* moment1, float* moment2, long n, float gradScale, float b1, float b2, float c1, float c2,
     float eps, float lr, float decay) {
     AdamW a = {gradScale, b1, b2, __fsub_rn(1.f, b1), __fsub_rn(1.f, b2), c1, c2, eps, lr, decay};
-    long at = (long(blockIdx.x) * blockDim.x + threadIdx.x) * 4;
-    bool wide = aligned(weight) && aligned(grad) && aligned(moment1) && aligned(moment2);
-    if (wide && at + 4 <= n) {
-        float4 g = *reinterpret_cast<const float4*>(grad + at);
-        float4 w = *reinterpret_cast<float4*>(weight + at);
-        float4 m = *reinterpret_cast<float4*>(moment1 + at);
-        float4 v = *reinterpret_cast<float4*>(moment2 + at);
-        update(a, g, w, m, v);
-        *reinterpret_cast<float4*>(weight + at) = w;
-        *reinterpret_cast<float4*>(moment1 + at) = m;
-        *reinterpret_cast<float4*>(moment2 + at) = v;
-    } else {
-        for (int i = 0; i < 4 && at + i < n; ++i) {
-            update(a, grad[at + i], weight[at + i], moment1[at + i], moment2[at + i]);
-        }
-    }
+    float4 unused;
+    updateFour(a, weight, grad, moment1, moment2, n, (long(blockIdx.x) * kUpdateThreads + threadIdx.x) * 4, unused);
+}
+
+extern "C" __global__ void __launch_bounds__(kUpdateThreads) adamw_amax(
+    float* weight, const float* grad, float* moment1, float* moment2, long n, float gradScale, float b1, float b2, float c1, float c2,
+    float eps, float lr, float decay, const long* starts, int segments, float* amax) {
+    AdamW a = {gradScale, b1, b2, __fsub_rn(1.f, b1), __fsub_rn(1.f, b2), c1, c2, eps, lr, decay};
+    long first = long(blockIdx.x) * kUpdateThreads * 4;
+    float4 w;
+    updateFour(a, weight, grad, moment1, moment2, n, first + threadIdx.x * 4, w);
+    recordBlockAmax(w, n, first, starts, segments, amax);
 }
 
 // Weights split into BF16 heads and remainders.

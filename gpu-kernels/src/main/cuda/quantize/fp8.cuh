@@ -4,6 +4,7 @@
 
 #include <cfloat>
 
+#include "amax.cuh"
 #include "nvfp4.cuh"
 
 namespace fourfold {
@@ -25,11 +26,6 @@ __device__ __forceinline__ uint32_t encodeE4m3(float x, float encode) {
 
 __device__ __forceinline__ uint32_t encodePair(float a, float b, float encodeA, float encodeB) {
     return __nv_cvt_float2_to_fp8x2(make_float2(__fmul_rn(a, encodeA), __fmul_rn(b, encodeB)), __NV_SATFINITE, __NV_E4M3);
-}
-
-// Magnitudes as integers keep NaN and infinity on top.
-__device__ __forceinline__ uint32_t magnitudeBits(float x) {
-    return __float_as_uint(x) & 0x7FFFFFFFu;
 }
 
 }  // namespace fourfold

@@ -65,6 +65,23 @@ __device__ __forceinline__ bool locateTile(const Groups& groups, const int* star
     return true;
 }
 
+struct Fp8TileIndex {
+    int row;
+    int column;
+};
+
+// This block's tile of a grid (tiles along the rows, tiles along the columns). Blocks go down the matrix in panels of 16 tiles of
+// rows: they meet in the L2 cache what a pass that went up has read last, and write whole lines of the copy by columns.
+__device__ __forceinline__ Fp8TileIndex tileOfPanel() {
+    constexpr int kPanel = 16;
+    int linear = blockIdx.y * gridDim.x + blockIdx.x;
+    int panel = linear / (kPanel * int(gridDim.y));
+    int within = linear - panel * kPanel * int(gridDim.y);
+    int height = min(kPanel, int(gridDim.x) - panel * kPanel);
+    int column = within / height;
+    return {panel * kPanel + within - column * height, column};
+}
+
 // Eight neighbouring values of a row as loaded.
 template <class T>
 struct Octet;
@@ -74,6 +91,10 @@ struct Octet<__nv_bfloat16> {
     uint4 q;
     __device__ __forceinline__ void clear() { q = make_uint4(0, 0, 0, 0); }
     __device__ __forceinline__ void load(const __nv_bfloat16* from) { q = __ldcs(reinterpret_cast<const uint4*>(from)); }
+    // Of values that will be read again.
+    __device__ __forceinline__ void loadCached(const __nv_bfloat16* from) {
+        q = __ldg(reinterpret_cast<const uint4*>(from));
+    }
     __device__ __forceinline__ void values(float (&v)[8]) const {
         uint32_t words[4] = {q.x, q.y, q.z, q.w};
 #pragma unroll
@@ -92,6 +113,10 @@ struct Octet<float> {
     __device__ __forceinline__ void load(const float* from) {
         a = __ldcs(reinterpret_cast<const float4*>(from));
         b = __ldcs(reinterpret_cast<const float4*>(from) + 1);
+    }
+    __device__ __forceinline__ void loadCached(const float* from) {
+        a = __ldg(reinterpret_cast<const float4*>(from));
+        b = __ldg(reinterpret_cast<const float4*>(from) + 1);
     }
     __device__ __forceinline__ void values(float (&v)[8]) const {
         v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w;
@@ -134,6 +159,41 @@ __device__ __forceinline__ uint4 loadTransposed(const uint2 (&tile)[kFp8Tile][16
     int octet = column / 8;
     uint4 q = reinterpret_cast<const uint4*>(tile[column])[chunk ^ octet >> 1];
     return octet & 1 ? make_uint4(q.z, q.w, q.x, q.y) : q;
+}
+
+__device__ __forceinline__ uint2 encodeOctet(const float (&v)[8], float encode) {
+    return make_uint2(encodePair(v[0], v[1], encode, encode) | encodePair(v[2], v[3], encode, encode) << 16,
+                      encodePair(v[4], v[5], encode, encode) | encodePair(v[6], v[7], encode, encode) << 16);
+}
+
+// A transposed tile to the copy by columns.
+__device__ __forceinline__ void writeColumns(
+    const uint2 (&tile)[kFp8Tile][16], const Fp8TilePlace& place, int columnTile, const Fp8Source& from, const Fp8Copies& to) {
+    uint8_t* out = to.columnCodes + (from.groups.offsets == nullptr ? long(place.group) * from.cols * to.stride : 0);
+#pragma unroll
+    for (int pass = 0; pass < 4; ++pass) {
+        int c = pass * 32 + threadIdx.x / 8;
+        int chunk = threadIdx.x % 8;
+        int k = place.to + chunk * 16;
+        if (columnTile * kFp8Tile + c < from.cols && k < to.stride) {
+            *reinterpret_cast<uint4*>(out + long(columnTile * kFp8Tile + c) * to.stride + k) = loadTransposed(tile, c, chunk);
+        }
+    }
+}
+
+// Factors of kGroup, by the first block.
+__device__ __forceinline__ void writeGroupScales(const Fp8Source& from, const Fp8Copies& to) {
+    if (blockIdx.x == 0 && blockIdx.y == 0) {
+        for (int g = threadIdx.x; g < from.groups.count; g += kFp8Threads) {
+            float decode = fp8Scale(from.amax[g]).decode;
+            if (to.rowCodes != nullptr) {
+                to.rowScale[g] = decode;
+            }
+            if (to.columnCodes != nullptr) {
+                to.columnScale[g] = decode;
+            }
+        }
+    }
 }
 
 // A thread's part of a tile, rows slot * 8 .. + 7 and columns octet * 8 .. + 7, is in `raw`; zeros where nothing exists.
@@ -254,8 +314,7 @@ __device__ __forceinline__ void quantizeOctets(
                     to.rowScale[long(columnTile) * to.rowScaleStride + place.source + r] = scale.decode;
                 }
             }
-            codes[i].x = encodePair(v[0], v[1], encode, encode) | encodePair(v[2], v[3], encode, encode) << 16;
-            codes[i].y = encodePair(v[4], v[5], encode, encode) | encodePair(v[6], v[7], encode, encode) << 16;
+            codes[i] = encodeOctet(v, encode);
             if (to.rowCodes != nullptr && r < place.present && col < from.cols) {
                 *reinterpret_cast<uint2*>(to.rowCodes + long(place.source + r) * from.cols + col) = codes[i];
             }
@@ -276,38 +335,22 @@ __device__ __forceinline__ void quantizeOctets(
     }
     storeTransposed(tile, codes, octet, slot);
     __syncthreads();
-    uint8_t* out = to.columnCodes + (from.groups.offsets == nullptr ? long(place.group) * from.cols * to.stride : 0);
-#pragma unroll
-    for (int pass = 0; pass < 4; ++pass) {
-        int c = pass * 32 + threadIdx.x / 8;
-        int chunk = threadIdx.x % 8;
-        int k = place.to + chunk * 16;
-        if (columnTile * kFp8Tile + c < from.cols && k < to.stride) {
-            *reinterpret_cast<uint4*>(out + long(columnTile * kFp8Tile + c) * to.stride + k) = loadTransposed(tile, c, chunk);
-        }
-    }
+    writeColumns(tile, place, columnTile, from, to);
 }
 
 template <Fp8Scaling kScaling, class T>
 __device__ __forceinline__ void quantizeTile(const T* x, const Fp8Source& from, const Fp8Copies& to) {
     Fp8TilePlace place;
-    if (kScaling == Fp8Scaling::kGroup && blockIdx.x == 0 && blockIdx.y == 0) {
-        for (int g = threadIdx.x; g < from.groups.count; g += kFp8Threads) {
-            float decode = fp8Scale(from.amax[g]).decode;
-            if (to.rowCodes != nullptr) {
-                to.rowScale[g] = decode;
-            }
-            if (to.columnCodes != nullptr) {
-                to.columnScale[g] = decode;
-            }
-        }
+    if constexpr (kScaling == Fp8Scaling::kGroup) {
+        writeGroupScales(from, to);
     }
-    if (!locateTile(from.groups, from.starts, blockIdx.x, place)) {
+    Fp8TileIndex tile = tileOfPanel();
+    if (!locateTile(from.groups, from.starts, tile.row, place)) {
         return;
     }
     int octet = threadIdx.x % 16;
     int slot = threadIdx.x / 16;
-    int col = blockIdx.y * kFp8Tile + octet * 8;
+    int col = tile.column * kFp8Tile + octet * 8;
     Octet<T> raw[8];
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
@@ -318,7 +361,7 @@ __device__ __forceinline__ void quantizeTile(const T* x, const Fp8Source& from, 
             raw[i].clear();
         }
     }
-    quantizeOctets<kScaling>(raw, place, blockIdx.y, gridDim.y, from, to);
+    quantizeOctets<kScaling>(raw, place, tile.column, gridDim.y, from, to);
 }
 
 }  // namespace fourfold

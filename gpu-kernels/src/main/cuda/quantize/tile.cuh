@@ -5,6 +5,7 @@
 #include <cuda_bf16.h>
 #include <cstdint>
 
+#include "amax.cuh"
 #include "groups.cuh"
 #include "load.cuh"
 #include "nvfp4.cuh"
@@ -16,18 +17,6 @@ namespace fourfold {
 template <class T>
 __device__ __forceinline__ bool aligned(const T* pointer, int bytes) {
     return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
-}
-
-__device__ __forceinline__ uint32_t magnitudeBits(float x) {
-    return __float_as_uint(x) & 0x7FFFFFFFu;
-}
-
-// Magnitudes as integers keep NaN and infinity on top. A NaN is recorded as infinity: a maximum over ranks may lose NaN.
-__device__ __forceinline__ void recordAmax(uint32_t bits, float* amax) {
-    bits = min(__reduce_max_sync(0xffffffffu, bits), 0x7F800000u);
-    if (threadIdx.x % 32 == 0 && bits > *reinterpret_cast<volatile uint32_t*>(amax)) {
-        atomicMax(reinterpret_cast<uint32_t*>(amax), bits);
-    }
 }
 
 // 16 rows of two neighbouring columns; zeros behind the last row.

@@ -182,8 +182,9 @@ __device__ __forceinline__ void awaitFirst(const TileQueue& queue, int group) {
 }
 
 // Called by all threads when their warps find no more tiles. The last block writes the tensor scales amax / 2688 and clears
-// the counters.
-__device__ __forceinline__ void leave(const TileQueue& queue, float* scaleRows, float* scaleColumns) {
+// the counters. amaxRows: of the operand by rows, where it is not in the state; else null.
+__device__ __forceinline__ void leave(
+    const TileQueue& queue, float* scaleRows, float* scaleColumns, const float* amaxRows = nullptr) {
     __shared__ bool last;
     __syncthreads();
     if (threadIdx.x == 0) {
@@ -196,7 +197,7 @@ __device__ __forceinline__ void leave(const TileQueue& queue, float* scaleRows, 
         return;
     }
     for (int g = threadIdx.x; g < queue.groups.count; g += blockDim.x) {
-        scaleRows[g] = __fmul_rn(__ldcg(&queue.state->amax[0][g]), 1.0f / 2688.0f);
+        scaleRows[g] = __fmul_rn(__ldcg(amaxRows == nullptr ? &queue.state->amax[0][g] : amaxRows + g), 1.0f / 2688.0f);
         scaleColumns[g] = __fmul_rn(__ldcg(&queue.state->amax[1][g]), 1.0f / 2688.0f);
         queue.state->amax[0][g] = 0.f;
         queue.state->amax[1][g] = 0.f;

@@ -12,6 +12,7 @@ import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
 import io.fourfold.moe.ExpertRows;
+import io.fourfold.moe.RowCopies;
 import io.fourfold.precision.LinearPrecision;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
@@ -86,7 +87,8 @@ final class GroupedLinear {
         Tensor dgradSource = dgrad.quantized() ? weight.weight() : rounded;
         QuantizeOps quantize = backend.quantize();
         if (preparation.backward() && forwardSource == dgradSource) {
-            OperandPair<GroupedOperand> both = quantize.stackedPair(forwardSource, rows, columns, split.weight());
+            OperandPair<GroupedOperand> both = quantize.stackedPair(
+                    forwardSource, rows, columns, split.weight(), preparation.amax(weight, forwardSource));
             fpropW = both.byRows();
             dgradW = both.byColumns();
         } else {
@@ -193,7 +195,23 @@ final class GroupedLinear {
                                 rows.probability(),
                                 rows.offsets(),
                                 inputRows(pass, work),
-                                inputColumns(pass));
+                                inputColumns(pass),
+                                split.input());
+    }
+
+    /** Operands of rows that are copies of tokens x [T, K] as this layer's input; null where the rows are needed. */
+    @Nullable
+    OperandPair<GroupedOperand> copiedInput(
+            Pass pass, ExpertRows rows, @Nullable RowCopies copies, Tensor x, TensorScope work) {
+        return !pass.training() || copies == null
+                ? null
+                : copies.operands(
+                        backend.quantize(),
+                        x,
+                        rows.offsets(),
+                        inputRows(pass, work),
+                        inputColumns(pass),
+                        split.input());
     }
 
     private OperandCopy inputRows(Pass pass, TensorScope work) {
@@ -282,7 +300,23 @@ final class GroupedLinear {
                         dprobability,
                         rows.offsets(),
                         outputCopy(pass.step(), rows, precision().dgradDy(), "dgrad.dy", work),
-                        outputCopy(pass.step(), rows, precision().wgradDy(), "wgrad.dy", work));
+                        outputCopy(pass.step(), rows, precision().wgradDy(), "wgrad.dy", work),
+                        split.output());
+    }
+
+    /** Operands of rows that are copies of tokens dy [T, N] as the gradient of this layer's output; null as above. */
+    @Nullable
+    OperandPair<GroupedOperand> copiedGradient(
+            Pass pass, ExpertRows rows, @Nullable RowCopies copies, Tensor dy, TensorScope work) {
+        return copies == null
+                ? null
+                : copies.operands(
+                        backend.quantize(),
+                        dy,
+                        rows.offsets(),
+                        outputCopy(pass.step(), rows, precision().dgradDy(), "dgrad.dy", work),
+                        outputCopy(pass.step(), rows, precision().wgradDy(), "wgrad.dy", work),
+                        split.output());
     }
 
     private OperandCopy outputCopy(

@@ -83,7 +83,8 @@ final class Linear {
         AmaxExchange exchange = split.operands().weight();
         QuantizeOps quantize = backend.quantize();
         if (preparation.backward() && forwardSource == dgradSource) {
-            OperandPair<GemmOperand> both = quantize.weightPair(forwardSource, rows, columns, exchange);
+            OperandPair<GemmOperand> both = quantize.weightPair(
+                    forwardSource, rows, columns, exchange, preparation.amax(weight, forwardSource));
             fpropW = both.byRows();
             dgradW = both.byColumns();
         } else {

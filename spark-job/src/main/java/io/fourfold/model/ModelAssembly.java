@@ -64,6 +64,9 @@ final class ModelAssembly {
         if (groups.get(Kind.EXPERT.replicas()).size() == 1) {
             builder = builder.keepGradientSquares();
         }
+        if (recipe.scalesWholeWeights()) {
+            builder = builder.keepWeightMagnitudes();
+        }
         CodedWeights coded = CodedWeights.of(config, recipe, stages, groups);
         if (coded != null) {
             builder = builder.code(coded);

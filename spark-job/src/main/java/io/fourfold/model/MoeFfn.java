@@ -124,15 +124,29 @@ final class MoeFfn implements Sublayer {
                 ? recomputed -> dispatch.dispatch(pass.input(x, recomputed), recomputed, recomputed)
                 : null;
         boolean inParts = parts && dispatch.splits();
+        OperandPair<GroupedOperand> copied =
+                rowsAgain == null ? layers.up().copiedInput(pass, rows, dispatch.dispatchCopies(), x, work) : null;
         TensorScope rowScope = rowsAgain == null ? layers.up().inputScope(pass, work) : work;
         SplitArrival arrival = inParts ? dispatch.startDispatch(x, rowScope, work) : null;
-        Tensor expertX = arrival == null ? dispatch.dispatch(x, rowScope, work) : arrival.rows();
+        Tensor expertX = null;
+        if (copied == null) {
+            expertX = arrival == null ? dispatch.dispatch(x, rowScope, work) : arrival.rows();
+        }
         TensorScope inside =
                 pass.training() ? pass.memory().keptUntil(layers.up().weight()) : work;
         Tensor inner = inside.allocate(
                 pass.type(), rows.count(), innerWidth * config.activation().inputFactor());
-        OperandSource<GroupedOperand> rowsByColumns =
-                layers.up().forward(pass, rows, expertX, inner, work, rowsAgain, ownFirst(dispatch, arrival));
+        OperandSource<GroupedOperand> rowsByColumns = copied != null
+                ? layers.up().forward(copied, inner)
+                : layers.up()
+                        .forward(
+                                pass,
+                                rows,
+                                Objects.requireNonNull(expertX),
+                                inner,
+                                work,
+                                rowsAgain,
+                                ownFirst(dispatch, arrival));
         Pass within = pass.withKept(inside);
         InputAgain again = pass.recompute().has(RecomputeModule.ACTIVATION)
                 ? recomputed -> activate(pass, rows, inner, recomputed)
@@ -204,19 +218,7 @@ final class MoeFfn implements Sublayer {
         try (TensorScope kept = saved.inside();
                 TensorScope inside = pass.memory().workUntil(layers.up().weight())) {
             Tensor dactivated = inside.allocate(pass.type(), rows.count(), innerWidth);
-            Dispatch dispatch = saved.dispatch();
-            SplitArrival arrival = takesParts(pass, dispatch) ? dispatch.startDispatch(dy, inside, inside) : null;
-            Tensor dexpertY = arrival == null ? dispatch.combineBackward(dy, inside) : arrival.rows();
-            layers.down()
-                    .backward(
-                            pass,
-                            rows,
-                            saved.activatedByColumns(),
-                            dexpertY,
-                            dactivated,
-                            inside,
-                            () -> {},
-                            ownFirst(dispatch, arrival));
+            backwardDown(pass, saved, dy, dactivated, inside);
             fused = layers.up()
                     .activationGradient(pass, rows, config.activation(), dactivated, saved.inner(), dprobability, work);
             if (fused == null) {
@@ -275,6 +277,30 @@ final class MoeFfn implements Sublayer {
         if (saved.shared() != null) {
             saved.shared().run(dy, dx, work);
         }
+    }
+
+    /** Writes dactivated [rows, W] from the gradient of the combined output. */
+    private void backwardDown(Pass pass, Saved saved, Tensor dy, Tensor dactivated, TensorScope work) {
+        Dispatch dispatch = saved.dispatch();
+        ExpertRows rows = dispatch.rows();
+        OperandPair<GroupedOperand> copied =
+                layers.down().copiedGradient(pass, rows, dispatch.combineBackwardCopies(), dy, work);
+        if (copied != null) {
+            layers.down().backward(pass, copied, saved.activatedByColumns(), dactivated, work, () -> {});
+            return;
+        }
+        SplitArrival arrival = takesParts(pass, dispatch) ? dispatch.startDispatch(dy, work, work) : null;
+        Tensor dexpertY = arrival == null ? dispatch.combineBackward(dy, work) : arrival.rows();
+        layers.down()
+                .backward(
+                        pass,
+                        rows,
+                        saved.activatedByColumns(),
+                        dexpertY,
+                        dactivated,
+                        work,
+                        () -> {},
+                        ownFirst(dispatch, arrival));
     }
 
     private @Nullable RouterReport report(Pass pass) {

@@ -69,7 +69,8 @@ public final class MoeTransformer implements AutoCloseable {
         this.pipeline = pipeline;
         this.moe = moe;
         this.upload = new BatchUpload(backend, ranks, model.vocabSize());
-        this.prepared = new PreparedWeights(backend, recipe, pipeline.chunks(), store.codes());
+        this.prepared =
+                new PreparedWeights(backend, recipe, pipeline.chunks(), store.weightMagnitudes(), store.codes());
     }
 
     /**

@@ -36,6 +36,7 @@ public final class ParameterStore implements AutoCloseable {
     private final Map<String, Tensor> state = new LinkedHashMap<>();
     private boolean gradientsNeeded;
     private GradientSquares gradientSquares = new GradientSquares(null, Map.of());
+    private final WeightMagnitudes weightMagnitudes = new WeightMagnitudes();
     private GatheredCodes codes = GatheredCodes.none();
 
     private ParameterStore(Backend backend) {
@@ -71,11 +72,13 @@ public final class ParameterStore implements AutoCloseable {
 
     /** Replaces a parameter's weights from its element {@code from} on by FP32 numbers of the host. */
     public void setWeights(Backend backend, Parameter parameter, long from, float[] values) {
+        weightMagnitudes.forget(parameter.kind());
         masters(parameter.kind()).set(backend, parameter.offset() + from, values);
     }
 
     /** The same by a FP32 tensor. */
     public void setWeights(Backend backend, Parameter parameter, long from, Tensor values) {
+        weightMagnitudes.forget(parameter.kind());
         masters(parameter.kind()).set(backend, parameter.offset() + from, values);
     }
 
@@ -87,6 +90,11 @@ public final class ParameterStore implements AutoCloseable {
     /** Squared norms of expert gradients, where the builder was told to keep them. */
     public GradientSquares gradientSquares() {
         return gradientSquares;
+    }
+
+    /** Largest magnitudes of weights, where the builder was told to keep them. */
+    public WeightMagnitudes weightMagnitudes() {
+        return weightMagnitudes;
     }
 
     /**
@@ -168,11 +176,18 @@ public final class ParameterStore implements AutoCloseable {
         private final Map<String, Shape> state = new LinkedHashMap<>();
         private boolean splitMasters;
         private boolean keepGradientSquares;
+        private boolean keepWeightMagnitudes;
         private @Nullable CodedWeights coded;
 
         /** Keeps squared norms of expert gradients; for ranks whose expert gradients no other rank adds to. */
         Builder keepGradientSquares() {
             keepGradientSquares = true;
+            return this;
+        }
+
+        /** Keeps the largest magnitudes of the weights of linear layers; for formats with a scale for a whole weight. */
+        public Builder keepWeightMagnitudes() {
+            keepWeightMagnitudes = true;
             return this;
         }
 
@@ -260,7 +275,25 @@ public final class ParameterStore implements AutoCloseable {
             if (keepGradientSquares) {
                 store.gradientSquares = squares(store.gradScope);
             }
+            if (keepWeightMagnitudes) {
+                keepMagnitudes(store, Parameter.Kind.DENSE);
+                keepMagnitudes(store, Parameter.Kind.EXPERT);
+            }
             return store;
+        }
+
+        private static void keepMagnitudes(ParameterStore store, Parameter.Kind kind) {
+            Map<Parameter, Integer> groups = new LinkedHashMap<>();
+            for (Parameter parameter : store.parameters.values()) {
+                if (parameter.kind() == kind) {
+                    Shape shape = parameter.weight().shape();
+                    groups.put(parameter, shape.rank() == 3 ? shape.dim(0) : 1);
+                }
+            }
+            int count = groups.values().stream().mapToInt(Integer::intValue).sum();
+            if (count > 0) {
+                store.weightMagnitudes.keep(kind, groups, store.weightScope.zeros(DType.FP32, Shape.of(count)));
+            }
         }
 
         /** The parameters of a kind where they will lie in its flat buffer. */

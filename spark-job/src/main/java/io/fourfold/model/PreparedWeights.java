@@ -20,16 +20,19 @@ final class PreparedWeights implements AutoCloseable {
     private final Backend backend;
     private final Recipe recipe;
     private final List<ModelChunk> chunks;
+    private final WeightMagnitudes magnitudes;
     private final GatheredCodes codes;
     private @Nullable TensorScope scope;
     private State state = State.NONE;
     private int step;
     private List<Object> operands = List.of();
 
-    PreparedWeights(Backend backend, Recipe recipe, List<ModelChunk> chunks, GatheredCodes codes) {
+    PreparedWeights(
+            Backend backend, Recipe recipe, List<ModelChunk> chunks, WeightMagnitudes magnitudes, GatheredCodes codes) {
         this.backend = backend;
         this.recipe = recipe;
         this.chunks = List.copyOf(chunks);
+        this.magnitudes = magnitudes;
         this.codes = codes;
     }
 
@@ -88,6 +91,7 @@ final class PreparedWeights implements AutoCloseable {
                 fresh,
                 context,
                 backward,
+                magnitudes,
                 codes,
                 unquantized ? recipe.unquantized() : null,
                 new FirstWrites(),

@@ -18,6 +18,7 @@ import org.jspecify.annotations.Nullable;
  *
  * @param scope where prepared weights live
  * @param backward also prepare the dgrad operands
+ * @param magnitudes what the optimizer told of the weights
  * @param codes what was gathered as codes
  * @param override formats instead of the layers' own; null = the layers' own
  * @param firstWrites parameters whose layers write the step's first gradient instead of adding it; filled here
@@ -28,6 +29,7 @@ record WeightPreparation(
         TensorScope scope,
         StepContext step,
         boolean backward,
+        WeightMagnitudes magnitudes,
         GatheredCodes codes,
         @Nullable LinearPrecision override,
         FirstWrites firstWrites,
@@ -62,6 +64,12 @@ record WeightPreparation(
             throw new IllegalStateException("only BF16 products read split masters: " + weight.name() + ", " + forward);
         }
         return plain ? rounded(weight) : weight.weight();
+    }
+
+    /** The largest magnitudes of a source of operands, where they are known: of the master weight itself. */
+    @Nullable
+    Tensor amax(Parameter weight, Tensor source) {
+        return source == weight.weight() ? magnitudes.of(weight) : null;
     }
 
     /** A master weight in BF16. */

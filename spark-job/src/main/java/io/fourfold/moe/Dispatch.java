@@ -45,6 +45,19 @@ public final class Dispatch {
         return rows;
     }
 
+    /** What {@link #dispatch} does where rows are copies of tokens as they are; null where they travel or are packed. */
+    public @Nullable RowCopies dispatchCopies() {
+        return format == null ? combineBackwardCopies() : null;
+    }
+
+    /** What {@link #combineBackward} does, likewise. */
+    public @Nullable RowCopies combineBackwardCopies() {
+        return route.stages().isEmpty()
+                ? new RowCopies(
+                        route.permutation().slotOfRow(), route.permutation().k())
+                : null;
+    }
+
     /** Whether rows can come and go in two parts, see {@link #startDispatch}. */
     public boolean splits() {
         return split != null;

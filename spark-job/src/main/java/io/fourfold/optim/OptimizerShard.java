@@ -3,6 +3,7 @@ package io.fourfold.optim;
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.comm.Communicator;
 import io.fourfold.kernels.op.AdamWStep;
+import io.fourfold.kernels.op.SegmentAmax;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
@@ -11,6 +12,7 @@ import io.fourfold.model.Fp32Values;
 import io.fourfold.model.GradientSquares;
 import io.fourfold.model.Parameter;
 import io.fourfold.model.ParameterStore;
+import io.fourfold.model.WeightMagnitudes;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -22,6 +24,13 @@ import org.jspecify.annotations.Nullable;
 final class OptimizerShard {
     /** A parameter's elements {@code [from, to)} within the shard. */
     private record Segment(Parameter parameter, long from, long to) {}
+
+    /** Elements {@code [from, to)} of the shard that decay alike. */
+    private record Run(long from, long to, boolean decay) {
+        Tensor of(Tensor flat) {
+            return flat.view(from, Shape.flat(to - from));
+        }
+    }
 
     private final Backend backend;
     private final Communicator replicas;
@@ -38,6 +47,8 @@ final class OptimizerShard {
     private final List<Segment> segments = new ArrayList<>();
     /** First element of each segment, and the end of the last: segments follow each other without gaps. */
     private final long[] starts;
+    /** Where the update of each run of the whole shard tells the largest magnitudes; filled by the first. */
+    private final List<SegmentAmax> largest = new ArrayList<>();
 
     OptimizerShard(
             Backend backend,
@@ -173,11 +184,48 @@ final class OptimizerShard {
 
     /** Updates this rank's whole part, see {@link #update(AdamWStep, long, long)}. */
     void update(AdamWStep step) {
-        update(step, 0, length);
+        WeightMagnitudes magnitudes = store.weightMagnitudes();
+        if (replicas.size() > 1 || !magnitudes.keeps(kind)) {
+            update(step, 0, length);
+            return;
+        }
+        magnitudes.begin(backend, kind);
+        List<Run> runs = runs(0, length);
+        if (largest.isEmpty()) {
+            runs.forEach(run -> largest.add(magnitudes.segments(kind, run.from(), run.to())));
+        }
+        for (int i = 0; i < runs.size(); i++) {
+            Run run = runs.get(i);
+            backend.optimizer()
+                    .adamW(
+                            weights.view(run.from(), run.to() - run.from()).values(),
+                            run.of(grads),
+                            run.of(moment1),
+                            run.of(moment2),
+                            run.decay() ? step : step.withoutDecay(),
+                            largest.get(i));
+        }
+        magnitudes.complete(kind);
     }
 
     /** Updates elements {@code [begin, end)} of this rank's part: one call for each run of segments that decay alike. */
     void update(AdamWStep step, long begin, long end) {
+        store.weightMagnitudes().forget(kind);
+        for (Run run : runs(begin, end)) {
+            Fp32Values updated = weights.view(run.from(), run.to() - run.from());
+            backend.optimizer()
+                    .adamW(
+                            updated.values(),
+                            updated.remainder(),
+                            run.of(grads),
+                            run.of(moment1),
+                            run.of(moment2),
+                            run.decay() ? step : step.withoutDecay());
+        }
+    }
+
+    private List<Run> runs(long begin, long end) {
+        List<Run> runs = new ArrayList<>();
         for (int i = 0; i < segments.size(); ) {
             boolean decay = segments.get(i).parameter().decay();
             long from = Math.max(begin, segments.get(i).from());
@@ -186,29 +234,18 @@ final class OptimizerShard {
                 to = segments.get(i).to();
             }
             to = Math.min(to, end);
-            if (from >= to) {
-                continue;
+            if (from < to) {
+                runs.add(new Run(from, to, decay));
             }
-            Fp32Values updated = weights.view(from, to - from);
-            backend.optimizer()
-                    .adamW(
-                            updated.values(),
-                            updated.remainder(),
-                            part(grads, from, to),
-                            part(moment1, from, to),
-                            part(moment2, from, to),
-                            decay ? step : step.withoutDecay());
         }
+        return runs;
     }
 
     /** Brings every replica's part of the weights to this rank. */
     void gatherWeights() {
+        store.weightMagnitudes().forget(kind);
         if (replicas.size() > 1 && length > 0) {
             replicas.allGather(gathered(), flatWeights);
         }
-    }
-
-    private static Tensor part(Tensor flat, long from, long to) {
-        return flat.view(from, Shape.flat(to - from));
     }
 }

@@ -5,6 +5,7 @@ import io.fourfold.config.FfnConfig;
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.config.ModelConfig;
 import io.fourfold.config.MoeConfig;
+import io.fourfold.config.RecipeConfig;
 import io.fourfold.config.RecomputeModule;
 import io.fourfold.config.SharedExpertConfig;
 import io.fourfold.kernels.op.Activation;
@@ -22,6 +23,8 @@ import io.fourfold.precision.Recipe;
  */
 record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, long tokens) {
     private static final long WORD = 4;
+    /** Columns of a tile of FP8 operands. */
+    private static final int TILE = 128;
 
     private long wide() {
         return recipe.activationType().bytes();
@@ -47,6 +50,31 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
     private boolean fp8(LinearKind kind) {
         OperandSpec.Format format = recipe.linear(layer, kind, 0).wgradX().format();
         return format == OperandSpec.Format.FP8_E4M3 || format == OperandSpec.Format.FP8_E5M2;
+    }
+
+    /** Whether a layer's operands can be made without their source in memory; statistics are taken of the source. */
+    private boolean unstored(LinearKind kind) {
+        return moe && fp8(kind) && config.recipe().telemetryEvery() == 0;
+    }
+
+    /** Whether operands of rows that are copies of tokens are made of the tokens. */
+    private boolean copied(LinearKind kind) {
+        boolean local =
+                config.parallel().expertParallelSize() == 1 && config.parallel().expertTensorParallelSize() == 1;
+        return unstored(kind) && local;
+    }
+
+    private boolean copiedInput() {
+        return copied(LinearKind.EXPERT_UP)
+                && config.recipe().dispatch() == RecipeConfig.Dispatch.EXACT
+                && !again(RecomputeModule.DISPATCH);
+    }
+
+    /** Whether operands of the activation and of its gradient, of a layer of that kind, are made as they are computed. */
+    private boolean activated(LinearKind kind) {
+        return unstored(kind)
+                && experts().activation() == Activation.SWIGLU
+                && experts().intermediateSize() % TILE == 0;
     }
 
     /** Whether forward keeps a layer's input for the weight gradient as NVFP4 codes and scales. */
@@ -115,9 +143,9 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
         long inner = moe ? rows() * experts().intermediateSize() * wide() : tokens * ffn().intermediateSize() * wide();
         return new long[] {
             moe ? outer : 0,
-            up || again(RecomputeModule.DISPATCH) ? outer : 0,
+            (up && !copiedInput()) || again(RecomputeModule.DISPATCH) ? outer : 0,
             up ? operand(moe ? LinearKind.EXPERT_UP : LinearKind.FFN_UP, outer) : 0,
-            down || again(RecomputeModule.ACTIVATION) ? inner : 0,
+            (down && !activated(LinearKind.EXPERT_DOWN)) || again(RecomputeModule.ACTIVATION) ? inner : 0,
             down ? operand(moe ? LinearKind.EXPERT_DOWN : LinearKind.FFN_DOWN, inner) : 0
         };
     }
@@ -219,11 +247,18 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
         long outer = rows() * model().hiddenSize() * wide();
         long inner = rows() * experts().intermediateSize() * wide();
         long copy = quantized(LinearKind.EXPERT_DOWN) ? operand(LinearKind.EXPERT_DOWN, outer) : 0;
-        return new long[] {inner, outer, copy, copy, again(RecomputeModule.ACTIVATION) ? inner : 0};
+        return new long[] {
+            inner, copied(LinearKind.EXPERT_DOWN) ? 0 : outer, copy, copy, again(RecomputeModule.ACTIVATION) ? inner : 0
+        };
     }
 
-    /** The gradient before the activation. */
-    long innerGradient() {
+    /** The gradient before the activation, or the operands made of it as it is computed. */
+    long[] innerGradients() {
+        long copy = operand(LinearKind.EXPERT_UP, innerGradient());
+        return activated(LinearKind.EXPERT_UP) ? new long[] {copy, copy} : new long[] {innerGradient()};
+    }
+
+    private long innerGradient() {
         Activation activation = moe ? experts().activation() : ffn().activation();
         long width = moe ? rows() * experts().intermediateSize() : tokens * ffn().intermediateSize();
         return activation.inputFactor() * width * wide();
@@ -233,7 +268,7 @@ record GpuBlock(FourfoldConfig config, Recipe recipe, int layer, boolean moe, lo
     long[] outerGradients() {
         LinearKind kind = moe ? LinearKind.EXPERT_UP : LinearKind.FFN_UP;
         boolean low = quantized(kind);
-        long copy = low ? operand(kind, innerGradient()) : 0;
+        long copy = low && !activated(kind) ? operand(kind, innerGradient()) : 0;
         long normalized = again(RecomputeModule.NORM) ? hidden() : 0;
         if (moe) {
             SharedExpertConfig shared = experts().sharedExpert();

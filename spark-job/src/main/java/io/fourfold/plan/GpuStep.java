@@ -220,7 +220,7 @@ final class GpuStep {
             try (Scope within = memory.scope(Region.WORKSPACE, expertUp.getOrDefault(i, memory.never()))) {
                 within.add(block.insideExpertsBackward());
                 memory.reclaim(next);
-                work.add(block.innerGradient());
+                work.add(block.innerGradients());
             }
             inside.close();
             work.add(block.outerGradients());

@@ -123,6 +123,11 @@ public final class Recipe {
         return config.kind() == RecipeConfig.Kind.FP32 ? DType.FP32 : DType.BF16;
     }
 
+    /** True where operands of weights have a scale for a whole matrix, for which its largest magnitude is needed. */
+    public boolean scalesWholeWeights() {
+        return low.fpropW().blocks() == Blocks.TENSOR || low.fpropW().format() == Format.NVFP4;
+    }
+
     /** True on the steps whose quantization statistics are collected. */
     public boolean isTelemetryStep(int step) {
         return low.fpropX().quantized() && config.telemetryEvery() > 0 && step % config.telemetryEvery() == 0;

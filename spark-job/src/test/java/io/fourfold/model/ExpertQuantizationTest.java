@@ -192,7 +192,15 @@ class ExpertQuantizationTest {
         MoeConfig moe = Objects.requireNonNull(config.model().moe());
         StepContext step = new StepContext(3, 9, 1, SEQUENCES, null);
         ffn.prepare(new WeightPreparation(
-                backend, scope, step, true, GatheredCodes.none(), null, new FirstWrites(), new ArrayList<>()));
+                backend,
+                scope,
+                step,
+                true,
+                new WeightMagnitudes(),
+                GatheredCodes.none(),
+                null,
+                new FirstWrites(),
+                new ArrayList<>()));
         ExpertLoad load = new ExpertLoad(
                 backend,
                 moe,

@@ -162,7 +162,15 @@ class SplitOperandsTest {
                 Batch batch = TinyModels.batch(config, SAMPLES, 5);
                 StepContext step = SingleRank.step(batch);
                 linear.prepare(new WeightPreparation(
-                        backend, scope, step, true, GatheredCodes.none(), null, new FirstWrites(), new ArrayList<>()));
+                        backend,
+                        scope,
+                        step,
+                        true,
+                        new WeightMagnitudes(),
+                        GatheredCodes.none(),
+                        null,
+                        new FirstWrites(),
+                        new ArrayList<>()));
                 DeviceBatch device = new BatchUpload(backend, ranks, 32).upload(batch, scope);
                 Pass pass = new Pass(backend, DType.BF16, device, step, true, scope, null, null);
                 Tensor x = matrix(backend, scope, 2, IN, byOutput ? own : shared, inputs);

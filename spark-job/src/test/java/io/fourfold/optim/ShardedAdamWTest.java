@@ -13,9 +13,11 @@ import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.model.Parameter;
 import io.fourfold.model.ParameterStore;
 import io.fourfold.model.Piece;
+import io.fourfold.model.WeightMagnitudes;
 import io.fourfold.train.Ranks;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -165,6 +167,53 @@ class ShardedAdamWTest {
             }
         }
         return masters;
+    }
+
+    /** A matrix, a norm and two stacked experts: what the update told is what is there, until somebody else writes. */
+    @Test
+    void tellsTheLargestMagnitudesOfTheWeights() {
+        Ranks.run(1, world -> {
+            ParameterStore.Builder builder = new ParameterStore.Builder()
+                    .keepWeightMagnitudes()
+                    .declare("w", Parameter.Kind.DENSE, Shape.of(5, 3), true, List.of(Piece.whole("w", 0, 5, 3)))
+                    .declare("norm", Parameter.Kind.DENSE, Shape.of(3), false, List.of(Piece.whole("norm", 0, 3)))
+                    .declare(
+                            "e", Parameter.Kind.EXPERT, Shape.of(2, 2, 4), true, List.of(Piece.whole("e", 0, 2, 2, 4)));
+            try (CpuBackend backend = new CpuBackend(1);
+                    ParameterStore store = builder.build(backend, Map.of(Parameter.Kind.DENSE, 16));
+                    ShardedAdamW optimizer = optimizer(backend, store, world, List.of(0), CONFIG)) {
+                WeightMagnitudes magnitudes = store.weightMagnitudes();
+                Parameter matrix = store.get("w");
+                Parameter experts = store.get("e");
+                store.setWeights(backend, matrix, 0, values(MATRIX, ShardedAdamWTest::denseWeight));
+                store.setWeights(backend, experts, 0, values(2 * EXPERT, i -> expertWeight(i / EXPERT, i % EXPERT)));
+                assertThat(magnitudes.of(matrix)).isNull();
+                for (int step = 1; step <= 3; step++) {
+                    fill(backend, store, world, 1, List.of());
+                    optimizer.reduceGradients();
+                    optimizer.step(step, LEARNING_RATE, optimizer.gradientNorm());
+                    assertThat(backend.download(Objects.requireNonNull(magnitudes.of(matrix))))
+                            .containsExactly(largest(backend.download(matrix.weight()), 0, MATRIX));
+                    float[] stacked = backend.download(experts.weight());
+                    assertThat(backend.download(Objects.requireNonNull(magnitudes.of(experts))))
+                            .containsExactly(largest(stacked, 0, EXPERT), largest(stacked, EXPERT, 2 * EXPERT));
+                }
+                store.setWeights(backend, matrix, 2, new float[] {100});
+                assertThat(magnitudes.of(matrix)).isNull();
+                assertThat(magnitudes.of(experts)).isNotNull();
+                optimizer.gatherWeights();
+                assertThat(magnitudes.of(experts)).isNull();
+                return 0;
+            }
+        });
+    }
+
+    private static float largest(float[] values, int from, int to) {
+        float largest = 0;
+        for (int i = from; i < to; i++) {
+            largest = Math.max(largest, Math.abs(values[i]));
+        }
+        return largest;
     }
 
     private static Result run(int ranks, int expertParallel, OptimizerConfig config) {

@@ -51,6 +51,7 @@ class GpuStepTest {
                 "model.moe.shared_expert={intermediate_size: 768, gated: true}",
                 "recipe.kind=fp32",
                 "recipe.kind=nvfp4",
+                "recipe={kind: fp8, telemetry_every: 0}",
                 "model.layers=1",
             })
     void lendingSavesWhatIsLentAtMost(String setting) {
@@ -71,6 +72,27 @@ class GpuStepTest {
         assertThat(memory("parallel.world_size=2", "parallel.pipeline_parallel_size=2")
                         .lent())
                 .isZero();
+    }
+
+    /** Rows before the experts' products and the gradient before the activation need no memory where only operands are made. */
+    @Test
+    void operandsOfExpertsAreMadeWithoutTheirSource() {
+        long alone = savedWithoutStatistics("parallel.world_size=1");
+        long ofTwo = savedWithoutStatistics(
+                "parallel.world_size=2", "parallel.expert_parallel_size=2", "train.global_batch_size=4");
+        assertThat(ofTwo).isPositive().isLessThan(alone);
+    }
+
+    private static long savedWithoutStatistics(String... settings) {
+        long[] bytes = new long[2];
+        for (int i = 0; i < 2; i++) {
+            List<String> sets = new ArrayList<>(Arrays.asList(settings));
+            sets.add("train.lend_gradients=false");
+            sets.add("model.vocab_size=512"); // the loss needs little
+            sets.add("recipe={kind: fp8, telemetry_every: " + 20 * i + "}");
+            bytes[i] = memory(sets.toArray(String[]::new)).workspace();
+        }
+        return bytes[1] - bytes[0];
     }
 
     @Test

@@ -50,7 +50,8 @@ class CudaTrainingTest {
         "mxfp4, 0.001, 64, 64, 1e-3, 1e-2",
         "fp8 block, 0.001, 64, 64, 1e-3, 1e-2",
         "fp8 block, 0.001, 128, 160, 1e-3, 1e-2",
-        "fp8 tensor, 0.001, 64, 64, 1e-3, 1e-2"
+        "fp8 tensor, 0.001, 64, 64, 1e-3, 1e-2",
+        "fp8 tensor, 0.001, 128, 128, 1e-3, 1e-2"
     })
     void followsTheCpu(String recipe, double rate, int hidden, int expertHidden, double first, double later) {
         compare(

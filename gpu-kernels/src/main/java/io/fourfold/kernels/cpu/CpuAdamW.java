@@ -3,6 +3,7 @@ package io.fourfold.kernels.cpu;
 import io.fourfold.kernels.numeric.SplitFloat;
 import io.fourfold.kernels.op.AdamWStep;
 import io.fourfold.kernels.op.OptimizerOps;
+import io.fourfold.kernels.op.SegmentAmax;
 import io.fourfold.kernels.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -46,6 +47,23 @@ final class CpuAdamW implements OptimizerOps {
             SplitFloat.join(h, ho, r, ro, joined, 0, count);
             updateWeights(joined, 0, firsts, seconds, done, step, count);
             SplitFloat.split(joined, 0, h, ho, r, ro, count);
+        }
+    }
+
+    @Override
+    public void adamW(Tensor weight, Tensor grad, Tensor moment1, Tensor moment2, AdamWStep step, SegmentAmax largest) {
+        adamW(weight, null, grad, moment1, moment2, step);
+        CpuTensor weights = CpuTensor.of(weight);
+        CpuTensor amax = CpuTensor.of(largest.amax());
+        long[] starts = largest.starts();
+        Arguments.require(starts[starts.length - 1] == weight.elements(), "segments do not cover " + weight);
+        for (int segment = 0; segment + 1 < starts.length; segment++) {
+            float found = amax.floats()[amax.offset() + segment];
+            for (int i = (int) starts[segment]; i < starts[segment + 1]; i++) {
+                float magnitude = Math.abs(weights.floats()[weights.offset() + i]);
+                found = Float.isNaN(magnitude) ? Float.POSITIVE_INFINITY : Math.max(found, magnitude);
+            }
+            amax.floats()[amax.offset() + segment] = found;
         }
     }
 

@@ -9,33 +9,39 @@ import static io.fourfold.kernels.cuda.CudaArguments.require;
 
 import io.fourfold.kernels.op.AdamWStep;
 import io.fourfold.kernels.op.OptimizerOps;
+import io.fourfold.kernels.op.SegmentAmax;
 import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Tensor;
 import java.util.ArrayList;
+import java.util.IdentityHashMap;
 import java.util.List;
+import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /** AdamW and norms: optimizer.cu; splitting and joining of weights: split.cu. All but the norms is bit-equal to the CPU's. */
 final class CudaOptimizerOps implements OptimizerOps, AutoCloseable {
     private static final String FILE = "optimizer";
     private static final String SPLIT_FILE = "split";
-    private static final int UPDATE_THREADS = 1024;
+    private static final int UPDATE_THREADS = 256;
     private static final int BLOCK = 256;
     private static final int NORM_THREADS = 512;
 
     private final CudaRuntime cuda;
     private final SegmentNorms norms;
+    private final CudaTensorScope scope;
+    private final Map<long[], CudaTensor> segmentStarts = new IdentityHashMap<>();
 
     CudaOptimizerOps(CudaRuntime cuda) {
         this.cuda = cuda;
         this.norms = new SegmentNorms(cuda);
+        this.scope = cuda.memory().scope(Region.WORKSPACE);
     }
 
     @Override
     public void adamW(
             Tensor weight, @Nullable Tensor remainder, Tensor grad, Tensor moment1, Tensor moment2, AdamWStep step) {
         long n = weight.elements();
-        require(step.step() >= 1, "AdamW counts steps from 1, got " + step.step());
         List<Object> arguments = new ArrayList<>();
         if (remainder == null) {
             arguments.add(fp32(weight, "weight", n));
@@ -43,6 +49,33 @@ final class CudaOptimizerOps implements OptimizerOps, AutoCloseable {
             arguments.add(bf16(weight, "weight", n));
             arguments.add(int16(remainder, "remainder", n));
         }
+        addUpdate(arguments, n, grad, moment1, moment2, step);
+        cuda.function(FILE, remainder == null ? "adamw" : "adamw_split")
+                .launchLine(blocks(n, 4 * UPDATE_THREADS), UPDATE_THREADS, arguments.toArray());
+    }
+
+    @Override
+    public void adamW(Tensor weight, Tensor grad, Tensor moment1, Tensor moment2, AdamWStep step, SegmentAmax largest) {
+        long n = weight.elements();
+        long[] starts = largest.starts();
+        int segments = starts.length - 1;
+        require(starts[segments] == n, "segments up to " + starts[segments] + " do not cover " + weight);
+        if (n == 0) {
+            return;
+        }
+        List<Object> arguments = new ArrayList<>();
+        arguments.add(fp32(weight, "weight", n));
+        addUpdate(arguments, n, grad, moment1, moment2, step);
+        arguments.add(segmentStarts.computeIfAbsent(starts, this::upload));
+        arguments.add(segments);
+        arguments.add(fp32(largest.amax(), "amax", segments));
+        cuda.function(FILE, "adamw_amax")
+                .launchLine(blocks(n, 4 * UPDATE_THREADS), UPDATE_THREADS, arguments.toArray());
+    }
+
+    private static void addUpdate(
+            List<Object> arguments, long n, Tensor grad, Tensor moment1, Tensor moment2, AdamWStep step) {
+        require(step.step() >= 1, "AdamW counts steps from 1, got " + step.step());
         arguments.add(fp32(grad, "grad", n));
         arguments.add(fp32(moment1, "moment1", n));
         arguments.add(fp32(moment2, "moment2", n));
@@ -55,8 +88,18 @@ final class CudaOptimizerOps implements OptimizerOps, AutoCloseable {
         arguments.add(step.epsilon());
         arguments.add(step.learningRate());
         arguments.add(step.weightDecay());
-        cuda.function(FILE, remainder == null ? "adamw" : "adamw_split")
-                .launchLine(blocks(n, 4 * UPDATE_THREADS), UPDATE_THREADS, arguments.toArray());
+    }
+
+    /** INT64 on the device. */
+    private CudaTensor upload(long[] starts) {
+        int[] words = new int[2 * starts.length];
+        for (int i = 0; i < starts.length; i++) {
+            words[2 * i] = (int) starts[i];
+            words[2 * i + 1] = (int) (starts[i] >>> 32);
+        }
+        CudaTensor table = scope.allocate(DType.INT32, starts.length, 2);
+        cuda.memory().upload(words, table);
+        return table;
     }
 
     @Override
@@ -96,6 +139,7 @@ final class CudaOptimizerOps implements OptimizerOps, AutoCloseable {
     @Override
     public void close() {
         norms.close();
+        scope.close();
     }
 
     @Override

@@ -37,6 +37,7 @@ public final class CudaQuantizeOps implements QuantizeOps {
     private final Fp8Quantizer fp8;
     private final Mxfp4Emulation mxfp4;
     private final Fp8Activation fp8Activation;
+    private final Fp8Spread fp8Spread;
     private final Fp8Decoder decoder;
 
     CudaQuantizeOps(CudaRuntime cuda) {
@@ -48,6 +49,7 @@ public final class CudaQuantizeOps implements QuantizeOps {
         this.fp8 = new Fp8Quantizer(cuda);
         this.mxfp4 = new Mxfp4Emulation(cuda);
         this.fp8Activation = new Fp8Activation(cuda);
+        this.fp8Spread = new Fp8Spread(cuda);
         this.decoder = new Fp8Decoder(cuda);
     }
 
@@ -59,6 +61,17 @@ public final class CudaQuantizeOps implements QuantizeOps {
             @Nullable RandomStream random,
             @Nullable QuantProbe probe,
             @Nullable AmaxExchange exchange,
+            TensorScope scope) {
+        return operand(x, byColumns, spec, random, probe, AmaxSource.of(null, 1, exchange), scope);
+    }
+
+    private GemmOperand operand(
+            Tensor x,
+            boolean byColumns,
+            OperandSpec spec,
+            @Nullable RandomStream random,
+            @Nullable QuantProbe probe,
+            AmaxSource largest,
             TensorScope scope) {
         CudaTensor source = floats(x);
         int rows = x.shape().rows();
@@ -75,19 +88,19 @@ public final class CudaQuantizeOps implements QuantizeOps {
         check(spec, random);
         if (isFp8(spec)) {
             OperandCopy copy = new OperandCopy(spec, null, probe, scope);
-            return fp8.dense(source, byColumns ? null : copy, byColumns ? copy : null, exchange)
+            return fp8.dense(source, byColumns ? null : copy, byColumns ? copy : null, largest)
                     .one();
         }
         if (isMxfp4(spec)) {
             return mxfp4.operand(source, byColumns, spec, random, probe, scope);
         }
         if (fp4 != null) {
-            return fp4.operand(source, byColumns, spec, random, probe, exchange, scope);
+            return fp4.operand(source, byColumns, spec, random, probe, largest.exchange(), scope);
         }
         int id = random == null ? 0 : random.tensorId();
         RowGroups whole = RowGroups.equal(1, rows);
         Nvfp4Emulation.Result result =
-                weightTiles.quantize(source, cols, whole, byColumns, spec, random, id, probe, exchange, scope);
+                weightTiles.quantize(source, cols, whole, byColumns, spec, random, id, probe, largest, scope);
         int storedRows = result.values().dim(0);
         return new CudaOperand(
                 spec,
@@ -106,6 +119,16 @@ public final class CudaQuantizeOps implements QuantizeOps {
             @Nullable QuantProbe probe,
             @Nullable AmaxExchange exchange,
             TensorScope scope) {
+        return stacked(weights, byColumns, spec, probe, AmaxSource.of(null, 1, exchange), scope);
+    }
+
+    private GroupedOperand stacked(
+            Tensor weights,
+            boolean byColumns,
+            OperandSpec spec,
+            @Nullable QuantProbe probe,
+            AmaxSource largest,
+            TensorScope scope) {
         if (weights.shape().rank() != 3) {
             throw new IllegalArgumentException("stacked weights must be [groups, rows, cols], are " + weights);
         }
@@ -119,7 +142,7 @@ public final class CudaQuantizeOps implements QuantizeOps {
         if (isFp8(spec)) {
             check(spec, null);
             OperandCopy copy = new OperandCopy(spec, null, probe, scope);
-            return fp8.stacked(source, byColumns ? null : copy, byColumns ? copy : null, exchange)
+            return fp8.stacked(source, byColumns ? null : copy, byColumns ? copy : null, largest)
                     .one();
         }
         if (isMxfp4(spec)) {
@@ -129,11 +152,11 @@ public final class CudaQuantizeOps implements QuantizeOps {
         if (spec.quantized()) {
             check(spec, null);
             if (fp4 != null) {
-                return fp4.stacked(source, byColumns, spec, probe, exchange, scope);
+                return fp4.stacked(source, byColumns, spec, probe, largest.exchange(), scope);
             }
             RowGroups split = RowGroups.equal(groups, rows);
             Nvfp4Emulation.Result result =
-                    weightTiles.quantize(source, cols, split, byColumns, spec, null, 0, probe, exchange, scope);
+                    weightTiles.quantize(source, cols, split, byColumns, spec, null, 0, probe, largest, scope);
             values = result.values();
             scale = result.scale();
             storedRows = spec.hadamard() ? (rows + 15) / 16 * 16 : rows;
@@ -175,7 +198,12 @@ public final class CudaQuantizeOps implements QuantizeOps {
         if (isFp8(spec)) {
             check(spec, random);
             OperandCopy copy = new OperandCopy(spec, null, probe, scope);
-            return fp8.ragged(source, groups(x, offsets), byColumns ? null : copy, byColumns ? copy : null, exchange)
+            return fp8.ragged(
+                            source,
+                            groups(x, offsets),
+                            byColumns ? null : copy,
+                            byColumns ? copy : null,
+                            AmaxSource.of(null, 1, exchange))
                     .one();
         }
         if (isMxfp4(spec)) {
@@ -216,37 +244,67 @@ public final class CudaQuantizeOps implements QuantizeOps {
 
     @Override
     public OperandPair<GemmOperand> operandPair(
-            Tensor x, OperandCopy rows, OperandCopy columns, @Nullable AmaxExchange exchange) {
+            Tensor x, OperandCopy rows, OperandCopy columns, @Nullable AmaxExchange exchange, @Nullable Tensor amax) {
         CudaTensor source = floats(x);
         if (fp4 == null && Nvfp4Pair.supports(source, 1, rows, columns)) {
             check(rows.spec(), rows.random());
             return pair.whole(source, rows, columns, exchange);
         }
         if (!isFp8(rows.spec()) || !isFp8(columns.spec())) {
-            return QuantizeOps.super.operandPair(x, rows, columns, exchange);
+            return QuantizeOps.super.operandPair(x, rows, columns, exchange, amax);
         }
         check(rows.spec(), null);
         check(columns.spec(), null);
-        return fp8.dense(source, rows, columns, exchange).pair();
+        return fp8.dense(source, rows, columns, AmaxSource.of(amax, 1, exchange))
+                .pair();
     }
 
     @Override
     public OperandPair<GemmOperand> weightPair(
-            Tensor weight, OperandCopy rows, OperandCopy columns, @Nullable AmaxExchange exchange) {
+            Tensor weight,
+            OperandCopy rows,
+            OperandCopy columns,
+            @Nullable AmaxExchange exchange,
+            @Nullable Tensor amax) {
         return isFp8(rows.spec()) && isFp8(columns.spec())
-                ? operandPair(weight, rows, columns, exchange)
-                : QuantizeOps.super.weightPair(weight, rows, columns, exchange);
+                ? operandPair(weight, rows, columns, exchange, amax)
+                : weightPair(weight, rows, columns, AmaxSource.of(amax, 1, exchange));
     }
 
     @Override
     public OperandPair<GroupedOperand> stackedPair(
-            Tensor weights, OperandCopy rows, OperandCopy columns, @Nullable AmaxExchange exchange) {
+            Tensor weights,
+            OperandCopy rows,
+            OperandCopy columns,
+            @Nullable AmaxExchange exchange,
+            @Nullable Tensor amax) {
         if (!isFp8(rows.spec()) || !isFp8(columns.spec())) {
-            return QuantizeOps.super.stackedPair(weights, rows, columns, exchange);
+            AmaxSource largest = AmaxSource.of(amax, weights.dim(0), exchange);
+            GroupedOperand byRows = stacked(weights, false, rows.spec(), rows.probe(), largest, rows.scope());
+            return new OperandPair<>(
+                    byRows,
+                    columnsOf(
+                            byRows, rows.spec(), weights, columns.spec(), columns.probe(), exchange, columns.scope()));
         }
         check(rows.spec(), null);
         check(columns.spec(), null);
-        return fp8.stacked(floats(weights), rows, columns, exchange).pair();
+        return fp8.stacked(floats(weights), rows, columns, AmaxSource.of(amax, weights.dim(0), exchange))
+                .pair();
+    }
+
+    private OperandPair<GemmOperand> weightPair(
+            Tensor weight, OperandCopy rows, OperandCopy columns, AmaxSource largest) {
+        GemmOperand byRows = operand(weight, false, rows.spec(), null, rows.probe(), largest, rows.scope());
+        return new OperandPair<>(
+                byRows,
+                columnsOf(
+                        byRows,
+                        rows.spec(),
+                        weight,
+                        columns.spec(),
+                        columns.probe(),
+                        largest.exchange(),
+                        columns.scope()));
     }
 
     @Override
@@ -268,7 +326,8 @@ public final class CudaQuantizeOps implements QuantizeOps {
         }
         check(rows.spec(), null);
         check(columns.spec(), null);
-        return fp8.ragged(source, groups, rows, columns, exchange).pair();
+        return fp8.ragged(source, groups, rows, columns, AmaxSource.of(null, groups.count(), exchange))
+                .pair();
     }
 
     @Override
@@ -278,13 +337,19 @@ public final class CudaQuantizeOps implements QuantizeOps {
             @Nullable Tensor probability,
             Tensor offsets,
             OperandCopy rows,
-            OperandCopy columns) {
+            OperandCopy columns,
+            @Nullable AmaxExchange exchange) {
         CudaTensor source = floats(in);
         if (!fp8Activation.takes(kind, source, rows, columns)) {
             return null;
         }
         return fp8Activation.forward(
-                source, probability == null ? null : CudaTensor.of(probability), groups(in, offsets), rows, columns);
+                source,
+                probability == null ? null : CudaTensor.of(probability),
+                groups(in, offsets),
+                rows,
+                columns,
+                exchange);
     }
 
     @Override
@@ -296,7 +361,8 @@ public final class CudaQuantizeOps implements QuantizeOps {
             Tensor dprobability,
             Tensor offsets,
             OperandCopy rows,
-            OperandCopy columns) {
+            OperandCopy columns,
+            @Nullable AmaxExchange exchange) {
         CudaTensor source = floats(in);
         CudaTensor upstream = floats(dout);
         boolean fits = upstream.dtype() == DType.BF16 && upstream.address() % Fp8Source.UNIT == 0;
@@ -310,7 +376,28 @@ public final class CudaQuantizeOps implements QuantizeOps {
                 CudaTensor.of(dprobability),
                 groups(in, offsets),
                 rows,
-                columns);
+                columns,
+                exchange);
+    }
+
+    @Override
+    public @Nullable OperandPair<GroupedOperand> spreadPair(
+            Tensor x,
+            Tensor slotOfRow,
+            int k,
+            Tensor offsets,
+            OperandCopy rows,
+            OperandCopy columns,
+            @Nullable AmaxExchange exchange) {
+        CudaTensor source = floats(x);
+        CudaTensor slots = CudaTensor.of(slotOfRow);
+        if (slots.elements() == 0 || !fp8Spread.takes(source, rows, columns)) {
+            return null;
+        }
+        CudaTensor starts = CudaTensor.of(offsets);
+        RowGroups groups = new RowGroups(
+                Math.toIntExact(starts.elements()) - 1, 0, Math.toIntExact(slots.elements()), starts, null, null);
+        return fp8Spread.spread(source, slots, k, groups, rows, columns, exchange);
     }
 
     private static RowGroups groups(Tensor rows, Tensor offsets) {

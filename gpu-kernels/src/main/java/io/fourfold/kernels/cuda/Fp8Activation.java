@@ -3,6 +3,7 @@ package io.fourfold.kernels.cuda;
 import io.fourfold.kernels.cuda.Fp8Encoder.Both;
 import io.fourfold.kernels.cuda.Fp8Encoder.Codes;
 import io.fourfold.kernels.op.Activation;
+import io.fourfold.kernels.op.AmaxExchange;
 import io.fourfold.kernels.op.GroupedOperand;
 import io.fourfold.kernels.op.OperandCopy;
 import io.fourfold.kernels.op.OperandPair;
@@ -14,13 +15,18 @@ import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Launches of {@code fp8_activation.cu}: SwiGLU and its backward straight into FP8 operands with factors of vectors, the same
- * bits as through BF16 in memory.
+ * Launches of {@code fp8_activation.cu} and {@code fp8_activation_group.cu}: SwiGLU and its backward straight into FP8
+ * operands, with factors of vectors in one pass or with one factor a group in two; the same bits as through BF16 in memory.
  */
 final class Fp8Activation {
     private static final String FILE = "fp8_activation";
+    private static final String GROUP_FILE = "fp8_activation_group";
     private static final int BLOCK = 256;
     private static final int WAITING_BYTES = 32 << 10;
+    private static final int AMAX_ROWS = 32;
+
+    private static final OperandSpec VECTORS = OperandSpec.of(Format.FP8_E4M3, Blocks.B1X128);
+    private static final OperandSpec WHOLE = OperandSpec.of(Format.FP8_E4M3, Blocks.TENSOR);
 
     private final CudaRuntime cuda;
     private final Fp8Encoder encoder;
@@ -40,16 +46,43 @@ final class Fp8Activation {
                 && in.elements() > 0
                 && in.shape().cols() % (2 * Fp8Source.TILE) == 0
                 && in.address() % Fp8Source.UNIT == 0
-                && isVectors(rows)
-                && isVectors(columns);
+                && rows.spec().equals(columns.spec())
+                && isTaken(rows)
+                && isTaken(columns);
     }
 
-    /** Both operands of the activated rows. */
+    /**
+     * Both operands of the activated rows.
+     *
+     * @param exchange called where there is a factor for each group
+     */
     OperandPair<GroupedOperand> forward(
-            CudaTensor in, @Nullable CudaTensor probability, RowGroups groups, OperandCopy rows, OperandCopy columns) {
+            CudaTensor in,
+            @Nullable CudaTensor probability,
+            RowGroups groups,
+            OperandCopy rows,
+            OperandCopy columns,
+            @Nullable AmaxExchange exchange) {
         int width = in.shape().cols() / 2;
-        Fp8Source source = encoder.ragged(in, width, groups, columns.scope());
-        Both both = Fp8Encoder.allocate(source, rows, columns);
+        try (CudaTensorScope work = cuda.workspace()) {
+            CudaTensor amax = amax(rows, groups, work);
+            Fp8Source source = encoder.ragged(in, width, groups, columns.scope(), amax);
+            Both both = Fp8Encoder.allocate(source, rows, columns);
+            if (amax != null) {
+                wholeForward(source, probability, both, amax, exchange);
+            } else {
+                vectorsForward(source, probability, both);
+            }
+            return pair(both, source, rows, columns);
+        }
+    }
+
+    /** Uninitialized, where there is a factor for each group. */
+    private static @Nullable CudaTensor amax(OperandCopy rows, RowGroups groups, CudaTensorScope work) {
+        return rows.spec().equals(WHOLE) ? work.allocate(DType.FP32, groups.count()) : null;
+    }
+
+    private void vectorsForward(Fp8Source source, @Nullable CudaTensor probability, Both both) {
         cuda.function(FILE, "fp8_swiglu")
                 .launch(
                         source.tiles(),
@@ -57,22 +90,69 @@ final class Fp8Activation {
                         1,
                         BLOCK,
                         0,
-                        in,
+                        source.x(),
+                        CudaFunction.orNull(probability),
+                        source.cols(),
+                        source.offsets(),
+                        CudaFunction.orNull(source.starts()),
+                        source.groups().count(),
+                        Fp8Encoder.codes(both.rows()),
+                        Fp8Encoder.codes(both.columns()),
+                        Fp8Encoder.scale(both.rows()),
+                        Fp8Encoder.scale(both.columns()),
+                        source.groups().totalRows(),
+                        source.stride());
+    }
+
+    private void wholeForward(
+            Fp8Source source,
+            @Nullable CudaTensor probability,
+            Both both,
+            CudaTensor amax,
+            @Nullable AmaxExchange exchange) {
+        RowGroups groups = source.groups();
+        int width = source.cols();
+        cuda.function(GROUP_FILE, "fp8_group_swiglu_amax")
+                .launchLine(
+                        Fp8Source.ceil(groups.totalRows(), AMAX_ROWS),
+                        BLOCK,
+                        source.x(),
+                        CudaFunction.orNull(probability),
+                        groups.totalRows(),
+                        width,
+                        source.offsets(),
+                        groups.count(),
+                        amax);
+        if (exchange != null) {
+            exchange.largest(amax);
+        }
+        cuda.function(GROUP_FILE, "fp8_group_swiglu")
+                .launch(
+                        source.tiles(),
+                        source.columnTiles(),
+                        1,
+                        BLOCK,
+                        0,
+                        source.x(),
                         CudaFunction.orNull(probability),
                         width,
                         source.offsets(),
                         CudaFunction.orNull(source.starts()),
                         groups.count(),
+                        amax,
                         Fp8Encoder.codes(both.rows()),
                         Fp8Encoder.codes(both.columns()),
                         Fp8Encoder.scale(both.rows()),
                         Fp8Encoder.scale(both.columns()),
                         groups.totalRows(),
                         source.stride());
-        return pair(both, source, rows, columns);
     }
 
-    /** Both operands of the gradient of {@code in}, and the probability's gradient. */
+    /**
+     * Both operands of the gradient of {@code in}, and the probability's gradient.
+     *
+     * @param exchange called where there is a factor for each group
+     */
     OperandPair<GroupedOperand> backward(
             CudaTensor dout,
             CudaTensor in,
@@ -80,11 +160,75 @@ final class Fp8Activation {
             CudaTensor dprobability,
             RowGroups groups,
             OperandCopy rows,
-            OperandCopy columns) {
-        int cols = in.shape().cols();
-        int tiles = cols / 2 / Fp8Source.TILE;
-        Fp8Source source = encoder.ragged(in, cols, groups, columns.scope());
-        Both both = Fp8Encoder.allocate(source, rows, columns);
+            OperandCopy columns,
+            @Nullable AmaxExchange exchange) {
+        try (CudaTensorScope work = cuda.workspace()) {
+            CudaTensor amax = amax(rows, groups, work);
+            Fp8Source source = encoder.ragged(in, in.shape().cols(), groups, columns.scope(), amax);
+            Both both = Fp8Encoder.allocate(source, rows, columns);
+            if (amax != null) {
+                wholeBackward(dout, source, probability, dprobability, both, amax, exchange);
+            } else {
+                vectorsBackward(dout, source, probability, dprobability, both);
+            }
+            return pair(both, source, rows, columns);
+        }
+    }
+
+    private void wholeBackward(
+            CudaTensor dout,
+            Fp8Source source,
+            @Nullable CudaTensor probability,
+            CudaTensor dprobability,
+            Both both,
+            CudaTensor amax,
+            @Nullable AmaxExchange exchange) {
+        RowGroups groups = source.groups();
+        int width = source.cols() / 2;
+        cuda.function(GROUP_FILE, "fp8_group_swiglu_backward_amax")
+                .launchLine(
+                        Fp8Source.ceil(groups.totalRows(), AMAX_ROWS),
+                        BLOCK,
+                        dout,
+                        source.x(),
+                        CudaFunction.orNull(probability),
+                        groups.totalRows(),
+                        width,
+                        source.offsets(),
+                        groups.count(),
+                        amax,
+                        dprobability);
+        if (exchange != null) {
+            exchange.largest(amax);
+        }
+        cuda.function(GROUP_FILE, "fp8_group_swiglu_backward")
+                .launch(
+                        source.tiles(),
+                        width / Fp8Source.TILE,
+                        1,
+                        BLOCK,
+                        0,
+                        dout,
+                        source.x(),
+                        CudaFunction.orNull(probability),
+                        width,
+                        source.offsets(),
+                        CudaFunction.orNull(source.starts()),
+                        groups.count(),
+                        amax,
+                        Fp8Encoder.codes(both.rows()),
+                        Fp8Encoder.codes(both.columns()),
+                        Fp8Encoder.scale(both.rows()),
+                        Fp8Encoder.scale(both.columns()),
+                        groups.totalRows(),
+                        source.stride());
+    }
+
+    private void vectorsBackward(
+            CudaTensor dout, Fp8Source source, @Nullable CudaTensor probability, CudaTensor dprobability, Both both) {
+        RowGroups groups = source.groups();
+        int width = source.cols() / 2;
+        int tiles = width / Fp8Source.TILE;
         try (CudaTensorScope work = cuda.workspace()) {
             CudaTensor partial = work.allocate(DType.FP32, tiles, groups.totalRows());
             cuda.function(FILE, "fp8_swiglu_backward")
@@ -95,9 +239,9 @@ final class Fp8Activation {
                             BLOCK,
                             WAITING_BYTES,
                             dout,
-                            in,
+                            source.x(),
                             CudaFunction.orNull(probability),
-                            cols / 2,
+                            width,
                             partial,
                             source.offsets(),
                             CudaFunction.orNull(source.starts()),
@@ -119,7 +263,6 @@ final class Fp8Activation {
                             groups.count(),
                             dprobability);
         }
-        return pair(both, source, rows, columns);
     }
 
     private static OperandPair<GroupedOperand> pair(
@@ -131,7 +274,8 @@ final class Fp8Activation {
                 Fp8Quantizer.ragged(byColumns, true, source, true, columns));
     }
 
-    private static boolean isVectors(OperandCopy copy) {
-        return copy.probe() == null && copy.spec().equals(OperandSpec.of(Format.FP8_E4M3, Blocks.B1X128));
+    private static boolean isTaken(OperandCopy copy) {
+        return copy.probe() == null
+                && (copy.spec().equals(VECTORS) || copy.spec().equals(WHOLE));
     }
 }

@@ -49,7 +49,13 @@ final class Fp8Decoder {
         if (!stacked && starts == null) {
             starts = CudaTensor.of(work.allocate(DType.INT32, fp8.groups() + 1));
             cuda.function("fp8_quantize", "fp8_starts")
-                    .launchLine(1, Fp8Encoder.STARTS_THREADS, CudaFunction.orNull(fp8.offsets()), fp8.groups(), starts);
+                    .launchLine(
+                            1,
+                            Fp8Encoder.STARTS_THREADS,
+                            CudaFunction.orNull(fp8.offsets()),
+                            fp8.groups(),
+                            starts,
+                            CudaFunction.NULL);
         }
         CudaTensor values = values(
                 fp8.spec(),

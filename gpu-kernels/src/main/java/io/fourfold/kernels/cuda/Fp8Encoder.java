@@ -1,6 +1,5 @@
 package io.fourfold.kernels.cuda;
 
-import io.fourfold.kernels.op.AmaxExchange;
 import io.fourfold.kernels.op.OperandCopy;
 import io.fourfold.kernels.op.OperandSpec;
 import io.fourfold.kernels.op.OperandSpec.Blocks;
@@ -19,6 +18,8 @@ final class Fp8Encoder {
     private static final String VALUES = "fp8_values";
     private static final int BLOCK = 256;
     private static final int AMAX_ROWS = 32;
+    private static final int OCTET = 8;
+    private static final int OCTETS_PER_BLOCK = 2048;
     static final int STARTS_THREADS = 1024;
 
     private final CudaRuntime cuda;
@@ -33,15 +34,25 @@ final class Fp8Encoder {
     /** Both copies; one that was not asked for is null. */
     record Both(@Nullable Codes rows, @Nullable Codes columns) {}
 
-    /** Tokens split by offsets, with the places of padded groups. */
-    Fp8Source ragged(CudaTensor x, int cols, RowGroups groups, TensorScope scope) {
+    /**
+     * Tokens split by offsets, with the places of padded groups.
+     *
+     * @param amax FP32 [groups] that becomes zero; null where no magnitudes are wanted
+     */
+    Fp8Source ragged(CudaTensor x, int cols, RowGroups groups, TensorScope scope, @Nullable CudaTensor amax) {
         if (groups.count() > STARTS_THREADS) {
             throw new IllegalArgumentException(
                     "at most " + STARTS_THREADS + " experts per rank, got " + groups.count());
         }
         CudaTensor starts = CudaTensor.of(scope.allocate(DType.INT32, groups.count() + 1));
         cuda.function(BYTES, "fp8_starts")
-                .launchLine(1, STARTS_THREADS, CudaFunction.orNull(groups.offsets()), groups.count(), starts);
+                .launchLine(
+                        1,
+                        STARTS_THREADS,
+                        CudaFunction.orNull(groups.offsets()),
+                        groups.count(),
+                        starts,
+                        CudaFunction.orNull(amax));
         return new Fp8Source(x, cols, groups, Fp8Source.paddedRows(groups), starts);
     }
 
@@ -59,16 +70,12 @@ final class Fp8Encoder {
     }
 
     /** Bytes. Where both copies are asked for, their specs are equal. */
-    Both bytes(
-            Fp8Source source,
-            @Nullable OperandCopy rows,
-            @Nullable OperandCopy columns,
-            @Nullable AmaxExchange exchange) {
+    Both bytes(Fp8Source source, @Nullable OperandCopy rows, @Nullable OperandCopy columns, AmaxSource largest) {
         Both both = allocate(source, rows, columns);
         Codes byRows = both.rows();
         Codes byColumns = both.columns();
         try (CudaTensorScope work = cuda.workspace()) {
-            CudaTensor amax = amax(source, rows, columns, exchange, work);
+            CudaTensor amax = amax(source, rows, columns, largest, work);
             OperandSpec spec =
                     rows != null ? rows.spec() : Objects.requireNonNull(columns).spec();
             cuda.function(BYTES, "fp8_" + scaling(spec) + source.suffix())
@@ -98,13 +105,13 @@ final class Fp8Encoder {
     }
 
     /** Values [totalRows, cols] in the layout of the source: BF16 codes with a factor a group, or FP32 with those of blocks. */
-    Codes values(Fp8Source source, boolean byColumns, OperandCopy copy, @Nullable AmaxExchange exchange) {
+    Codes values(Fp8Source source, boolean byColumns, OperandCopy copy, AmaxSource largest) {
         boolean whole = copy.spec().blocks() == Blocks.TENSOR;
         Shape shape = Shape.of(source.groups().totalRows(), source.cols());
         CudaTensor values = CudaTensor.of(copy.scope().allocate(whole ? DType.BF16 : DType.FP32, shape));
         CudaTensor scale = whole ? scales(source.groups().count(), copy) : null;
         try (CudaTensorScope work = cuda.workspace()) {
-            CudaTensor amax = amax(source, copy, null, exchange, work);
+            CudaTensor amax = amax(source, copy, null, largest, work);
             plain(source, byColumns, copy.spec(), amax, values, CudaFunction.orNull(scale), CudaFunction.NULL);
             measure(source, copy, byColumns, amax, work);
         }
@@ -116,14 +123,42 @@ final class Fp8Encoder {
             Fp8Source source,
             @Nullable OperandCopy rows,
             @Nullable OperandCopy columns,
-            @Nullable AmaxExchange exchange,
+            AmaxSource largest,
             CudaTensorScope work) {
         boolean whole = isWhole(rows) || isWhole(columns);
         if (!whole && !isMeasured(rows) && !isMeasured(columns)) {
             return null;
         }
         RowGroups groups = source.groups();
-        CudaTensor amax = work.zeros(DType.FP32, groups.count());
+        CudaTensor amax = largest.known();
+        if (amax == null) {
+            amax = work.zeros(DType.FP32, groups.count());
+            findAmax(source, amax);
+        }
+        if (largest.exchange() != null && whole) {
+            largest.exchange().largest(amax);
+        }
+        return amax;
+    }
+
+    /** Raises zeros to the largest magnitude of each group. */
+    private void findAmax(Fp8Source source, CudaTensor amax) {
+        RowGroups groups = source.groups();
+        long elements = (long) groups.totalRows() * source.cols();
+        boolean whole = groups.count() == 1
+                && groups.offsets() == null
+                && elements % OCTET == 0
+                && source.x().address() % Fp8Source.UNIT == 0;
+        if (whole) {
+            cuda.function(BYTES, "fp8_amax" + source.suffix())
+                    .launchLine(
+                            CudaArguments.blocks(elements, OCTETS_PER_BLOCK * OCTET),
+                            BLOCK,
+                            source.x(),
+                            elements / OCTET,
+                            amax);
+            return;
+        }
         cuda.function("nvfp4_emulate", "group_amax" + source.suffix())
                 .launchLine(
                         Fp8Source.ceil(groups.totalRows(), AMAX_ROWS),
@@ -136,10 +171,6 @@ final class Fp8Encoder {
                         groups.count(),
                         groups.rows(),
                         amax);
-        if (exchange != null && whole) {
-            exchange.largest(amax);
-        }
-        return amax;
     }
 
     private void measure(

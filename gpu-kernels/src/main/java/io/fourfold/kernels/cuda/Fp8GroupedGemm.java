@@ -14,6 +14,7 @@ final class Fp8GroupedGemm implements AutoCloseable {
     private static final int BOX_ROWS_A = 64;
     private static final int BOX_ROWS_B = 128;
     private static final int BOX_COLS_C = 32;
+    private static final int BOX_COLS_BF16 = 64;
     private static final int TILE_ROWS = 128;
     private static final int TILE_COLS = 256;
     private static final int SQUARES_PER_TILE = 8;
@@ -65,6 +66,7 @@ final class Fp8GroupedGemm implements AutoCloseable {
                 blocks ? rowsBlocksSharedBytes : rowsSharedBytes,
                 maps.bytes(a.codes().address(), a.rows(), a.stride(), BOX_ROWS_A, BOX_BYTES),
                 maps.bytes(w.codes().address(), weightRows, w.stride(), BOX_ROWS_B, BOX_BYTES),
+                maps.bf16(c.address(), c.shape().rows(), w.width(), BOX_ROWS_A, BOX_COLS_BF16),
                 CudaFunction.orNull(a.offsets()),
                 a.groups(),
                 w.width(),

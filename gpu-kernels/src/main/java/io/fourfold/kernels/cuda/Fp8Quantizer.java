@@ -2,7 +2,6 @@ package io.fourfold.kernels.cuda;
 
 import io.fourfold.kernels.cuda.Fp8Encoder.Both;
 import io.fourfold.kernels.cuda.Fp8Encoder.Codes;
-import io.fourfold.kernels.op.AmaxExchange;
 import io.fourfold.kernels.op.GemmOperand;
 import io.fourfold.kernels.op.GroupedOperand;
 import io.fourfold.kernels.op.GroupedOperand.Layout;
@@ -40,13 +39,13 @@ final class Fp8Quantizer {
 
     /** x [rows, cols]. */
     Made<GemmOperand> dense(
-            CudaTensor x, @Nullable OperandCopy rows, @Nullable OperandCopy columns, @Nullable AmaxExchange exchange) {
+            CudaTensor x, @Nullable OperandCopy rows, @Nullable OperandCopy columns, AmaxSource largest) {
         int height = x.shape().rows();
         int width = x.shape().cols();
         int stride = Fp8Source.roundUp(height, Fp8Source.TILE);
         Fp8Source source = Fp8Source.equal(x, width, RowGroups.equal(1, height), stride);
         boolean bytes = takesBytes(x, width);
-        Both made = make(source, bytes, rows, columns, exchange);
+        Both made = make(source, bytes, rows, columns, largest);
         return new Made<>(
                 made.rows() == null ? null : dense(made.rows(), bytes, height, width, width, false, rows),
                 made.columns() == null ? null : dense(made.columns(), bytes, width, height, stride, true, columns));
@@ -69,7 +68,7 @@ final class Fp8Quantizer {
 
     /** Weights [groups, rows, cols]. */
     Made<GroupedOperand> stacked(
-            CudaTensor x, @Nullable OperandCopy rows, @Nullable OperandCopy columns, @Nullable AmaxExchange exchange) {
+            CudaTensor x, @Nullable OperandCopy rows, @Nullable OperandCopy columns, AmaxSource largest) {
         int groups = x.dim(0);
         int height = x.dim(1);
         int width = x.dim(2);
@@ -78,7 +77,7 @@ final class Fp8Quantizer {
                 && height % Fp8Source.UNIT == 0
                 && !has(Blocks.B1X128, rows)
                 && !has(Blocks.B1X128, columns);
-        Both made = make(source, bytes, rows, columns, exchange);
+        Both made = make(source, bytes, rows, columns, largest);
         return new Made<>(
                 made.rows() == null ? null : stacked(made.rows(), bytes, groups, height, width, false, rows),
                 made.columns() == null ? null : stacked(made.columns(), bytes, groups, width, height, true, columns));
@@ -126,12 +125,12 @@ final class Fp8Quantizer {
             RowGroups groups,
             @Nullable OperandCopy rows,
             @Nullable OperandCopy columns,
-            @Nullable AmaxExchange exchange) {
+            AmaxSource largest) {
         int cols = x.shape().cols();
         OperandCopy lasting = Objects.requireNonNull(columns != null ? columns : rows);
-        Fp8Source source = encoder.ragged(x, cols, groups, lasting.scope());
+        Fp8Source source = encoder.ragged(x, cols, groups, lasting.scope(), null);
         boolean bytes = takesBytes(x, cols) && !has(Blocks.B128X128, rows) && !has(Blocks.B128X128, columns);
-        Both made = make(source, bytes, rows, columns, exchange);
+        Both made = make(source, bytes, rows, columns, largest);
         return new Made<>(
                 made.rows() == null ? null : ragged(made.rows(), bytes, source, false, rows),
                 made.columns() == null ? null : ragged(made.columns(), bytes, source, true, columns));
@@ -176,22 +175,22 @@ final class Fp8Quantizer {
             boolean bytes,
             @Nullable OperandCopy rows,
             @Nullable OperandCopy columns,
-            @Nullable AmaxExchange exchange) {
+            AmaxSource largest) {
         if (bytes && (rows == null || columns == null || rows.spec().equals(columns.spec()))) {
-            return encoder.bytes(source, rows, columns, exchange);
+            return encoder.bytes(source, rows, columns, largest);
         }
-        Codes byRows = rows == null ? null : one(source, bytes, false, rows, exchange);
-        return new Both(byRows, columns == null ? null : one(source, bytes, true, columns, exchange));
+        Codes byRows = rows == null ? null : one(source, bytes, false, rows, largest);
+        return new Both(byRows, columns == null ? null : one(source, bytes, true, columns, largest));
     }
 
     private @Nullable Codes one(
-            Fp8Source source, boolean bytes, boolean byColumns, OperandCopy copy, @Nullable AmaxExchange exchange) {
+            Fp8Source source, boolean bytes, boolean byColumns, OperandCopy copy, AmaxSource largest) {
         if (!bytes) {
-            return encoder.values(source, byColumns, copy, exchange);
+            return encoder.values(source, byColumns, copy, largest);
         }
         return byColumns
-                ? encoder.bytes(source, null, copy, exchange).columns()
-                : encoder.bytes(source, copy, null, exchange).rows();
+                ? encoder.bytes(source, null, copy, largest).columns()
+                : encoder.bytes(source, copy, null, largest).rows();
     }
 
     private static boolean has(Blocks blocks, @Nullable OperandCopy copy) {

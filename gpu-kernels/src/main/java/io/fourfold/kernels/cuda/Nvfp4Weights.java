@@ -42,7 +42,11 @@ final class Nvfp4Weights {
                 && groups.count() <= TileQueue.MOST_GROUPS;
     }
 
-    /** Any operand, by one launch where it is one of those; parameters as those of {@link Nvfp4Emulation#quantize}. */
+    /**
+     * Any operand, by one launch where it is one of those; parameters as those of {@link Nvfp4Emulation#quantize}.
+     *
+     * @param largest where the magnitudes come from; known ones save the launch its first pass
+     */
     Nvfp4Emulation.Result quantize(
             CudaTensor x,
             int cols,
@@ -52,14 +56,15 @@ final class Nvfp4Weights {
             @Nullable RandomStream random,
             int firstTensorId,
             @Nullable QuantProbe probe,
-            @Nullable AmaxExchange exchange,
+            AmaxSource largest,
             TensorScope scope) {
+        AmaxExchange exchange = largest.exchange();
         if (probe != null || exchange != null || !supports(x, groups, spec)) {
             return emulation.quantize(x, cols, groups, byColumns, spec, random, firstTensorId, probe, exchange, scope);
         }
         CudaTensor values = CudaTensor.of(scope.allocate(DType.BF16, Shape.of(groups.totalRows(), cols)));
         CudaTensor scale = CudaTensor.of(scope.allocate(DType.FP32, groups.count()));
-        TileQueue queue = TileQueue.of(cuda, x, groups, 2);
+        TileQueue queue = TileQueue.of(cuda, x, groups, largest.known() == null ? 2 : 1);
         cuda.function("nvfp4_weights", spec.formula() == ScaleFormula.PAPER ? "nvfp4_weights_paper" : "nvfp4_weights")
                 .launchLine(
                         queue.grid(),
@@ -71,6 +76,7 @@ final class Nvfp4Weights {
                         state,
                         queue.strip(),
                         queue.ahead(),
+                        CudaFunction.orNull(largest.known()),
                         scale,
                         values);
         return new Nvfp4Emulation.Result(values, scale);

@@ -24,6 +24,13 @@ public interface OptimizerOps {
     }
 
     /**
+     * {@link #adamW(Tensor, Tensor, Tensor, Tensor, AdamWStep)} that also tells the largest magnitudes of the updated weights.
+     *
+     * @param weight FP32
+     */
+    void adamW(Tensor weight, Tensor grad, Tensor moment1, Tensor moment2, AdamWStep step, SegmentAmax largest);
+
+    /**
      * Splits FP32 values.
      *
      * @param weight BF16, written

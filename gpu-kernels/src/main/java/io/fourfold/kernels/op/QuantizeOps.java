@@ -124,26 +124,50 @@ public interface QuantizeOps {
      * {@linkplain OperandCopy#kept() kept} in fewer bytes.
      *
      * @param exchange as above, called for each operand that has a scale for the whole tensor, or once for both
+     * @param amax FP32 [1], the largest magnitude of x where it is known, so that it need not be looked for; the exchange is called
+     *     all the same and may change it
      */
     default OperandPair<GemmOperand> operandPair(
-            Tensor x, OperandCopy rows, OperandCopy columns, @Nullable AmaxExchange exchange) {
+            Tensor x, OperandCopy rows, OperandCopy columns, @Nullable AmaxExchange exchange, @Nullable Tensor amax) {
         return new OperandPair<>(
                 operand(x, false, rows.spec(), rows.random(), rows.probe(), exchange, rows.scope()),
                 operand(x, true, columns.spec(), columns.random(), columns.probe(), exchange, columns.scope()));
     }
 
-    /** Both operands of a weight, which live equally long and may share memory; nothing in them is random. */
+    /** The same of a matrix whose largest magnitude is not known. */
+    default OperandPair<GemmOperand> operandPair(
+            Tensor x, OperandCopy rows, OperandCopy columns, @Nullable AmaxExchange exchange) {
+        return operandPair(x, rows, columns, exchange, null);
+    }
+
+    /**
+     * Both operands of a weight, which live equally long and may share memory; nothing in them is random.
+     *
+     * @param amax as above
+     */
     default OperandPair<GemmOperand> weightPair(
-            Tensor weight, OperandCopy rows, OperandCopy columns, @Nullable AmaxExchange exchange) {
+            Tensor weight,
+            OperandCopy rows,
+            OperandCopy columns,
+            @Nullable AmaxExchange exchange,
+            @Nullable Tensor amax) {
         GemmOperand byRows = operand(weight, false, rows.spec(), null, rows.probe(), exchange, rows.scope());
         return new OperandPair<>(
                 byRows,
                 columnsOf(byRows, rows.spec(), weight, columns.spec(), columns.probe(), exchange, columns.scope()));
     }
 
-    /** {@link #weightPair} of {@link #stacked} weights. */
+    /**
+     * {@link #weightPair} of {@link #stacked} weights.
+     *
+     * @param amax as above, FP32 [G]
+     */
     default OperandPair<GroupedOperand> stackedPair(
-            Tensor weights, OperandCopy rows, OperandCopy columns, @Nullable AmaxExchange exchange) {
+            Tensor weights,
+            OperandCopy rows,
+            OperandCopy columns,
+            @Nullable AmaxExchange exchange,
+            @Nullable Tensor amax) {
         GroupedOperand byRows = stacked(weights, false, rows.spec(), rows.probe(), exchange, rows.scope());
         return new OperandPair<>(
                 byRows,
@@ -176,6 +200,7 @@ public interface QuantizeOps {
      * Both operands by rows and columns of {@link MoeOps#activation activation(in) * probability}, which is never stored.
      *
      * @param in [R, width * kind.inputFactor()]
+     * @param exchange as above, of all groups' amax at once
      * @return null where the backend has no such way for these operands
      */
     default @Nullable OperandPair<GroupedOperand> activatedPair(
@@ -184,13 +209,15 @@ public interface QuantizeOps {
             @Nullable Tensor probability,
             Tensor offsets,
             OperandCopy rows,
-            OperandCopy columns) {
+            OperandCopy columns,
+            @Nullable AmaxExchange exchange) {
         return null;
     }
 
     /**
      * Both operands of din, and dprobability [R], of {@link MoeOps#activationBackward}; din is never stored.
      *
+     * @param exchange as above, of all groups' amax at once
      * @return null, with nothing done, where the backend has no such way for these operands
      */
     default @Nullable OperandPair<GroupedOperand> activationGradientPair(
@@ -201,7 +228,26 @@ public interface QuantizeOps {
             Tensor dprobability,
             Tensor offsets,
             OperandCopy rows,
-            OperandCopy columns) {
+            OperandCopy columns,
+            @Nullable AmaxExchange exchange) {
+        return null;
+    }
+
+    /**
+     * Both operands of the rows that {@link MoeOps#spreadRows} makes of tokens x [T, C], without storing the rows.
+     *
+     * @param slotOfRow INT32 [R]: row r is token slotOfRow[r] / k, zeros where it is -1
+     * @param exchange as above, of all groups' amax at once
+     * @return null, with nothing done, where the backend has no such way for these operands
+     */
+    default @Nullable OperandPair<GroupedOperand> spreadPair(
+            Tensor x,
+            Tensor slotOfRow,
+            int k,
+            Tensor offsets,
+            OperandCopy rows,
+            OperandCopy columns,
+            @Nullable AmaxExchange exchange) {
         return null;
     }
 

@@ -8,6 +8,7 @@ import static org.assertj.core.api.Assertions.within;
 import io.fourfold.kernels.numeric.SplitFloat;
 import io.fourfold.kernels.op.AdamWStep;
 import io.fourfold.kernels.op.OptimizerOps;
+import io.fourfold.kernels.op.SegmentAmax;
 import io.fourfold.kernels.tensor.DType;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
@@ -77,6 +78,18 @@ final class CpuAdamWTest {
         }
         assertThat(fixture.readFloats(m2)).isEqualTo(fixture.readFloats(m));
         assertThat(fixture.readFloats(v2)).isEqualTo(fixture.readFloats(v));
+    }
+
+    @Test
+    void tellsTheLargestMagnitudesOfSegments() {
+        CpuTensor weight = fixture.floats(new float[] {1, -3, 2, 0.5f, Float.NaN, -0.25f}, 6);
+        CpuTensor none = fixture.zeros(DType.FP32, 6);
+        CpuTensor m = fixture.zeros(DType.FP32, 6);
+        CpuTensor v = fixture.zeros(DType.FP32, 6);
+        CpuTensor amax = fixture.floats(new float[] {0, 0, 7, 0}, 4);
+        AdamWStep still = new AdamWStep(1, 0, 0.9f, 0.95f, 1e-8f, 0, 1);
+        ops.adamW(weight, none, m, v, still, new SegmentAmax(new long[] {0, 2, 2, 4, 6}, amax));
+        assertThat(fixture.readFloats(amax)).containsExactly(3, 0, 7, Float.POSITIVE_INFINITY);
     }
 
     @Test

@@ -5,7 +5,6 @@ import static org.assertj.core.api.Assertions.within;
 
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.cuda.CudaPair.Twin;
-import io.fourfold.kernels.op.Activation;
 import io.fourfold.kernels.op.GemmOperand;
 import io.fourfold.kernels.op.GroupedOperand;
 import io.fourfold.kernels.op.OperandCopy;
@@ -14,14 +13,12 @@ import io.fourfold.kernels.op.OperandSpec;
 import io.fourfold.kernels.op.OperandSpec.Blocks;
 import io.fourfold.kernels.op.OperandSpec.Format;
 import io.fourfold.kernels.op.QuantStats;
-import io.fourfold.kernels.op.QuantizeOps;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Objects;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.DynamicTest;
@@ -90,7 +87,7 @@ class CudaFp8ParityTest {
         if (way < 2) {
             made = pair.cuda.quantize().stacked(w.cuda(), byColumns, spec, null, pair.cudaScope);
         } else {
-            OperandPair<GroupedOperand> both = pair.cuda.quantize().stackedPair(w.cuda(), copy, copy, null);
+            OperandPair<GroupedOperand> both = pair.cuda.quantize().stackedPair(w.cuda(), copy, copy, null, null);
             made = byColumns ? both.byColumns() : both.byRows();
         }
         CudaGroupedOperand actual = pair.decoded(made);
@@ -184,68 +181,6 @@ class CudaFp8ParityTest {
         if (!accumulate) {
             pair.assertClose(what + " squares", squares.cpu(), squares.cuda(), 1e-3);
         }
-    }
-
-    /** SwiGLU straight into operands gives the bits of SwiGLU into memory and operands of that. */
-    @TestFactory
-    List<DynamicTest> activations() {
-        List<DynamicTest> tests = new ArrayList<>();
-        for (int[] bound : BOUNDS) {
-            for (int width : new int[] {128, 384}) {
-                String name = "swiglu " + bound[bound.length - 1] + " rows of " + width;
-                tests.add(DynamicTest.dynamicTest(name, () -> activation(name, bound, width)));
-            }
-        }
-        return tests;
-    }
-
-    private static void activation(String name, int[] bound, int width) {
-        TensorScope scope = pair.cudaScope;
-        QuantizeOps quantize = pair.cuda.quantize();
-        int rows = bound[bound.length - 1] + 11;
-        Tensor in = pair.gaussian(DType.BF16, 1, rows, 2 * width).cuda();
-        Tensor dout = pair.gaussian(DType.BF16, 1, rows, width).cuda();
-        Tensor probability = pair.gaussian(DType.FP32, 1, rows).cuda();
-        Tensor offsets = pair.ints(bound).cuda();
-        OperandCopy copy = new OperandCopy(VECTORS, null, null, scope);
-
-        Tensor out = scope.zeros(DType.BF16, Shape.of(rows, width));
-        pair.cuda.moe().activation(Activation.SWIGLU, in, probability, out);
-        assertSameOperands(
-                name,
-                quantize.raggedPair(out, offsets, 0, copy, copy, null),
-                Objects.requireNonNull(
-                        quantize.activatedPair(Activation.SWIGLU, in, probability, offsets, copy, copy)));
-
-        Tensor din = scope.zeros(DType.BF16, Shape.of(rows, 2 * width));
-        Tensor expected = scope.zeros(DType.FP32, Shape.of(rows));
-        Tensor actual = scope.zeros(DType.FP32, Shape.of(rows));
-        pair.cuda.moe().activationBackward(Activation.SWIGLU, dout, in, probability, din, expected);
-        assertSameOperands(
-                name + " backward",
-                quantize.raggedPair(din, offsets, 0, copy, copy, null),
-                Objects.requireNonNull(quantize.activationGradientPair(
-                        Activation.SWIGLU, dout, in, probability, actual, offsets, copy, copy)));
-        // Rows of no group have no gradient.
-        int from = bound[0];
-        int count = bound[bound.length - 1] - from;
-        CudaPair.assertClose(
-                name + " probability",
-                pair.cuda.download(expected.view(from, Shape.of(count))),
-                pair.cuda.download(actual.view(from, Shape.of(count))),
-                1e-6);
-    }
-
-    private static void assertSameOperands(
-            String name, OperandPair<GroupedOperand> expected, OperandPair<GroupedOperand> actual) {
-        CudaPair.assertSameBits(
-                name + " by rows",
-                pair.cuda.download(pair.decoded(expected.byRows()).values()),
-                pair.cuda.download(pair.decoded(actual.byRows()).values()));
-        CudaPair.assertSameBits(
-                name + " by columns",
-                pair.cuda.download(pair.decoded(expected.byColumns()).values()),
-                pair.cuda.download(pair.decoded(actual.byColumns()).values()));
     }
 
     /** The same product again and again gives the same bits. */
@@ -343,7 +278,7 @@ class CudaFp8ParityTest {
             OperandPair<GemmOperand> xs = both(backend, side(x, gpu), tokens, scope);
             OperandPair<GemmOperand> dys = both(backend, side(dy, gpu), tokens, scope);
             OperandCopy copy = new OperandCopy(weights, null, null, scope);
-            OperandPair<GemmOperand> ws = backend.quantize().weightPair(side(w, gpu), copy, copy, null);
+            OperandPair<GemmOperand> ws = backend.quantize().weightPair(side(w, gpu), copy, copy, null, null);
             backend.gemm().multiply(xs.byRows(), ws.byRows(), side(y, gpu), false);
             backend.gemm().multiply(dys.byRows(), ws.byColumns(), side(dx, gpu), false);
             backend.gemm().multiply(dys.byColumns(), xs.byColumns(), side(dw, gpu), false);

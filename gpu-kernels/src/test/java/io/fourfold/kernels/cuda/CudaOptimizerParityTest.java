@@ -5,10 +5,12 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.cuda.CudaPair.Twin;
 import io.fourfold.kernels.op.AdamWStep;
+import io.fourfold.kernels.op.SegmentAmax;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import java.util.function.BiConsumer;
 import java.util.function.Function;
+import java.util.stream.LongStream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Tag;
@@ -73,6 +75,43 @@ class CudaOptimizerParityTest {
         same("weight", w);
         same("moment1", m);
         same("moment2", v);
+    }
+
+    /** Segments that end anywhere, some of them empty or within a warp, one with infinity; many of them, and one alone. */
+    @ParameterizedTest
+    @ValueSource(ints = {0, 1})
+    void adamWTellsLargestMagnitudes(int from) {
+        int n = 3 * COUNT - from;
+        long[] cut = {0, 1, 5, 5, 128, 129, 1024, 2048, 2050, 4096, 8192, 9000, n};
+        long[] even =
+                LongStream.rangeClosed(0, 1000).map(i -> i == 1000 ? n : i * 12).toArray();
+        for (long[] starts : new long[][] {cut, even, {0, n}}) {
+            int segments = starts.length - 1;
+            Twin w = pair.gaussian(DType.FP32, 1, 3 * COUNT).view(from, n);
+            Twin g = pair.floats(DType.FP32, infiniteAt(4000, 3 * COUNT), 3 * COUNT)
+                    .view(from, n);
+            Twin m = pair.gaussian(DType.FP32, 1, 3 * COUNT).view(from, n);
+            Twin v = pair.floats(DType.FP32, squares(3 * COUNT), 3 * COUNT).view(from, n);
+            Twin amax = pair.floats(DType.FP32, new float[segments], segments);
+            both((on, of) -> on.optimizer()
+                    .adamW(
+                            of.apply(w),
+                            of.apply(g),
+                            of.apply(m),
+                            of.apply(v),
+                            STEP,
+                            new SegmentAmax(starts, of.apply(amax))));
+            same("weight", w);
+            same("moment1", m);
+            same("moment2", v);
+            same(segments + " largest magnitudes", amax);
+        }
+    }
+
+    private static float[] infiniteAt(int index, int count) {
+        float[] values = pair.gaussianValues(1, count);
+        values[index] = Float.POSITIVE_INFINITY;
+        return values;
     }
 
     /** Five steps; the third makes every update zero, so that the weights' awkward bits only pass through. */

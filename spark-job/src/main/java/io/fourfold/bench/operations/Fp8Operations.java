@@ -108,7 +108,7 @@ final class Fp8Operations {
                 OperandCopy weights = new OperandCopy(scaling.weights(), null, null, scope);
                 OperandPair<GemmOperand> xs = backend.quantize().operandPair(x.tensor(), tokens, tokens, null);
                 OperandPair<GemmOperand> dys = backend.quantize().operandPair(dy.tensor(), tokens, tokens, null);
-                OperandPair<GemmOperand> ws = backend.quantize().weightPair(w.tensor(), weights, weights, null);
+                OperandPair<GemmOperand> ws = backend.quantize().weightPair(w.tensor(), weights, weights, null, null);
                 Tensor y = scope.allocate(DType.BF16, m, n);
                 Tensor dx = scope.allocate(DType.BF16, m, k);
                 Tensor dw = scope.allocate(DType.FP32, n, k);
@@ -167,7 +167,7 @@ final class Fp8Operations {
                     backend.quantize().raggedPair(x.tensor(), offsets, 0, tokens, tokens, null);
             OperandPair<GroupedOperand> dys =
                     backend.quantize().raggedPair(dy.tensor(), offsets, 0, tokens, tokens, null);
-            OperandPair<GroupedOperand> ws = backend.quantize().stackedPair(w.tensor(), weights, weights, null);
+            OperandPair<GroupedOperand> ws = backend.quantize().stackedPair(w.tensor(), weights, weights, null, null);
             Tensor y = scope.allocate(DType.BF16, rows, n);
             Tensor dx = scope.allocate(DType.BF16, rows, k);
             Tensor dw = scope.allocate(DType.FP32, groups, n, k);
