@@ -57,6 +57,7 @@ class DefaultsTest {
                           pipeline_parallel_size: 1
                           expert_parallel_size: 1
                           expert_tensor_parallel_size: 1
+                          dispatch_unit: token
                           virtual_stages: 1
                           stage_layout: []
                           gradients:

@@ -157,9 +157,17 @@ class PlanTest {
         RankShare share = RankShare.of(load("run/quickstart.yaml"), 0);
         assertThat(share.dense() + share.replicated()).isEqualTo(dense);
         assertThat(two.traffic().get(1).bytes()).isBetween(4 * share.dense(), 4 * (share.dense() + 31));
-        // 4 layers, 2048 tokens a rank and step, 2 slots each, half of them leave: 4 passes of 256 BF16 values, three
-        // words; and the counts of 8 experts in each of 2 micro-batches.
-        assertThat(two.traffic().get(3).bytes()).isEqualTo(4L * 2048 * 2 / 2 * (4 * 256 * 2 + 12) + 4L * 2 * 8 * 4 / 2);
+        // 4 layers, 2048 tokens a rank and step with 2 of 8 experts each; a rank has 4 and none of them with 4 * 3 / (8
+        // * 7).
+        // 4 passes of 256 BF16 values, 2 experts, 2 weights and their gradients, a row id; and 2 counts for each rank
+        // in each of
+        // 2 micro-batches.
+        long leaving = Math.round(1024 * 2 * (1 - 4.0 * 3 / (8 * 7)) * (4 * 256 * 2 + 7 * 4)) + 2 * 2 * 4;
+        assertThat(two.traffic().get(3).bytes()).isEqualTo(4L * 2 * (leaving / 2));
+        Plan slots = Plan.of(load("run/quickstart.yaml", "train.global_batch_size=16", "parallel.dispatch_unit=slot"));
+        // 2 slots for each token, half of them leave, three words each; counts of 8 experts.
+        assertThat(slots.traffic().get(3).bytes())
+                .isEqualTo(4L * 2048 * 2 / 2 * (4 * 256 * 2 + 12) + 4L * 2 * 8 * 4 / 2);
     }
 
     @Test
