@@ -10,7 +10,10 @@ import java.util.List;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
-/** The planned bytes of a GPU against what {@code fourfold bench} measured on one H200. */
+/**
+ * The planned bytes of a GPU against what {@code fourfold bench} measured on one H200. FP8 without lending was measured before
+ * rows were quantized once a token, which spares M 2.3 GiB by the plan: M is not listed until it is measured again.
+ */
 class GpuPlanTest {
     private static final double GIBIBYTE = 1 << 30;
 
@@ -20,7 +23,6 @@ class GpuPlanTest {
         "M, BF16, false, 11.79, 11.79, 0, 23.58, 7.51, 3.16",
         "Q, BF16, false, 11.60, 11.60, 0, 23.21, 7.15, 2.65",
         "S, FP8, false, 3.54, 3.54, 0, 7.08, 13.86, 3.53",
-        "M, FP8, false, 11.79, 11.79, 0, 23.58, 6.42, 11.09",
         "Q, FP8, false, 11.60, 11.60, 0, 23.21, 6.08, 7.90",
         "S, BF16, true, 3.54, 3.54, 3.35, 7.08, 13.48, 1.80",
         "M, BF16, true, 11.79, 11.79, 8.43, 23.58, 0.69, 2.16",

@@ -45,7 +45,9 @@ final class NcclLink {
         queueing.lock();
         try {
             world.check(what);
-            registerNewMemory(open(what));
+            if (world.registers()) {
+                registerNewMemory(open(what));
+            }
             CUevent begun = trace.begin(stream);
             Nccl.check(nccl.ncclGroupStart(), "ncclGroupStart");
             try {

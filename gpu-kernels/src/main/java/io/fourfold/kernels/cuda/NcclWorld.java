@@ -3,6 +3,7 @@ package io.fourfold.kernels.cuda;
 import io.fourfold.kernels.comm.CommunicationException;
 import io.fourfold.kernels.comm.CommunicationWorld;
 import io.fourfold.kernels.comm.Communicator;
+import io.fourfold.kernels.comm.InProcessWorld;
 import io.fourfold.kernels.comm.WatchableWorld;
 import io.fourfold.kernels.cpu.CpuTensor;
 import io.fourfold.kernels.tensor.Shape;
@@ -27,8 +28,12 @@ import org.jspecify.annotations.Nullable;
 final class NcclWorld implements CommunicationWorld {
     private static final long POLL_MILLIS = 100;
 
+    /** Registers memory for ranks of several processes, too, which has not been run on hardware. */
+    private static final String REGISTER_BETWEEN_PROCESSES = "fourfold.nccl.register";
+
     private final CudaRuntime cuda;
     private final CommunicationWorld host;
+    private final boolean registers;
     private final Map<NcclSide, Map<List<Integer>, NcclLink>> links = new EnumMap<>(NcclSide.class);
     /** All links, for the watcher. */
     private final List<NcclLink> all = new CopyOnWriteArrayList<>();
@@ -41,6 +46,7 @@ final class NcclWorld implements CommunicationWorld {
     NcclWorld(CudaRuntime cuda, CommunicationWorld host) {
         this.cuda = cuda;
         this.host = host;
+        this.registers = host instanceof InProcessWorld || Boolean.getBoolean(REGISTER_BETWEEN_PROCESSES);
         watcher = new Thread(this::watch, "nccl-watch-" + host.rank());
         watcher.setDaemon(true);
         watcher.start();
@@ -88,6 +94,11 @@ final class NcclWorld implements CommunicationWorld {
             all.add(link);
         }
         return link;
+    }
+
+    /** Whether links tell NCCL of the arena's memory, so that peers write to it themselves. */
+    boolean registers() {
+        return registers;
     }
 
     /** The stream of a side other than {@link NcclSide#MAIN}. */
