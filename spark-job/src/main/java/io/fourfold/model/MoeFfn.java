@@ -117,17 +117,24 @@ final class MoeFfn implements Sublayer {
                 layers.router().forward(pass, x, logits, work, pass.recompute().input());
         pass.inspect("forward", layer, "layers." + layer + ".moe.router logits", logits);
         Routing routing = router.route(logits, pass.batch().routed(), pass.counts() ? report(pass) : null, scope);
-        boolean parts = layers.up().takesParts(pass.type()) && layers.down().takesParts(pass.type());
-        Dispatch dispatch = dispatcher.plan(routing, pass.batch().rowIds(), parts ? x : null, scope, work);
+        Dispatch dispatch = dispatcher.plan(routing, pass.batch().rowIds(), x, scope, work);
         ExpertRows rows = dispatch.rows();
         InputAgain rowsAgain = pass.recompute().has(RecomputeModule.DISPATCH)
                 ? recomputed -> dispatch.dispatch(pass.input(x, recomputed), recomputed, recomputed)
                 : null;
-        boolean inParts = parts && dispatch.splits();
+        boolean inParts = takesParts(pass, dispatch);
         OperandPair<GroupedOperand> copied =
                 rowsAgain == null ? layers.up().copiedInput(pass, rows, dispatch.dispatchCopies(), x, work) : null;
         TensorScope rowScope = rowsAgain == null ? layers.up().inputScope(pass, work) : work;
-        SplitArrival arrival = inParts ? dispatch.startDispatch(x, rowScope, work) : null;
+        SplitArrival arrival = dispatch.splits() ? dispatch.startDispatch(x, rowScope, work) : null;
+        // The shared expert works while tokens are on their way; where none are, later: its output need not be kept as
+        // long.
+        SharedExpert.Output shared = arrival == null || layers.shared() == null
+                ? null
+                : layers.shared().forward(pass, x, work);
+        if (arrival != null && !inParts) {
+            arrival.others().run();
+        }
         Tensor expertX = null;
         if (copied == null) {
             expertX = arrival == null ? dispatch.dispatch(x, rowScope, work) : arrival.rows();
@@ -146,7 +153,7 @@ final class MoeFfn implements Sublayer {
                                 inner,
                                 work,
                                 rowsAgain,
-                                ownFirst(dispatch, arrival));
+                                inParts ? ownFirst(dispatch, arrival) : RowSchedule.WHOLE);
         Pass within = pass.withKept(inside);
         InputAgain again = pass.recompute().has(RecomputeModule.ACTIVATION)
                 ? recomputed -> activate(pass, rows, inner, recomputed)
@@ -174,16 +181,23 @@ final class MoeFfn implements Sublayer {
                                 work,
                                 again,
                                 inParts ? othersFirst : RowSchedule.WHOLE);
+        if (back[0] == null && dispatch.splits()) {
+            back[0] = dispatch.startCombine(expertY, work);
+        }
         if (back[0] == null) {
             dispatch.combine(expertY, y, work);
         } else {
             back[0].finish(y);
         }
-        Backward shared = layers.shared() == null ? null : layers.shared().addForward(pass, x, y, work);
+        if (shared == null && layers.shared() != null) {
+            shared = layers.shared().forward(pass, x, work);
+        }
+        Backward sharedBackward = shared == null ? null : shared.addTo(y);
         if (!pass.training()) {
             return null;
         }
-        Saved saved = new Saved(routerX, routing, dispatch, rowsByColumns, inside, inner, activatedByColumns, shared);
+        Saved saved =
+                new Saved(routerX, routing, dispatch, rowsByColumns, inside, inner, activatedByColumns, sharedBackward);
         return (dy, dx, backwardWork) -> backward(pass, saved, dy, dx, backwardWork);
     }
 
@@ -195,13 +209,12 @@ final class MoeFfn implements Sublayer {
 
     /** This rank's rows, then, when they have come, the others'. */
     private static RowSchedule ownFirst(Dispatch dispatch, @Nullable SplitArrival arrival) {
-        return arrival == null
-                ? RowSchedule.WHOLE
-                : product -> {
-                    product.multiply(dispatch.own());
-                    arrival.others().run();
-                    dispatch.others().forEach(product::multiply);
-                };
+        SplitArrival coming = Objects.requireNonNull(arrival);
+        return product -> {
+            product.multiply(dispatch.own());
+            coming.others().run();
+            dispatch.others().forEach(product::multiply);
+        };
     }
 
     private Tensor activate(Pass pass, ExpertRows rows, Tensor inner, TensorScope scope) {
@@ -289,7 +302,11 @@ final class MoeFfn implements Sublayer {
             layers.down().backward(pass, copied, saved.activatedByColumns(), dactivated, work, () -> {});
             return;
         }
-        SplitArrival arrival = takesParts(pass, dispatch) ? dispatch.startDispatch(dy, work, work) : null;
+        boolean inParts = takesParts(pass, dispatch);
+        SplitArrival arrival = dispatch.splits() ? dispatch.startDispatch(dy, work, work) : null;
+        if (arrival != null && !inParts) {
+            arrival.others().run();
+        }
         Tensor dexpertY = arrival == null ? dispatch.combineBackward(dy, work) : arrival.rows();
         layers.down()
                 .backward(
@@ -300,7 +317,7 @@ final class MoeFfn implements Sublayer {
                         dactivated,
                         work,
                         () -> {},
-                        ownFirst(dispatch, arrival));
+                        inParts ? ownFirst(dispatch, arrival) : RowSchedule.WHOLE);
     }
 
     private @Nullable RouterReport report(Pass pass) {

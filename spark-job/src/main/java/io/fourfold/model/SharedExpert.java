@@ -40,17 +40,30 @@ final class SharedExpert {
         }
     }
 
+    /** The expert's output, not added to anything yet. */
+    interface Output {
+        /**
+         * out += the output. The returned backward <em>adds</em> to dx; null in evaluation.
+         *
+         * @param out [T, H]
+         */
+        Sublayer.@Nullable Backward addTo(Tensor out);
+    }
+
     /**
-     * out += the expert's output. The returned backward <em>adds</em> to dx.
+     * Computes the output.
      *
      * @param x [T, H], kept by the caller
+     * @param work stays open until the output is added
      */
-    Sublayer.@Nullable Backward addForward(Pass pass, Tensor x, Tensor out, TensorScope work) {
+    Output forward(Pass pass, Tensor x, TensorScope work) {
         if (gate == null) {
-            Tensor y = work.allocate(pass.type(), out.shape());
+            Tensor y = work.allocate(pass.type(), x.shape());
             Sublayer.Backward inner = ffn.forward(pass, x, y, work);
-            backend.elementwise().add(out, y, out);
-            return inner == null ? null : (dy, dx, backwardWork) -> addGradient(pass, inner, dy, dx, backwardWork);
+            return out -> {
+                backend.elementwise().add(out, y, out);
+                return inner == null ? null : (dy, dx, backwardWork) -> addGradient(pass, inner, dy, dx, backwardWork);
+            };
         }
         TensorScope scope = pass.training() ? pass.kept() : work;
         Tensor gateLogits = scope.allocate(DType.FP32, pass.tokens());
@@ -60,13 +73,15 @@ final class SharedExpert {
                 gateLogits.reshape(pass.tokens(), 1),
                 work,
                 pass.recompute().input());
-        Tensor y = scope.allocate(pass.type(), out.shape());
+        Tensor y = scope.allocate(pass.type(), x.shape());
         Sublayer.Backward inner = ffn.forward(pass, x, y, work);
-        backend.elementwise().addGated(gateLogits, y, out);
-        return inner == null
-                ? null
-                : (dout, dx, backwardWork) ->
-                        gatedBackward(pass, gate, gateLogits, gateX, y, inner, dout, dx, backwardWork);
+        return out -> {
+            backend.elementwise().addGated(gateLogits, y, out);
+            return inner == null
+                    ? null
+                    : (dout, dx, backwardWork) ->
+                            gatedBackward(pass, gate, gateLogits, gateX, y, inner, dout, dx, backwardWork);
+        };
     }
 
     private void addGradient(Pass pass, Sublayer.Backward inner, Tensor dy, Tensor dx, TensorScope work) {

@@ -50,8 +50,8 @@ public final class TokenDispatcher {
      * slots: their number is known without asking the device.
      *
      * @param rowIds INT32 [T]
-     * @param early the rows [T, C] that {@link Dispatch#startDispatch} is called for next, if it is and rows split: they
-     *     leave while the rest of the way is planned; null = no such rows
+     * @param early the rows [T, C] for which {@link Dispatch#startDispatch} must be called next where {@link Dispatch#splits}:
+     *     they leave while the rest of the way is planned; null = no such rows
      * @param kept scope of everything that backward needs
      */
     public Dispatch plan(Routing routing, Tensor rowIds, @Nullable Tensor early, TensorScope kept, TensorScope work) {
