@@ -52,16 +52,19 @@ public final class RankBenchmark {
     }
 
     /**
-     * Measures a mapping, and one rank unless it was measured before with the same job.
+     * Measures a mapping, and one rank unless it was measured before with the same job and settings.
      *
-     * @param settings further {@code key=value} settings of the ranks
+     * @param settings further {@code key=value} settings of the ranks; those not of {@code parallel} are the single rank's, too
      */
     public Result run(int size, String mapping, List<String> settings, StepBenchmark.Job job)
             throws InterruptedException {
-        StepResult one = ones.get(job.toString());
+        List<String> alone =
+                settings.stream().filter(s -> !s.startsWith("parallel.")).toList();
+        String key = job + " " + alone;
+        StepResult one = ones.get(key);
         if (one == null) {
-            one = ranks(1, List.of(), job).get(0);
-            ones.put(job.toString(), one);
+            one = ranks(1, alone, job).get(0);
+            ones.put(key, one);
         }
         List<String> all = new ArrayList<>(List.of("parallel.world_size=" + size));
         all.addAll(MappingText.settings(mapping));
