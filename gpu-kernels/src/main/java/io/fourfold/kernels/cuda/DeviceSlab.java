@@ -44,8 +44,10 @@ final class DeviceSlab {
                 properties.requestedHandleTypes(cudart.CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR);
                 properties.location().type(cudart.CU_MEM_LOCATION_TYPE_DEVICE).id(device.ordinal());
                 long[] handle = new long[1];
-                long size = roundUp(bytes, granularity(properties));
-                int result = cudart.cuMemCreate(handle, size, properties, 0);
+                long unit = granularity(properties);
+                long size = unit == 0 ? 0 : roundUp(bytes, unit);
+                int result =
+                        unit == 0 ? CUresult.CUDA_ERROR_NOT_SUPPORTED : cudart.cuMemCreate(handle, size, properties, 0);
                 if (result == CUresult.CUDA_SUCCESS) {
                     return mapped(device, handle[0], size);
                 }
@@ -64,12 +66,12 @@ final class DeviceSlab {
         return new DeviceSlab(base, bytes, false);
     }
 
+    /** Bytes of the pages that such memory comes in; 0 where there is none. */
     private static long granularity(CUmemAllocationProp_v1 properties) {
         try (SizeTPointer unit = new SizeTPointer(1)) {
-            CudaDevice.check(
-                    cudart.cuMemGetAllocationGranularity(unit, properties, cudart.CU_MEM_ALLOC_GRANULARITY_RECOMMENDED),
-                    "cuMemGetAllocationGranularity");
-            return unit.get();
+            int result =
+                    cudart.cuMemGetAllocationGranularity(unit, properties, cudart.CU_MEM_ALLOC_GRANULARITY_RECOMMENDED);
+            return result == CUresult.CUDA_SUCCESS ? unit.get() : 0;
         }
     }
 
