@@ -43,8 +43,8 @@ final class AllToAllStage implements RowStage {
         return exchange(rows, receivedRows, sentRows, sent, scope);
     }
 
-    /** {@link #fromExperts} beside the work that is queued next. */
-    Arrival startFromExperts(Tensor rows, TensorScope scope) {
+    @Override
+    public Arrival startFromExperts(Tensor rows, TensorScope scope) {
         int cols = rows.dim(1);
         Tensor out = scope.allocate(rows.dtype(), sent, cols);
         return new Arrival(

@@ -87,10 +87,7 @@ final class ExpertExchange {
     }
 
     private SegmentSortStage sort(Tensor counts, Tensor offsets, int rows, TensorScope kept) {
-        Tensor sourceOfTarget = kept.allocate(DType.INT32, rows);
-        Tensor targetOfSource = kept.allocate(DType.INT32, rows);
-        backend.moe().transposeSegments(counts, offsets, sourceOfTarget, targetOfSource);
-        return new SegmentSortStage(backend.moe(), sourceOfTarget, targetOfSource);
+        return SegmentSortStage.of(backend.moe(), counts, offsets, rows, kept);
     }
 
     /**

@@ -29,24 +29,21 @@ record RowRoute(SlotPermutation permutation, List<RowStage> stages) {
         return out;
     }
 
-    /** Rows back in this rank's permuted order, to be summed or gathered with the {@link #permutation}. */
+    /** Starts the way back to this rank's permuted order, to be summed or gathered with the {@link #permutation}. */
+    Arrival startFromExperts(Tensor y, TensorScope work) {
+        Tensor out = y;
+        for (int i = stages.size() - 1; i > 0; i--) {
+            out = stages.get(i).fromExperts(out, work);
+        }
+        return stages.isEmpty() ? new Arrival(out, Pending.DONE) : stages.get(0).startFromExperts(out, work);
+    }
+
+    /** The same, done. */
     Tensor fromExperts(Tensor y, TensorScope work) {
         Tensor out = y;
         for (int i = stages.size() - 1; i >= 0; i--) {
             out = stages.get(i).fromExperts(out, work);
         }
         return out;
-    }
-
-    /** {@link #fromExperts} whose all-to-all runs beside the work that is queued next. */
-    Arrival startFromExperts(Tensor y, TensorScope work) {
-        Tensor out = y;
-        for (int i = stages.size() - 1; i >= 0; i--) {
-            if (i == 0 && stages.get(0) instanceof AllToAllStage exchange) {
-                return exchange.startFromExperts(out, work);
-            }
-            out = stages.get(i).fromExperts(out, work);
-        }
-        return new Arrival(out, Pending.DONE);
     }
 }

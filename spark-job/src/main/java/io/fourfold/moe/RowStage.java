@@ -1,5 +1,6 @@
 package io.fourfold.moe;
 
+import io.fourfold.kernels.comm.Pending;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
 
@@ -19,4 +20,9 @@ interface RowStage {
 
     /** The other way. */
     Tensor fromExperts(Tensor rows, TensorScope scope);
+
+    /** {@link #fromExperts} beside the work that is queued next, where the stage can. */
+    default Arrival startFromExperts(Tensor rows, TensorScope scope) {
+        return new Arrival(fromExperts(rows, scope), Pending.DONE);
+    }
 }

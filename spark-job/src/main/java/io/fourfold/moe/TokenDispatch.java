@@ -47,11 +47,7 @@ final class TokenDispatch {
         TokenExchange.Plan plan = exchange.plan(routing, kept, work);
         RowRoute toRanks = plan.route();
         // Packed rows are unpacked together, and parts of experts are added where they meet.
-        AllToAllStage alone = format == null
-                        && toRanks.stages().size() == 1
-                        && toRanks.stages().get(0) instanceof AllToAllStage stage
-                ? stage
-                : null;
+        AllToAllStage alone = format == null ? plan.alone() : null;
         SplitRoute.Departure departure =
                 alone == null || early == null ? null : SplitRoute.depart(toRanks.permutation(), alone, early, work);
         Tensor packed = work.allocate(DType.INT32, toRanks.permutation().rows(), 2 * topK + 1);

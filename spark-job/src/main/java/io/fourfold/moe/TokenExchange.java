@@ -10,6 +10,7 @@ import io.fourfold.kernels.tensor.TensorScope;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Plans how tokens reach the ranks that compute their experts, once each: all-to-all-v over the ranks that hold different
@@ -25,10 +26,11 @@ final class TokenExchange {
      * Where the tokens go.
      *
      * @param route from this rank's tokens to those that visit this rank
+     * @param alone the exchange when it is the route's only stage, else null
      * @param tokens how many visit it
      * @param rows slots of them whose experts are here
      */
-    record Plan(RowRoute route, int tokens, int rows) {}
+    record Plan(RowRoute route, @Nullable AllToAllStage alone, int tokens, int rows) {}
 
     private final Backend backend;
     private final Communicator expertGroup;
@@ -70,8 +72,10 @@ final class TokenExchange {
         int[] all = Arrays.copyOfRange(host, width, host.length);
         int[] mine = Arrays.copyOfRange(all, tensorGroup.rank() * width, (tensorGroup.rank() + 1) * width);
         List<RowStage> stages = new ArrayList<>();
+        AllToAllStage exchange = null;
         if (ranks > 1) {
-            stages.add(new AllToAllStage(expertGroup, every(own, TOKENS), every(mine, TOKENS)));
+            exchange = new AllToAllStage(expertGroup, every(own, TOKENS), every(mine, TOKENS));
+            stages.add(exchange);
         }
         int tokens = Math.toIntExact(sum(every(all, TOKENS)));
         if (tensorGroup.size() > 1) {
@@ -86,7 +90,11 @@ final class TokenExchange {
         }
         SlotPermutation permutation = new SlotPermutation(
                 ops, topK, rowOfSlot, slotOfRow.view(0, Shape.of(Math.toIntExact(sum(every(own, TOKENS))))));
-        return new Plan(new RowRoute(permutation, stages), tokens, Math.toIntExact(sum(every(all, SLOTS))));
+        return new Plan(
+                new RowRoute(permutation, stages),
+                stages.size() == 1 ? exchange : null,
+                tokens,
+                Math.toIntExact(sum(every(all, SLOTS))));
     }
 
     private void exchangeCounts(Tensor sent, Tensor received, TensorScope work) {
@@ -108,12 +116,8 @@ final class TokenExchange {
         int[] segments = Arrays.stream(counts).mapToInt(Math::toIntExact).toArray();
         Tensor matrix = work.allocate(DType.INT32, tensorGroup.size(), expertGroup.size());
         backend.upload(segments, matrix);
-        Tensor sourceOfTarget = kept.allocate(DType.INT32, tokens);
-        Tensor targetOfSource = kept.allocate(DType.INT32, tokens);
-        backend.moe()
-                .transposeSegments(
-                        matrix, work.allocate(DType.INT32, expertGroup.size() + 1), sourceOfTarget, targetOfSource);
-        return new SegmentSortStage(backend.moe(), sourceOfTarget, targetOfSource);
+        Tensor offsets = work.allocate(DType.INT32, expertGroup.size() + 1);
+        return SegmentSortStage.of(backend.moe(), matrix, offsets, tokens, kept);
     }
 
     private static long[] every(int[] counts, int which) {
