@@ -28,11 +28,7 @@ final class GroupedLinear {
     private final int firstExpert;
     private final WeightSplit split;
     private final GradientSquares squares;
-    private @Nullable LinearPrecision precision;
-    private FirstWrites firstWrites = new FirstWrites();
-
-    private @Nullable GroupedOperand fpropW;
-    private @Nullable GroupedOperand dgradW;
+    private final WeightOperands<GroupedOperand> operands;
 
     /**
      * @param weight [G, N, K], the local experts
@@ -52,51 +48,38 @@ final class GroupedLinear {
         this.firstExpert = firstExpert;
         this.split = split;
         this.squares = squares;
+        operands = new WeightOperands<>(formats, weight, maker());
     }
 
     Parameter weight() {
         return weight;
     }
 
-    /** Makes the weight operands from the master weights; once per optimizer step. */
+    /** Makes the weight operands; once per optimizer step. */
     void prepare(WeightPreparation preparation) {
-        LinearPrecision chosen = preparation.precision(formats);
-        OperandSpec forward = chosen.fpropW();
-        OperandSpec dgrad = chosen.dgradW();
-        OperandCopy rows = formats.weightCopy(preparation, "fprop.w", forward);
-        OperandCopy columns = formats.weightCopy(preparation, "dgrad.w", dgrad);
-        WeightCodes.Coded coded = preparation.coded(weight, rows, columns);
-        if (coded == null) {
-            prepareFromMaster(preparation, rows, columns);
-        } else {
-            OperandPair<GroupedOperand> both = backend.weightCodes()
-                    .stacked(coded.words(), coded.rows(), coded.cols(), coded.amax(), rows, columns);
-            fpropW = both.byRows();
-            dgradW = both.byColumns();
-        }
-        precision = chosen;
-        preparation.made(fpropW, dgradW);
-        firstWrites = preparation.overwriting(weight);
+        operands.prepare(preparation);
     }
 
-    private void prepareFromMaster(WeightPreparation preparation, OperandCopy rows, OperandCopy columns) {
-        OperandSpec forward = rows.spec();
-        OperandSpec dgrad = columns.spec();
-        Tensor rounded = preparation.source(weight, forward, dgrad);
-        Tensor forwardSource = forward.quantized() ? weight.weight() : rounded;
-        Tensor dgradSource = dgrad.quantized() ? weight.weight() : rounded;
-        QuantizeOps quantize = backend.quantize();
-        if (preparation.backward() && forwardSource == dgradSource) {
-            OperandPair<GroupedOperand> both = quantize.stackedPair(
-                    forwardSource, rows, columns, split.weight(), preparation.amax(weight, forwardSource));
-            fpropW = both.byRows();
-            dgradW = both.byColumns();
-        } else {
-            fpropW = quantize.stacked(forwardSource, false, forward, rows.probe(), split.weight(), rows.scope());
-            dgradW = preparation.backward()
-                    ? quantize.stacked(dgradSource, true, dgrad, columns.probe(), split.weight(), columns.scope())
-                    : null;
-        }
+    private WeightOperands.Maker<GroupedOperand> maker() {
+        return new WeightOperands.Maker<>() {
+            @Override
+            public OperandPair<GroupedOperand> ofCodes(WeightCodes.Coded coded, OperandCopy rows, OperandCopy columns) {
+                return backend.weightCodes()
+                        .stacked(coded.words(), coded.rows(), coded.cols(), coded.amax(), rows, columns);
+            }
+
+            @Override
+            public OperandPair<GroupedOperand> pair(
+                    Tensor source, OperandCopy rows, OperandCopy columns, @Nullable Tensor amax) {
+                return backend.quantize().stackedPair(source, rows, columns, split.weight(), amax);
+            }
+
+            @Override
+            public GroupedOperand one(Tensor source, boolean byColumns, OperandCopy copy) {
+                return backend.quantize()
+                        .stacked(source, byColumns, copy.spec(), copy.probe(), split.weight(), copy.scope());
+            }
+        };
     }
 
     /** Where this layer's input must be allocated: kept when backward reads it through a shared operand. */
@@ -141,7 +124,7 @@ final class GroupedLinear {
         }
         GroupedOperand byRows = quantize.ragged(
                 x, rows.offsets(), false, rowCopy.spec(), firstExpert, null, rowCopy.probe(), split.input(), work);
-        multiply(byRows, prepared(fpropW), y, schedule);
+        multiply(byRows, operands.forward(), y, schedule);
         return !pass.training() || again == null
                 ? null
                 : backwardWork -> byColumns(rows, again.compute(backwardWork), step, backwardWork);
@@ -153,7 +136,7 @@ final class GroupedLinear {
     }
 
     private OperandSource<GroupedOperand> forward(OperandPair<GroupedOperand> x, Tensor y, RowSchedule schedule) {
-        multiply(x.byRows(), prepared(fpropW), y, schedule);
+        multiply(x.byRows(), operands.forward(), y, schedule);
         return work -> x.byColumns();
     }
 
@@ -347,10 +330,10 @@ final class GroupedLinear {
             TensorScope work,
             Runnable written,
             RowSchedule schedule) {
-        multiply(both.byRows(), prepared(dgradW), dx, schedule);
+        multiply(both.byRows(), operands.dgrad(), dx, schedule);
         written.run();
         GroupedOperand inputs = Objects.requireNonNull(xByColumns).operand(work);
-        boolean overwrites = firstWrites.take(weight);
+        boolean overwrites = operands.takeFirstWrite();
         if (overwrites) {
             pass.memory().reclaim(weight);
         }
@@ -364,13 +347,6 @@ final class GroupedLinear {
     }
 
     private LinearPrecision precision() {
-        return prepared(precision);
-    }
-
-    private <T> T prepared(@Nullable T value) {
-        if (value == null) {
-            throw new IllegalStateException("the weights of " + formats.name() + " are not prepared: call beginStep");
-        }
-        return value;
+        return operands.precision();
     }
 }

@@ -1,13 +1,11 @@
 package io.fourfold.model;
 
 import io.fourfold.kernels.Backend;
-import io.fourfold.kernels.op.AmaxExchange;
 import io.fourfold.kernels.op.GemmOperand;
 import io.fourfold.kernels.op.OperandCopy;
 import io.fourfold.kernels.op.OperandPair;
 import io.fourfold.kernels.op.OperandSpec;
 import io.fourfold.kernels.op.QuantProbe;
-import io.fourfold.kernels.op.QuantizeOps;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
 import io.fourfold.precision.LinearPrecision;
@@ -27,11 +25,7 @@ final class Linear {
     private final Parameter weight;
     private final @Nullable Parameter bias;
     private final LinearSplit split;
-    private @Nullable LinearPrecision precision;
-    private FirstWrites firstWrites = new FirstWrites();
-
-    private @Nullable GemmOperand fpropW;
-    private @Nullable GemmOperand dgradW;
+    private final WeightOperands<GemmOperand> operands;
 
     /**
      * @param weight [N, K], this rank's part
@@ -43,6 +37,7 @@ final class Linear {
         this.weight = weight;
         this.bias = bias;
         this.split = split;
+        operands = new WeightOperands<>(formats, weight, maker());
     }
 
     String name() {
@@ -53,46 +48,39 @@ final class Linear {
         return weight;
     }
 
-    /** Makes the weight operands from the master weight; once per optimizer step. */
+    /** Makes the weight operands; once per optimizer step. */
     void prepare(WeightPreparation preparation) {
-        LinearPrecision chosen = preparation.precision(formats);
-        OperandSpec forward = chosen.fpropW();
-        OperandSpec dgrad = chosen.dgradW();
-        OperandCopy rows = formats.weightCopy(preparation, "fprop.w", forward);
-        OperandCopy columns = formats.weightCopy(preparation, "dgrad.w", dgrad);
-        WeightCodes.Coded coded = preparation.coded(weight, rows, columns);
-        if (coded == null) {
-            prepareFromMaster(preparation, rows, columns);
-        } else {
-            OperandPair<GemmOperand> both = backend.weightCodes()
-                    .operands(coded.words(), coded.rows(), coded.cols(), coded.amax(), rows, columns);
-            fpropW = both.byRows();
-            dgradW = both.byColumns();
-        }
-        precision = chosen;
-        preparation.made(fpropW, dgradW);
-        firstWrites = preparation.overwriting(weight);
+        operands.prepare(preparation);
     }
 
-    private void prepareFromMaster(WeightPreparation preparation, OperandCopy rows, OperandCopy columns) {
-        OperandSpec forward = rows.spec();
-        OperandSpec dgrad = columns.spec();
-        Tensor rounded = preparation.source(weight, forward, dgrad);
-        Tensor forwardSource = forward.quantized() ? weight.weight() : rounded;
-        Tensor dgradSource = dgrad.quantized() ? weight.weight() : rounded;
-        AmaxExchange exchange = split.operands().weight();
-        QuantizeOps quantize = backend.quantize();
-        if (preparation.backward() && forwardSource == dgradSource) {
-            OperandPair<GemmOperand> both = quantize.weightPair(
-                    forwardSource, rows, columns, exchange, preparation.amax(weight, forwardSource));
-            fpropW = both.byRows();
-            dgradW = both.byColumns();
-        } else {
-            fpropW = quantize.operand(forwardSource, false, forward, null, rows.probe(), exchange, rows.scope());
-            dgradW = preparation.backward()
-                    ? quantize.operand(dgradSource, true, dgrad, null, columns.probe(), exchange, columns.scope())
-                    : null;
-        }
+    private WeightOperands.Maker<GemmOperand> maker() {
+        return new WeightOperands.Maker<>() {
+            @Override
+            public OperandPair<GemmOperand> ofCodes(WeightCodes.Coded coded, OperandCopy rows, OperandCopy columns) {
+                return backend.weightCodes()
+                        .operands(coded.words(), coded.rows(), coded.cols(), coded.amax(), rows, columns);
+            }
+
+            @Override
+            public OperandPair<GemmOperand> pair(
+                    Tensor source, OperandCopy rows, OperandCopy columns, @Nullable Tensor amax) {
+                return backend.quantize()
+                        .weightPair(source, rows, columns, split.operands().weight(), amax);
+            }
+
+            @Override
+            public GemmOperand one(Tensor source, boolean byColumns, OperandCopy copy) {
+                return backend.quantize()
+                        .operand(
+                                source,
+                                byColumns,
+                                copy.spec(),
+                                null,
+                                copy.probe(),
+                                split.operands().weight(),
+                                copy.scope());
+            }
+        };
     }
 
     /** Where this layer's input must be allocated: kept when backward reads it through a shared operand. */
@@ -130,7 +118,7 @@ final class Linear {
         GemmOperand rows = both != null
                 ? both.byRows()
                 : inputOperand(input, false, precision().fpropX(), "fprop.x", step, pass.counts(), work);
-        backend.gemm().multiply(rows, prepared(fpropW), output, false);
+        backend.gemm().multiply(rows, operands.forward(), output, false);
         if (split.sumsOutput()) {
             split.ranks().scatterSum(output, y);
         }
@@ -206,12 +194,12 @@ final class Linear {
                         outputCopy(pass, precision().dgradDy(), "dgrad.dy", work),
                         outputCopy(pass, precision().wgradDy(), "wgrad.dy", work),
                         split.operands().output());
-        backend.gemm().multiply(both.byRows(), prepared(dgradW), dinput, accumulate);
+        backend.gemm().multiply(both.byRows(), operands.dgrad(), dinput, accumulate);
         if (split.gathersInput()) {
             split.ranks().scatterSum(dinput, dx);
         }
         GemmOperand inputs = Objects.requireNonNull(xByColumns).operand(work);
-        boolean overwrites = firstWrites.take(weight);
+        boolean overwrites = operands.takeFirstWrite();
         if (overwrites) {
             pass.memory().reclaim(weight);
         }
@@ -231,13 +219,6 @@ final class Linear {
     }
 
     private LinearPrecision precision() {
-        return prepared(precision);
-    }
-
-    private <T> T prepared(@Nullable T value) {
-        if (value == null) {
-            throw new IllegalStateException("the weights of " + formats.name() + " are not prepared: call beginStep");
-        }
-        return value;
+        return operands.precision();
     }
 }
