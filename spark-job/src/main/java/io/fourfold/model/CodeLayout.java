@@ -179,24 +179,27 @@ public final class CodeLayout {
     /** Beginning of a rank's elements that another one codes: the rest of a strip, at most all the rank has. */
     public Range tail(int rank) {
         long from = rank * shard;
-        for (Matrices each : matrices) {
-            if (each.offset < from && from < each.end()) {
-                long end = each.offset + each.stripsBefore(from) * each.strip();
-                return new Range(from, end).within(from, from + shard);
-            }
-        }
-        return Range.NONE;
+        Matrices split = splitAt(from);
+        return split == null
+                ? Range.NONE
+                : new Range(from, split.offset + split.stripsBefore(from) * split.strip()).within(from, from + shard);
     }
 
     /** The rank that codes a rank's tail; meaningless without one. */
     private int owner(int rank) {
         long from = rank * shard;
+        Matrices split = splitAt(from);
+        return split == null ? rank : (int) ((split.offset + (split.stripsBefore(from) - 1) * split.strip()) / shard);
+    }
+
+    /** The matrices that lie on both sides of an element; null where none do. */
+    private @Nullable Matrices splitAt(long element) {
         for (Matrices each : matrices) {
-            if (each.offset < from && from < each.end()) {
-                return (int) ((each.offset + (each.stripsBefore(from) - 1) * each.strip()) / shard);
+            if (each.offset < element && element < each.end()) {
+                return each;
             }
         }
-        return rank;
+        return null;
     }
 
     /** Elements of its tail that a rank sends to each other. */
