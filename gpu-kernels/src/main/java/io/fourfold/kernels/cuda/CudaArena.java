@@ -147,12 +147,10 @@ public final class CudaArena implements AutoCloseable {
 
     /** The allocation that holds an address. */
     DevicePointer pointer(long address) {
-        for (Space space : spaces.values()) {
-            for (DeviceSlab slab : space.slabs) {
-                long offset = address - slab.base().address();
-                if (offset >= 0 && offset < slab.bytes()) {
-                    return slab.base().at(address);
-                }
+        for (DeviceSlab slab : all) {
+            long offset = address - slab.base().address();
+            if (offset >= 0 && offset < slab.bytes()) {
+                return slab.base().at(address);
             }
         }
         throw new IllegalArgumentException(String.format("address 0x%x is in no region of the arena", address));
@@ -173,10 +171,8 @@ public final class CudaArena implements AutoCloseable {
 
     @Override
     public void close() {
+        all.forEach(DeviceSlab::free);
         for (Space space : spaces.values()) {
-            for (DeviceSlab slab : space.slabs) {
-                slab.free();
-            }
             space.slabs.clear();
             space.free.clear();
             space.reserved = 0;

@@ -21,6 +21,7 @@ public final class CudaDevice implements AutoCloseable {
     private @Nullable GraphRecorder recorder;
     private final String name;
     private final int driverVersion;
+    private final int multiprocessors;
     private int lent;
     private int borrowers;
 
@@ -37,6 +38,7 @@ public final class CudaDevice implements AutoCloseable {
         int[] version = new int[1];
         check(JCudaDriver.cuDriverGetVersion(version), "cuDriverGetVersion");
         driverVersion = version[0];
+        multiprocessors = attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
     }
 
     /** Opens GPU {@code ordinal}; throws a {@link CudaException} that names the fix when there is none. */
@@ -146,7 +148,7 @@ public final class CudaDevice implements AutoCloseable {
     }
 
     public int multiprocessors() {
-        return attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
+        return multiprocessors;
     }
 
     /**

@@ -1,17 +1,12 @@
 package io.fourfold.kernels.cuda;
 
 import io.fourfold.kernels.cuda.Fp8Encoder.Both;
-import io.fourfold.kernels.cuda.Fp8Encoder.Codes;
 import io.fourfold.kernels.op.Activation;
 import io.fourfold.kernels.op.AmaxExchange;
 import io.fourfold.kernels.op.GroupedOperand;
 import io.fourfold.kernels.op.OperandCopy;
 import io.fourfold.kernels.op.OperandPair;
-import io.fourfold.kernels.op.OperandSpec;
-import io.fourfold.kernels.op.OperandSpec.Blocks;
-import io.fourfold.kernels.op.OperandSpec.Format;
 import io.fourfold.kernels.tensor.DType;
-import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -24,9 +19,6 @@ final class Fp8Activation {
     private static final int BLOCK = 256;
     private static final int WAITING_BYTES = 32 << 10;
     private static final int AMAX_ROWS = 32;
-
-    private static final OperandSpec VECTORS = OperandSpec.of(Format.FP8_E4M3, Blocks.B1X128);
-    private static final OperandSpec WHOLE = OperandSpec.of(Format.FP8_E4M3, Blocks.TENSOR);
 
     private final CudaRuntime cuda;
     private final Fp8Encoder encoder;
@@ -46,9 +38,7 @@ final class Fp8Activation {
                 && in.elements() > 0
                 && in.shape().cols() % (2 * Fp8Source.TILE) == 0
                 && in.address() % Fp8Source.UNIT == 0
-                && rows.spec().equals(columns.spec())
-                && isTaken(rows)
-                && isTaken(columns);
+                && Fp8Encoder.takesUnstored(rows, columns);
     }
 
     /**
@@ -65,7 +55,7 @@ final class Fp8Activation {
             @Nullable AmaxExchange exchange) {
         int width = in.shape().cols() / 2;
         try (CudaTensorScope work = cuda.workspace()) {
-            CudaTensor amax = amax(rows, groups, work);
+            CudaTensor amax = Fp8Encoder.groupAmax(rows, groups, work);
             Fp8Source source = encoder.ragged(in, width, groups, columns.scope(), amax);
             Both both = Fp8Encoder.allocate(source, rows, columns);
             if (amax != null) {
@@ -73,13 +63,8 @@ final class Fp8Activation {
             } else {
                 vectorsForward(source, probability, both);
             }
-            return pair(both, source, rows, columns);
+            return Fp8Quantizer.pair(both, source, rows, columns);
         }
-    }
-
-    /** Uninitialized, where there is a factor for each group. */
-    private static @Nullable CudaTensor amax(OperandCopy rows, RowGroups groups, CudaTensorScope work) {
-        return rows.spec().equals(WHOLE) ? work.allocate(DType.FP32, groups.count()) : null;
     }
 
     private void vectorsForward(Fp8Source source, @Nullable CudaTensor probability, Both both) {
@@ -163,7 +148,7 @@ final class Fp8Activation {
             OperandCopy columns,
             @Nullable AmaxExchange exchange) {
         try (CudaTensorScope work = cuda.workspace()) {
-            CudaTensor amax = amax(rows, groups, work);
+            CudaTensor amax = Fp8Encoder.groupAmax(rows, groups, work);
             Fp8Source source = encoder.ragged(in, in.shape().cols(), groups, columns.scope(), amax);
             Both both = Fp8Encoder.allocate(source, rows, columns);
             if (amax != null) {
@@ -171,7 +156,7 @@ final class Fp8Activation {
             } else {
                 vectorsBackward(dout, source, probability, dprobability, both);
             }
-            return pair(both, source, rows, columns);
+            return Fp8Quantizer.pair(both, source, rows, columns);
         }
     }
 
@@ -263,19 +248,5 @@ final class Fp8Activation {
                             groups.count(),
                             dprobability);
         }
-    }
-
-    private static OperandPair<GroupedOperand> pair(
-            Both both, Fp8Source source, OperandCopy rows, OperandCopy columns) {
-        Codes byRows = Objects.requireNonNull(both.rows());
-        Codes byColumns = Objects.requireNonNull(both.columns());
-        return new OperandPair<>(
-                Fp8Quantizer.ragged(byRows, true, source, false, rows),
-                Fp8Quantizer.ragged(byColumns, true, source, true, columns));
-    }
-
-    private static boolean isTaken(OperandCopy copy) {
-        return copy.probe() == null
-                && (copy.spec().equals(VECTORS) || copy.spec().equals(WHOLE));
     }
 }

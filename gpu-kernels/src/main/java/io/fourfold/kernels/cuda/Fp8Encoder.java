@@ -3,6 +3,7 @@ package io.fourfold.kernels.cuda;
 import io.fourfold.kernels.op.OperandCopy;
 import io.fourfold.kernels.op.OperandSpec;
 import io.fourfold.kernels.op.OperandSpec.Blocks;
+import io.fourfold.kernels.op.OperandSpec.Format;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.TensorScope;
@@ -21,6 +22,9 @@ final class Fp8Encoder {
     private static final int OCTET = 8;
     private static final int OCTETS_PER_BLOCK = 2048;
     static final int STARTS_THREADS = 1024;
+
+    private static final OperandSpec VECTORS = OperandSpec.of(Format.FP8_E4M3, Blocks.B1X128);
+    private static final OperandSpec WHOLE = OperandSpec.of(Format.FP8_E4M3, Blocks.TENSOR);
 
     private final CudaRuntime cuda;
 
@@ -214,6 +218,22 @@ final class Fp8Encoder {
                         values,
                         scale,
                         sums);
+    }
+
+    /**
+     * Whether both operands can be made of values that are never stored: alike, with a factor a group or vectors, and
+     * without statistics.
+     */
+    static boolean takesUnstored(OperandCopy rows, OperandCopy columns) {
+        return rows.probe() == null
+                && columns.probe() == null
+                && rows.spec().equals(columns.spec())
+                && (rows.spec().equals(WHOLE) || rows.spec().equals(VECTORS));
+    }
+
+    /** Room for the largest magnitude of each group, which {@link #ragged} clears; null where factors need none. */
+    static @Nullable CudaTensor groupAmax(OperandCopy rows, RowGroups groups, CudaTensorScope work) {
+        return isWhole(rows) ? work.allocate(DType.FP32, groups.count()) : null;
     }
 
     /** Part of kernel names. */

@@ -136,7 +136,14 @@ final class Fp8Quantizer {
                 made.columns() == null ? null : ragged(made.columns(), bytes, source, true, columns));
     }
 
-    static GroupedOperand ragged(
+    /** Tokens whose bytes are made. */
+    static OperandPair<GroupedOperand> pair(Both made, Fp8Source source, OperandCopy rows, OperandCopy columns) {
+        return new OperandPair<>(
+                ragged(Objects.requireNonNull(made.rows()), true, source, false, rows),
+                ragged(Objects.requireNonNull(made.columns()), true, source, true, columns));
+    }
+
+    private static GroupedOperand ragged(
             Codes codes, boolean bytes, Fp8Source source, boolean byColumns, @Nullable OperandCopy copy) {
         var spec = Objects.requireNonNull(copy).spec();
         Layout layout = byColumns ? Layout.RAGGED_DEPTH : Layout.RAGGED_ROWS;

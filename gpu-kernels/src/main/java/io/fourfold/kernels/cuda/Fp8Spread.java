@@ -5,11 +5,7 @@ import io.fourfold.kernels.op.AmaxExchange;
 import io.fourfold.kernels.op.GroupedOperand;
 import io.fourfold.kernels.op.OperandCopy;
 import io.fourfold.kernels.op.OperandPair;
-import io.fourfold.kernels.op.OperandSpec;
-import io.fourfold.kernels.op.OperandSpec.Blocks;
-import io.fourfold.kernels.op.OperandSpec.Format;
 import io.fourfold.kernels.tensor.DType;
-import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -21,8 +17,6 @@ final class Fp8Spread {
     private static final int BLOCK = 256;
     private static final int TOKENS_PER_BLOCK = 8;
     private static final int ROWS_PER_BLOCK = 2048;
-    private static final OperandSpec VECTORS = OperandSpec.of(Format.FP8_E4M3, Blocks.B1X128);
-    private static final OperandSpec WHOLE = OperandSpec.of(Format.FP8_E4M3, Blocks.TENSOR);
 
     private final CudaRuntime cuda;
     private final Fp8Encoder encoder;
@@ -41,10 +35,7 @@ final class Fp8Spread {
                 && x.elements() > 0
                 && x.shape().cols() % Fp8Source.UNIT == 0
                 && x.address() % Fp8Source.UNIT == 0
-                && rows.probe() == null
-                && columns.probe() == null
-                && rows.spec().equals(columns.spec())
-                && (rows.spec().equals(WHOLE) || rows.spec().equals(VECTORS));
+                && Fp8Encoder.takesUnstored(rows, columns);
     }
 
     /**
@@ -62,7 +53,7 @@ final class Fp8Spread {
             OperandCopy columns,
             @Nullable AmaxExchange exchange) {
         try (CudaTensorScope work = cuda.workspace()) {
-            CudaTensor amax = rows.spec().equals(WHOLE) ? work.allocate(DType.FP32, groups.count()) : null;
+            CudaTensor amax = Fp8Encoder.groupAmax(rows, groups, work);
             Fp8Source source = encoder.ragged(x, x.shape().cols(), groups, columns.scope(), amax);
             Both both = Fp8Encoder.allocate(source, rows, columns);
             if (amax != null) {
@@ -93,9 +84,7 @@ final class Fp8Spread {
                             Fp8Encoder.scale(both.columns()),
                             groups.totalRows(),
                             source.stride());
-            return new OperandPair<>(
-                    Fp8Quantizer.ragged(Objects.requireNonNull(both.rows()), true, source, false, rows),
-                    Fp8Quantizer.ragged(Objects.requireNonNull(both.columns()), true, source, true, columns));
+            return Fp8Quantizer.pair(both, source, rows, columns);
         }
     }
 

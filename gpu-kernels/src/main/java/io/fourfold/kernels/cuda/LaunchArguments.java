@@ -30,17 +30,7 @@ final class LaunchArguments implements AutoCloseable {
             Object value = arguments[i];
             int at = i * 8;
             long pointer = valuesAddress + at;
-            if (value instanceof CudaTensor tensor) {
-                valueBytes.putLong(at, tensor.address());
-            } else if (value instanceof Integer number) {
-                valueBytes.putInt(at, number);
-            } else if (value instanceof Long number) {
-                valueBytes.putLong(at, number);
-            } else if (value instanceof Float number) {
-                valueBytes.putFloat(at, number);
-            } else if (value instanceof Double number) {
-                valueBytes.putDouble(at, number);
-            } else if (value instanceof int[] struct) {
+            if (value instanceof int[] struct) {
                 pointer = valuesAddress + structs;
                 for (int number : struct) {
                     valueBytes.putInt(structs, number);
@@ -48,14 +38,32 @@ final class LaunchArguments implements AutoCloseable {
                 }
             } else if (value instanceof TensorMap map) {
                 pointer = map.address();
-            } else if (value == CudaFunction.NULL) {
-                valueBytes.putLong(at, 0);
-            } else {
+            } else if (!putScalar(valueBytes, at, value)) {
                 throw new IllegalArgumentException("kernel argument " + i + " has the unsupported value " + value);
             }
             tableBytes.putLong(at, pointer);
         }
         return pointers;
+    }
+
+    /** Writes an address, null or a number of at most 8 bytes; false when the value is none of these. */
+    static boolean putScalar(ByteBuffer bytes, int at, Object value) {
+        if (value instanceof CudaTensor tensor) {
+            bytes.putLong(at, tensor.address());
+        } else if (value instanceof Integer number) {
+            bytes.putInt(at, number);
+        } else if (value instanceof Long number) {
+            bytes.putLong(at, number);
+        } else if (value instanceof Float number) {
+            bytes.putFloat(at, number);
+        } else if (value instanceof Double number) {
+            bytes.putDouble(at, number);
+        } else if (value == CudaFunction.NULL) {
+            bytes.putLong(at, 0);
+        } else {
+            return false;
+        }
+        return true;
     }
 
     @Override

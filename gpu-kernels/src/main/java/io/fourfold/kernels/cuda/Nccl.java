@@ -102,6 +102,16 @@ final class Nccl {
         }
     }
 
+    /** Queues the copying of elements {@code [at, at + count)} from the root to all; nothing where there are none. */
+    static void broadcast(ncclComm communicator, CudaStream stream, CudaTensor data, long at, long count, int root) {
+        if (count > 0) {
+            Pointer place = pointer(data, at);
+            check(
+                    nccl.ncclBroadcast(place, place, count, type(data.dtype()), root, communicator, stream.javacpp()),
+                    "ncclBroadcast from " + root);
+        }
+    }
+
     /** The address of an element. */
     static Pointer pointer(CudaTensor tensor, long element) {
         return Addresses.of(tensor.address() + element * tensor.dtype().bytes());

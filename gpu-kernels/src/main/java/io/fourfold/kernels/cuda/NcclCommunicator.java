@@ -190,17 +190,10 @@ final class NcclCommunicator implements Communicator {
 
     /** Leaves multiprocessors to NCCL's blocks until it is awaited: as many as it has channels for the other ranks. */
     private Pending startLending(Runnable collectives) {
-        Pending pending = start(collectives);
         CudaDevice device = cuda.device();
+        Pending pending = startOn(NcclSide.BESIDE, collectives, device::takeMultiprocessorsBack);
         device.lendMultiprocessors(channels());
-        boolean[] awaited = new boolean[1];
-        return () -> {
-            if (!awaited[0]) {
-                awaited[0] = true;
-                device.takeMultiprocessorsBack();
-            }
-            pending.await();
-        };
+        return pending;
     }
 
     private Exchange exchange(Tensor send, long[] sendCounts, Tensor receive, long[] receiveCounts) {
@@ -228,18 +221,7 @@ final class NcclCommunicator implements Communicator {
     public void broadcast(Tensor values, int root) {
         CudaTensor data = CudaTensor.of(values);
         sent(rank() == root ? (long) (size() - 1) * data.elements() : 0, data);
-        queue(
-                "broadcast",
-                c -> Nccl.check(
-                        nccl.ncclBroadcast(
-                                Nccl.pointer(data, 0),
-                                Nccl.pointer(data, 0),
-                                data.elements(),
-                                Nccl.type(data.dtype()),
-                                root,
-                                c,
-                                stream().javacpp()),
-                        "ncclBroadcast"));
+        queue("broadcast", c -> Nccl.broadcast(c, stream(), data, 0, data.elements(), root));
     }
 
     @Override
@@ -274,16 +256,20 @@ final class NcclCommunicator implements Communicator {
         CudaTensor data = CudaTensor.of(values);
         startOn(
                         messages(peer, rank()),
-                        () -> queue("receive", c -> Nccl.receive(c, stream(), data, 0, data.elements(), peer)))
+                        () -> queue("receive", c -> Nccl.receive(c, stream(), data, 0, data.elements(), peer)),
+                        () -> {})
                 .await();
     }
 
     @Override
     public Pending start(Runnable collectives) {
-        return startOn(NcclSide.BESIDE, collectives);
+        return startOn(NcclSide.BESIDE, collectives, () -> {});
     }
 
-    private Pending startOn(NcclSide other, Runnable operations) {
+    /**
+     * @param awaited runs once, when the result is awaited
+     */
+    private Pending startOn(NcclSide other, Runnable operations, Runnable awaited) {
         NcclLane lane = world.lane(other);
         lane.follow();
         side = other;
@@ -292,7 +278,7 @@ final class NcclCommunicator implements Communicator {
         } finally {
             side = NcclSide.MAIN;
         }
-        Pending pending = lane.pending(name(), held);
+        Pending pending = lane.pending(name(), held, awaited);
         held.clear();
         return pending;
     }
@@ -377,25 +363,11 @@ final class NcclCommunicator implements Communicator {
     }
 
     private void gatherByBroadcasts(CudaTensor from, CudaTensor to, long[] counts) {
-        CudaTensor own = part(to, counts);
-        if (own.address() != from.address()) {
-            cuda.memory().copyOn(stream(), from, own);
-        }
+        copyOwn(from, to, counts);
         queue("allGatherV", c -> {
             long at = 0;
             for (int root = 0; root < size(); root++) {
-                if (counts[root] > 0) {
-                    Nccl.check(
-                            nccl.ncclBroadcast(
-                                    Nccl.pointer(to, at),
-                                    Nccl.pointer(to, at),
-                                    counts[root],
-                                    Nccl.type(to.dtype()),
-                                    root,
-                                    c,
-                                    stream().javacpp()),
-                            "ncclBroadcast");
-                }
+                Nccl.broadcast(c, stream(), to, at, counts[root], root);
                 at += counts[root];
             }
         });
@@ -403,10 +375,7 @@ final class NcclCommunicator implements Communicator {
 
     /** Sends this rank's part to all others and receives theirs. */
     private void gather(String what, CudaTensor from, CudaTensor to, long[] counts) {
-        CudaTensor own = part(to, counts);
-        if (own.address() != from.address()) {
-            cuda.memory().copyOn(stream(), from, own);
-        }
+        copyOwn(from, to, counts);
         queue(what, c -> {
             long at = 0;
             for (int peer = 0; peer < size(); peer++) {
@@ -417,6 +386,13 @@ final class NcclCommunicator implements Communicator {
                 at += counts[peer];
             }
         });
+    }
+
+    private void copyOwn(CudaTensor from, CudaTensor to, long[] counts) {
+        CudaTensor own = part(to, counts);
+        if (own.address() != from.address()) {
+            cuda.memory().copyOn(stream(), from, own);
+        }
     }
 
     /** This rank's part of tensors whose parts follow each other. */

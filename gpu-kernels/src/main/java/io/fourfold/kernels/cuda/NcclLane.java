@@ -39,14 +39,16 @@ final class NcclLane {
      * What was queued since {@link #follow}, as something to wait for.
      *
      * @param memory released after the wait
+     * @param then runs with the wait
      */
-    Pending pending(String what, List<CudaTensorScope> memory) {
+    Pending pending(String what, List<CudaTensorScope> memory, Runnable then) {
         CudaEvent done = mark();
         List<CudaTensorScope> held = new ArrayList<>(memory);
         boolean[] awaited = new boolean[1];
         return () -> {
             if (!awaited[0]) {
                 awaited[0] = true;
+                then.run();
                 CUevent begun = device.trace().begin();
                 device.stream().await(done);
                 device.trace().end(begun, "wait for " + what);

@@ -62,17 +62,7 @@ record RecordedLaunch(
     }
 
     private static void put(ByteBuffer bytes, int at, Object value) {
-        if (value instanceof CudaTensor tensor) {
-            bytes.putLong(at, tensor.address());
-        } else if (value instanceof Integer number) {
-            bytes.putInt(at, number);
-        } else if (value instanceof Long number) {
-            bytes.putLong(at, number);
-        } else if (value instanceof Float number) {
-            bytes.putFloat(at, number);
-        } else if (value instanceof Double number) {
-            bytes.putDouble(at, number);
-        } else if (value instanceof int[] struct) {
+        if (value instanceof int[] struct) {
             for (int i = 0; i < struct.length; i++) {
                 bytes.putInt(at + i * Integer.BYTES, struct[i]);
             }
@@ -80,7 +70,7 @@ record RecordedLaunch(
             byte[] encoded = new byte[MAP_BYTES];
             new BytePointer(Addresses.of(map.address())).get(encoded);
             bytes.position(at).put(encoded);
-        } else if (value != CudaFunction.NULL) {
+        } else if (!LaunchArguments.putScalar(bytes, at, value)) {
             throw new IllegalArgumentException("the kernel argument " + value + " cannot be recorded");
         }
     }
