@@ -188,7 +188,7 @@ public final class CudaArena implements AutoCloseable {
         return space;
     }
 
-    private static long roundUp(long bytes, long unit) {
+    static long roundUp(long bytes, long unit) {
         return (bytes + unit - 1) / unit * unit;
     }
 

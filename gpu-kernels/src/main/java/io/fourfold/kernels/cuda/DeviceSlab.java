@@ -45,7 +45,7 @@ final class DeviceSlab {
                 properties.location().type(cudart.CU_MEM_LOCATION_TYPE_DEVICE).id(device.ordinal());
                 long[] handle = new long[1];
                 long unit = granularity(properties);
-                long size = unit == 0 ? 0 : roundUp(bytes, unit);
+                long size = unit == 0 ? 0 : CudaArena.roundUp(bytes, unit);
                 int result =
                         unit == 0 ? CUresult.CUDA_ERROR_NOT_SUPPORTED : cudart.cuMemCreate(handle, size, properties, 0);
                 if (result == CUresult.CUDA_SUCCESS) {
@@ -109,9 +109,5 @@ final class DeviceSlab {
         } else {
             CudaDevice.check(JCudaDriver.cuMemFree(base), "cuMemFree");
         }
-    }
-
-    private static long roundUp(long bytes, long unit) {
-        return (bytes + unit - 1) / unit * unit;
     }
 }

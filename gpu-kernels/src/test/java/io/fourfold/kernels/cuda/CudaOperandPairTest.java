@@ -118,12 +118,7 @@ class CudaOperandPairTest {
             for (boolean byColumns : new boolean[] {false, true}) {
                 GemmOperand actual = byColumns ? both.byColumns() : both.byRows();
                 GemmOperand expected = expected(kind, x.cpu(), ids.cpu(), byColumns, 0);
-                assertThat(actual.rows()).isEqualTo(expected.rows());
-                assertThat(actual.depth()).isEqualTo(expected.depth());
-                Twin out = pair.poison(DType.FP32, expected.rows(), expected.depth());
-                pair.cpu.quantize().dequantize(expected, out.cpu());
-                pair.cuda.quantize().dequantize(actual, out.cuda());
-                pair.assertSameBits(kind + " [" + rows + ", " + cols + "] " + byColumns, out.cpu(), out.cuda());
+                pair.assertSameValues(kind + " [" + rows + ", " + cols + "] " + byColumns, expected, actual);
             }
         }
     }

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.cpu.CpuBackend;
+import io.fourfold.kernels.op.GemmOperand;
 import io.fourfold.kernels.op.GroupedOperand;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Region;
@@ -106,6 +107,16 @@ final class CudaPair implements AutoCloseable {
     /** A grouped operand of the GPU with its codes as values, also where it holds FP8 bytes. */
     CudaGroupedOperand decoded(GroupedOperand operand) {
         return (CudaGroupedOperand) new Fp8Decoder(cuda.runtime()).decoded(operand, cudaScope);
+    }
+
+    /** Operands of the two backends have the same size and, decoded, the same bits. */
+    void assertSameValues(String what, GemmOperand expected, GemmOperand actual) {
+        assertThat(actual.rows()).as(what).isEqualTo(expected.rows());
+        assertThat(actual.depth()).as(what).isEqualTo(expected.depth());
+        Twin out = poison(DType.FP32, expected.rows(), expected.depth());
+        cpu.quantize().dequantize(expected, out.cpu());
+        cuda.quantize().dequantize(actual, out.cuda());
+        assertSameBits(what, out.cpu(), out.cuda());
     }
 
     /** The same bits everywhere; NaN equals NaN. */
