@@ -74,13 +74,13 @@ public final class RankBenchmark {
                 ranks.stream().mapToDouble(StepResult::milliseconds).max().orElse(Double.NaN);
         double perSecond = ranks.get(0).tokens() / slowest * 1e3;
         List<BenchDevice.TracedWork> work = ranks.get(0).work();
-        double exposed = sum(work, "wait for ") + sum(work, "nccl ") - besides(work);
+        double exposed = sum(work, "wait for ") + sum(work, "nccl ") + sum(work, "copies ") - besides(work);
         return new Result(
                 mapping,
                 slowest,
                 perSecond,
                 perSecond / size / one.tokensPerSecond(),
-                sum(work, "nccl "),
+                sum(work, "nccl ") + sum(work, "copies "),
                 exposed,
                 one,
                 ranks);
@@ -100,7 +100,7 @@ public final class RankBenchmark {
     }
 
     private static double besides(List<BenchDevice.TracedWork> work) {
-        return sum(work, "nccl beside ");
+        return sum(work, "nccl beside ") + sum(work, "copies beside ");
     }
 
     public static String header() {

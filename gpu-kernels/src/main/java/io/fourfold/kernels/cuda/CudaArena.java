@@ -119,11 +119,6 @@ public final class CudaArena implements AutoCloseable {
         return space(region).peak;
     }
 
-    /** Every allocation, in the order of their making. */
-    List<DeviceSlab> slabs() {
-        return all;
-    }
-
     /**
      * A fingerprint of what is in use: the same pieces, each in the same place of its scope, give the same. What is handed out
      * next depends on nothing else, but for memory that was reserved since.
@@ -145,15 +140,28 @@ public final class CudaArena implements AutoCloseable {
         return z ^ z >>> 31;
     }
 
-    /** The allocation that holds an address. */
+    /** A pointer to an address. */
     DevicePointer pointer(long address) {
+        return slab(address).base().at(address);
+    }
+
+    /** The allocation that holds an address. */
+    DeviceSlab slab(long address) {
         for (DeviceSlab slab : all) {
             long offset = address - slab.base().address();
             if (offset >= 0 && offset < slab.bytes()) {
-                return slab.base().at(address);
+                return slab;
             }
         }
         throw new IllegalArgumentException(String.format("address 0x%x is in no region of the arena", address));
+    }
+
+    /** One that is there for the arena's whole life. */
+    DeviceSlab anySlab() {
+        if (all.isEmpty()) {
+            space(Region.WORKSPACE).grow(SLAB);
+        }
+        return all.get(0);
     }
 
     /** One line per region: used, peak and reserved MiB. */
@@ -258,7 +266,7 @@ public final class CudaArena implements AutoCloseable {
         }
 
         void grow(long bytes) {
-            DeviceSlab slab = DeviceSlab.allocate(device, bytes, region.toString());
+            DeviceSlab slab = DeviceSlab.allocate(bytes, region.toString());
             if (slab == null) {
                 throw outOfMemory(bytes);
             }

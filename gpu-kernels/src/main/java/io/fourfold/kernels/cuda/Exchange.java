@@ -2,7 +2,7 @@ package io.fourfold.kernels.cuda;
 
 import io.fourfold.kernels.tensor.Shape;
 import java.util.Arrays;
-import org.bytedeco.cuda.nccl.ncclComm;
+import java.util.List;
 
 /**
  * One all-to-all of parts that follow each other in the order of the ranks.
@@ -10,18 +10,14 @@ import org.bytedeco.cuda.nccl.ncclComm;
  * @param rank this one
  */
 record Exchange(int rank, CudaTensor from, long[] sendCounts, CudaTensor to, long[] receiveCounts) {
-    /** Queues the messages, this rank's to itself only with {@code own}. */
-    void queue(ncclComm communicator, CudaStream stream, boolean own) {
-        long out = 0;
-        long in = 0;
-        for (int peer = 0; peer < sendCounts.length; peer++) {
-            if (own || peer != rank) {
-                Nccl.send(communicator, stream, from, out, sendCounts[peer], peer);
-                Nccl.receive(communicator, stream, to, in, receiveCounts[peer], peer);
-            }
-            out += sendCounts[peer];
-            in += receiveCounts[peer];
-        }
+    /** What goes to other ranks. */
+    List<PeerMessage> sends() {
+        return PeerMessage.ofOthers(rank, from, sendCounts);
+    }
+
+    /** What comes from other ranks. */
+    List<PeerMessage> receives() {
+        return PeerMessage.ofOthers(rank, to, receiveCounts);
     }
 
     /** Copies what stays on this rank. */

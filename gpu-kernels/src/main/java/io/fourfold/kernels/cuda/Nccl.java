@@ -9,7 +9,6 @@ import org.bytedeco.cuda.nccl.ncclConfig_t;
 import org.bytedeco.cuda.nccl.ncclUniqueId;
 import org.bytedeco.javacpp.BytePointer;
 import org.bytedeco.javacpp.Pointer;
-import org.bytedeco.javacpp.PointerPointer;
 import org.jspecify.annotations.Nullable;
 
 /** NCCL's calls in this project's terms; each result is checked. */
@@ -67,21 +66,6 @@ final class Nccl {
                     "ncclCommInitRankConfig, rank " + rank + " of " + size);
             return communicator;
         }
-    }
-
-    /**
-     * Tells a communicator of memory, which peers on this host may then write to and read from themselves. Null when NCCL
-     * does not want it; it then goes through buffers of its own.
-     */
-    static @Nullable Pointer register(ncclComm communicator, long address, long bytes) {
-        try (PointerPointer<Pointer> handle = new PointerPointer<>(1)) {
-            int result = nccl.ncclCommRegister(communicator, Addresses.of(address), bytes, handle);
-            return result == nccl.ncclSuccess ? handle.get() : null;
-        }
-    }
-
-    static void deregister(ncclComm communicator, Pointer handle) {
-        check(nccl.ncclCommDeregister(communicator, handle), "ncclCommDeregister");
     }
 
     /** Queues the sending of elements {@code [at, at + count)}; nothing where there are none. */

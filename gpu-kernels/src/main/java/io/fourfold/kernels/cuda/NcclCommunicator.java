@@ -7,9 +7,12 @@ import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.function.Predicate;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
+import jcuda.driver.CUevent;
 import org.bytedeco.cuda.global.nccl;
 
 /**
@@ -23,13 +26,16 @@ import org.bytedeco.cuda.global.nccl;
  */
 final class NcclCommunicator implements Communicator {
     private static final int CHANNELS = 32;
+    /** Bytes of a part from which the sum of two ranks is as fast by the copy engines, with nothing beside it. */
+    private static final long LEAST_SUMMED_ALONE = 32 << 20;
+    /** Bytes of addends that a sum beside other work may hold. */
+    private static final long MOST_STAGED = 128 << 20;
 
     private final CudaRuntime cuda;
     private final NcclWorld world;
     private final Communicator host;
     private final List<Integer> members;
     private final RankOrderSum sums;
-    private final List<CudaTensorScope> held = new ArrayList<>();
     private NcclSide side = NcclSide.MAIN;
     private boolean messagesPossible;
     private long bytesSent;
@@ -70,7 +76,7 @@ final class NcclCommunicator implements Communicator {
         }
         long own = shares[rank()];
         sent(data.elements() - own + (long) (size() - 1) * own, data);
-        if (inRankOrder(data, op)) {
+        if (inRankOrder(data, op, shares)) {
             CudaTensor part = part(data, shares);
             sum(data, part, shares);
             gather("allReduce", part, data, shares);
@@ -96,7 +102,7 @@ final class NcclCommunicator implements Communicator {
         CudaTensor to = CudaTensor.of(receive);
         require(from.elements() == to.elements() * size(), "reduceScatter", from, to);
         sent(from.elements() - to.elements(), from);
-        if (inRankOrder(from, op)) {
+        if (inRankOrder(from, op, to.elements())) {
             long[] counts = new long[size()];
             Arrays.fill(counts, to.elements());
             sum(from, to, counts);
@@ -112,7 +118,7 @@ final class NcclCommunicator implements Communicator {
         require(counts.length == size() && to.elements() == counts[rank()], "reduceScatterV", from, to);
         require(Arrays.stream(counts).sum() <= from.elements(), "reduceScatterV", from, to);
         sent(Arrays.stream(counts).sum() - counts[rank()], from);
-        if (inRankOrder(from, op)) {
+        if (inRankOrder(from, op, counts)) {
             sum(from, to, counts);
             return;
         }
@@ -147,7 +153,13 @@ final class NcclCommunicator implements Communicator {
         CudaTensor to = CudaTensor.of(receive);
         require(to.elements() == from.elements() * size(), "allGather", from, to);
         sent((long) (size() - 1) * from.elements(), from);
-        gatherEqual("allGather", from, to);
+        if (copies(from.bytes())) {
+            long[] counts = new long[size()];
+            Arrays.fill(counts, from.elements());
+            gather("allGather", from, to, counts);
+        } else {
+            gatherEqual("allGather", from, to);
+        }
     }
 
     @Override
@@ -157,9 +169,9 @@ final class NcclCommunicator implements Communicator {
         require(counts.length == size() && from.elements() == counts[rank()], "allGatherV", from, to);
         require(Arrays.stream(counts).sum() <= to.elements(), "allGatherV", from, to);
         sent((long) (size() - 1) * from.elements(), from);
-        if (equal(counts)) {
+        if (equal(counts) && !copies(from.bytes())) {
             gatherEqual("allGatherV", from, to);
-        } else if (lopsided(counts)) {
+        } else if (size() > 2 && lopsided(counts)) {
             gatherByBroadcasts(from, to, counts);
         } else {
             gather("allGatherV", from, to, counts);
@@ -168,32 +180,78 @@ final class NcclCommunicator implements Communicator {
 
     @Override
     public void allToAllV(Tensor send, long[] sendCounts, Tensor receive, long[] receiveCounts) {
-        Exchange exchange = exchange(send, sendCounts, receive, receiveCounts);
-        queue("allToAllV", c -> exchange.queue(c, stream(), true));
+        exchange(exchange(send, sendCounts, receive, receiveCounts), true);
     }
 
-    /** What stays on this rank is copied beside NCCL's blocks, or it would take as many of them again. */
     @Override
     public Pending startAllToAllV(Tensor send, long[] sendCounts, Tensor receive, long[] receiveCounts) {
         Exchange exchange = exchange(send, sendCounts, receive, receiveCounts);
-        return startLending(() -> {
-            queue("allToAllV", c -> exchange.queue(c, stream(), false));
-            exchange.copyOwn(cuda.memory(), stream());
-        });
+        return startLending(() -> exchange(exchange, true));
     }
 
     @Override
     public Pending startAllToOthersV(Tensor send, long[] sendCounts, Tensor receive, long[] receiveCounts) {
         Exchange exchange = exchange(send, sendCounts, receive, receiveCounts);
-        return startLending(() -> queue("allToAllV", c -> exchange.queue(c, stream(), false)));
+        return startLending(() -> exchange(exchange, false));
     }
 
-    /** Leaves multiprocessors to NCCL's blocks until it is awaited: as many as it has channels for the other ranks. */
+    /**
+     * Leaves multiprocessors to NCCL's blocks, where it has any, until it is awaited: as many as it has channels for the other
+     * ranks.
+     */
     private Pending startLending(Runnable collectives) {
+        if (world.peers(host, members, NcclSide.BESIDE) != null) {
+            return start(collectives);
+        }
         CudaDevice device = cuda.device();
         Pending pending = startOn(NcclSide.BESIDE, collectives, device::takeMultiprocessorsBack);
         device.lendMultiprocessors(channels());
         return pending;
+    }
+
+    /** @param own whether what stays on this rank is copied, beside the messages */
+    private void exchange(Exchange exchange, boolean own) {
+        messages("allToAllV", exchange.sends(), exchange.receives(), () -> {
+            if (own) {
+                exchange.copyOwn(cuda.memory(), stream());
+            }
+        });
+    }
+
+    /**
+     * Queues at most one message each way between two ranks: large ones by the copy engines where the group's GPUs reach each
+     * other, the rest by NCCL.
+     *
+     * @param meanwhile queues work of this rank's own beside them
+     */
+    private void messages(String what, List<PeerMessage> sends, List<PeerMessage> receives, Runnable meanwhile) {
+        PeerLink peers = world.peers(host, members, side);
+        Predicate<PeerMessage> large = message -> peers != null && message.bytes() >= PeerLink.LEAST_BYTES;
+        List<PeerMessage> smallSends = sends.stream().filter(large.negate()).toList();
+        List<PeerMessage> smallReceives =
+                receives.stream().filter(large.negate()).toList();
+        if (Stream.concat(smallSends.stream(), smallReceives.stream()).anyMatch(message -> message.count() > 0)) {
+            queue(what, c -> {
+                smallSends.forEach(m -> Nccl.send(c, stream(), m.tensor(), m.at(), m.count(), m.peer()));
+                smallReceives.forEach(m -> Nccl.receive(c, stream(), m.tensor(), m.at(), m.count(), m.peer()));
+            });
+        }
+        if (peers == null) {
+            meanwhile.run();
+        } else {
+            world.check(what + " of group " + name());
+            CUevent begun = cuda.device().trace().begin(stream());
+            peers.queue(
+                    stream(),
+                    sends.stream().filter(large).toList(),
+                    receives.stream().filter(large).toList(),
+                    meanwhile,
+                    () -> world.check(what + " of group " + name()));
+            world.note(name(), what + " (queued)");
+            cuda.device()
+                    .trace()
+                    .end(begun, (side == NcclSide.MAIN ? "copies " : "copies beside ") + what + " " + name(), stream());
+        }
     }
 
     private Exchange exchange(Tensor send, long[] sendCounts, Tensor receive, long[] receiveCounts) {
@@ -278,9 +336,7 @@ final class NcclCommunicator implements Communicator {
         } finally {
             side = NcclSide.MAIN;
         }
-        Pending pending = lane.pending(name(), held, awaited);
-        held.clear();
-        return pending;
+        return lane.pending(name(), awaited);
     }
 
     @Override
@@ -306,21 +362,51 @@ final class NcclCommunicator implements Communicator {
         host.close();
     }
 
-    private boolean inRankOrder(CudaTensor values, ReduceOp op) {
-        return values.dtype() == DType.BF16 && op == ReduceOp.SUM && size() > 1;
+    /**
+     * Whether it is a {@link RankOrderSum}. Over more than two ranks BF16 always is. NCCL's sum of two has the same bits, one
+     * addition and one rounding, so there it is a question of speed: beside other work copy engines leave all
+     * multiprocessors to that. FP32 goes the same way where it can, if its addends are not too large to be held.
+     *
+     * @param parts elements of each rank's part
+     */
+    private boolean inRankOrder(CudaTensor values, ReduceOp op, long... parts) {
+        if (op != ReduceOp.SUM || size() == 1 || values.dtype() == DType.INT32) {
+            return false;
+        }
+        if (values.dtype() == DType.BF16 && size() > 2) {
+            return true;
+        }
+        long bytes = Arrays.stream(parts).max().orElse(0) * values.dtype().bytes();
+        boolean pays = side == NcclSide.MAIN
+                ? values.dtype() == DType.BF16 && bytes >= LEAST_SUMMED_ALONE
+                : bytes * (size() - 1) <= MOST_STAGED;
+        return pays && copies(bytes);
+    }
+
+    /** Whether messages of so many bytes, or most of them, go by the copy engines. */
+    private boolean copies(long bytes) {
+        return bytes >= PeerLink.LEAST_BYTES && world.peers(host, members, side) != null;
     }
 
     /** Sums every rank's parts into {@code to}, each in its owner. */
     private void sum(CudaTensor from, CudaTensor to, long[] counts) {
-        CudaTensorScope work = cuda.workspace();
-        CudaTensor staging = sums.staging(work, counts[rank()]);
-        queue("exchange for a sum", c -> sums.exchange(c, stream(), from, counts, staging));
-        sums.add(stream(), part(from, counts), staging, to);
+        long staged = sums.staged(counts[rank()]);
         if (side != NcclSide.MAIN) {
-            held.add(work);
-        } else {
-            work.close();
+            sum(from, to, counts, world.lane(side).scratch(from.dtype(), staged));
+            return;
         }
+        try (CudaTensorScope work = cuda.workspace()) {
+            sum(from, to, counts, work.allocate(from.dtype(), Shape.flat(staged)));
+        }
+    }
+
+    private void sum(CudaTensor from, CudaTensor to, long[] counts, CudaTensor staging) {
+        messages(
+                "exchange for a sum",
+                PeerMessage.ofOthers(rank(), from, counts),
+                sums.receives(staging, counts[rank()]),
+                () -> {});
+        sums.add(stream(), part(from, counts), staging, to);
     }
 
     private void scatterSums(String what, CudaTensor from, CudaTensor to, ReduceOp op) {
@@ -375,17 +461,11 @@ final class NcclCommunicator implements Communicator {
 
     /** Sends this rank's part to all others and receives theirs. */
     private void gather(String what, CudaTensor from, CudaTensor to, long[] counts) {
-        copyOwn(from, to, counts);
-        queue(what, c -> {
-            long at = 0;
-            for (int peer = 0; peer < size(); peer++) {
-                if (peer != rank()) {
-                    Nccl.send(c, stream(), from, 0, from.elements(), peer);
-                    Nccl.receive(c, stream(), to, at, counts[peer], peer);
-                }
-                at += counts[peer];
-            }
-        });
+        List<PeerMessage> sends = IntStream.range(0, size())
+                .filter(peer -> peer != rank())
+                .mapToObj(peer -> new PeerMessage(peer, from, 0, from.elements()))
+                .toList();
+        messages(what, sends, PeerMessage.ofOthers(rank(), to, counts), () -> copyOwn(from, to, counts));
     }
 
     private void copyOwn(CudaTensor from, CudaTensor to, long[] counts) {

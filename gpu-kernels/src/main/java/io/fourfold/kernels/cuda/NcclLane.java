@@ -1,11 +1,13 @@
 package io.fourfold.kernels.cuda;
 
 import io.fourfold.kernels.comm.Pending;
+import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Region;
+import io.fourfold.kernels.tensor.Shape;
 import java.util.ArrayDeque;
-import java.util.ArrayList;
 import java.util.Deque;
-import java.util.List;
 import jcuda.driver.CUevent;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A stream on which operations run beside the device's own: one for all groups of a rank and a {@link NcclSide}, so that what
@@ -16,13 +18,18 @@ final class NcclLane {
     private record Sent(CudaEvent done, CudaTensorScope memory) {}
 
     private final CudaDevice device;
+    private final CudaMemory memory;
     private final CudaStream stream = CudaStream.urgent();
     private final CudaEvent ready = new CudaEvent();
     private final Deque<CudaEvent> spare = new ArrayDeque<>();
     private final Deque<Sent> sent = new ArrayDeque<>();
+    private @Nullable CudaTensorScope scratch;
+    private long scratchAddress;
+    private long scratchBytes;
 
-    NcclLane(CudaDevice device) {
+    NcclLane(CudaDevice device, CudaMemory memory) {
         this.device = device;
+        this.memory = memory;
     }
 
     CudaStream stream() {
@@ -35,15 +42,28 @@ final class NcclLane {
         stream.await(ready);
     }
 
+    /** Memory for one operation at a time: the next one has the same, in the order of this stream. */
+    CudaTensor scratch(DType type, long elements) {
+        long bytes = elements * type.bytes();
+        if (bytes > scratchBytes) {
+            if (scratch != null) {
+                keep(scratch);
+            }
+            scratch = memory.ownScope(Region.WORKSPACE);
+            scratchBytes = bytes;
+            scratchAddress = scratch.allocate(type, Shape.flat(elements)).address();
+            follow();
+        }
+        return new CudaTensor(type, Shape.flat(elements), scratchAddress);
+    }
+
     /**
      * What was queued since {@link #follow}, as something to wait for.
      *
-     * @param memory released after the wait
      * @param then runs with the wait
      */
-    Pending pending(String what, List<CudaTensorScope> memory, Runnable then) {
+    Pending pending(String what, Runnable then) {
         CudaEvent done = mark();
-        List<CudaTensorScope> held = new ArrayList<>(memory);
         boolean[] awaited = new boolean[1];
         return () -> {
             if (!awaited[0]) {
@@ -53,7 +73,6 @@ final class NcclLane {
                 device.stream().await(done);
                 device.trace().end(begun, "wait for " + what);
                 spare.push(done);
-                held.forEach(CudaTensorScope::close);
             }
         };
     }
@@ -85,6 +104,9 @@ final class NcclLane {
         if (whole) {
             stream.synchronize();
             releasePassed();
+            if (scratch != null) {
+                scratch.close();
+            }
         }
         spare.forEach(CudaEvent::close);
         ready.close();

@@ -1,13 +1,10 @@
 package io.fourfold.kernels.cuda;
 
-import java.util.ArrayList;
-import java.util.List;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.ReentrantLock;
 import jcuda.driver.CUevent;
 import org.bytedeco.cuda.global.nccl;
 import org.bytedeco.cuda.nccl.ncclComm;
-import org.bytedeco.javacpp.Pointer;
 import org.jspecify.annotations.Nullable;
 
 /** One NCCL communicator. Groups of the same ranks share it: its operations run in the order in which they are queued. */
@@ -21,11 +18,6 @@ final class NcclLink {
 
     private final NcclWorld world;
     private final CudaTrace trace;
-    private final CudaArena arena;
-    /** Of the arena's slabs so far. */
-    private final List<Pointer> registrations = new ArrayList<>();
-
-    private int registered;
     private final String name;
     private @Nullable ncclComm communicator;
     /** Held while work is queued: an abort waits for it a little, for afterwards the communicator is gone. */
@@ -34,7 +26,6 @@ final class NcclLink {
     NcclLink(NcclWorld world, CudaRuntime cuda, String name, ncclComm communicator) {
         this.world = world;
         this.trace = cuda.device().trace();
-        this.arena = cuda.memory().arena();
         this.name = name;
         this.communicator = communicator;
     }
@@ -45,9 +36,6 @@ final class NcclLink {
         queueing.lock();
         try {
             world.check(what);
-            if (world.registers()) {
-                registerNewMemory(open(what));
-            }
             CUevent begun = trace.begin(stream);
             Nccl.check(nccl.ncclGroupStart(), "ncclGroupStart");
             try {
@@ -59,17 +47,6 @@ final class NcclLink {
             trace.end(begun, (beside ? "nccl beside " : "nccl ") + operation + " " + group, stream);
         } finally {
             queueing.unlock();
-        }
-    }
-
-    private void registerNewMemory(ncclComm to) {
-        List<DeviceSlab> slabs = arena.slabs();
-        for (; registered < slabs.size(); registered++) {
-            DeviceSlab slab = slabs.get(registered);
-            Pointer handle = slab.mappable() ? Nccl.register(to, slab.base().address(), slab.bytes()) : null;
-            if (handle != null) {
-                registrations.add(handle);
-            }
         }
     }
 
@@ -107,9 +84,6 @@ final class NcclLink {
     /** All of its work is done. */
     synchronized void close() {
         if (communicator != null) {
-            for (Pointer handle : registrations) {
-                Nccl.deregister(communicator, handle);
-            }
             Nccl.check(nccl.ncclCommDestroy(communicator), "ncclCommDestroy of " + this);
             communicator = null;
         }

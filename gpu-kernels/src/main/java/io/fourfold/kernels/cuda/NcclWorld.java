@@ -28,12 +28,12 @@ import org.jspecify.annotations.Nullable;
 final class NcclWorld implements CommunicationWorld {
     private static final long POLL_MILLIS = 100;
 
-    /** Registers memory for ranks of several processes, too, which has not been run on hardware. */
-    private static final String REGISTER_BETWEEN_PROCESSES = "fourfold.nccl.register";
+    /** After an abort flags are raised again for so long, for what peers had queued before may lower them. */
+    private static final int RELEASES = 20;
 
     private final CudaRuntime cuda;
     private final CommunicationWorld host;
-    private final boolean registers;
+    private final PeerLinks peers;
     private final Map<NcclSide, Map<List<Integer>, NcclLink>> links = new EnumMap<>(NcclSide.class);
     /** All links, for the watcher. */
     private final List<NcclLink> all = new CopyOnWriteArrayList<>();
@@ -46,7 +46,7 @@ final class NcclWorld implements CommunicationWorld {
     NcclWorld(CudaRuntime cuda, CommunicationWorld host) {
         this.cuda = cuda;
         this.host = host;
-        this.registers = host instanceof InProcessWorld || Boolean.getBoolean(REGISTER_BETWEEN_PROCESSES);
+        this.peers = new PeerLinks(cuda, host instanceof InProcessWorld);
         watcher = new Thread(this::watch, "nccl-watch-" + host.rank());
         watcher.setDaemon(true);
         watcher.start();
@@ -96,14 +96,18 @@ final class NcclWorld implements CommunicationWorld {
         return link;
     }
 
-    /** Whether links tell NCCL of the arena's memory, so that peers write to it themselves. */
-    boolean registers() {
-        return registers;
+    /**
+     * How these ranks' GPUs copy to each other, made at its first use; collective then. Null where they cannot, or one of them
+     * does not want to.
+     */
+    @Nullable
+    PeerLink peers(Communicator hostGroup, List<Integer> members, NcclSide side) {
+        return peers.link(hostGroup, members, side);
     }
 
     /** The stream of a side other than {@link NcclSide#MAIN}. */
     NcclLane lane(NcclSide side) {
-        return lanes.computeIfAbsent(side, s -> new NcclLane(cuda.device()));
+        return lanes.computeIfAbsent(side, s -> new NcclLane(cuda.device(), cuda.memory()));
     }
 
     @Override
@@ -143,23 +147,30 @@ final class NcclWorld implements CommunicationWorld {
             cuda.device().stream().synchronize();
         }
         lanes.values().forEach(lane -> lane.close(broken == null));
+        if (broken == null) {
+            peers.close();
+        }
         all.forEach(NcclLink::close);
     }
 
     private void watch() {
         cuda.device().makeCurrent();
-        while (!closed && broken == null) {
-            String reason = trouble();
-            if (reason != null) {
-                breakAll(reason);
-                host.abort(reason);
-                return;
+        try {
+            while (!closed && broken == null) {
+                String reason = trouble();
+                if (reason != null) {
+                    breakAll(reason);
+                    host.abort(reason);
+                } else {
+                    Thread.sleep(POLL_MILLIS);
+                }
             }
-            try {
+            for (int i = 0; i < RELEASES && !closed; i++) {
                 Thread.sleep(POLL_MILLIS);
-            } catch (InterruptedException e) {
-                return; // closing
+                peers.release();
             }
+        } catch (InterruptedException e) {
+            // closing
         }
     }
 
@@ -180,6 +191,7 @@ final class NcclWorld implements CommunicationWorld {
         if (broken == null) {
             broken = reason;
             cuda.device().makeCurrent();
+            peers.release();
             all.forEach(NcclLink::abort);
         }
     }

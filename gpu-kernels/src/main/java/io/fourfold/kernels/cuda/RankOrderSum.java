@@ -1,20 +1,19 @@
 package io.fourfold.kernels.cuda;
 
-import io.fourfold.kernels.tensor.DType;
-import io.fourfold.kernels.tensor.Shape;
-import org.bytedeco.cuda.nccl.ncclComm;
+import java.util.ArrayList;
+import java.util.List;
 
 /**
- * Sums of BF16 values: every rank sends each owner its part, and the owner adds the parts in rank order in FP32 and rounds
- * once, as the CPU's collectives do, with the same bits. Half the bytes of a sum in FP32. NCCL's own BF16 sums round at
- * every rank they pass.
+ * Sums in rank order: every rank sends each owner its part, and the owner adds the parts in FP32 and rounds once, as the
+ * CPU's collectives do, with the same bits. NCCL's own BF16 sums round at every rank they pass, and its FP32 sums have an
+ * order of its choice.
  */
 record RankOrderSum(CudaRuntime cuda, int rank, int size) {
     private static final int ALIGNMENT = 64;
 
-    /** Memory for what the other ranks send of a part of so many elements. */
-    CudaTensor staging(CudaTensorScope scope, long elements) {
-        return scope.allocate(DType.BF16, Shape.flat(stride(elements) * (size - 1)));
+    /** Elements of memory for what the other ranks send of a part of so many elements. */
+    long staged(long elements) {
+        return stride(elements) * (size - 1);
     }
 
     /** Elements between two ranks' parts in the staging memory: whole vectors, so that each part can be read by them. */
@@ -23,21 +22,18 @@ record RankOrderSum(CudaRuntime cuda, int rank, int size) {
     }
 
     /**
-     * Queues the exchange.
+     * What other ranks send of this rank's part.
      *
-     * @param counts elements of each owner's part of {@code values}, which follow each other
+     * @param elements of that part
      */
-    void exchange(ncclComm communicator, CudaStream stream, CudaTensor values, long[] counts, CudaTensor staging) {
-        long at = 0;
-        int slot = 0;
+    List<PeerMessage> receives(CudaTensor staging, long elements) {
+        List<PeerMessage> messages = new ArrayList<>();
         for (int peer = 0; peer < size; peer++) {
             if (peer != rank) {
-                Nccl.send(communicator, stream, values, at, counts[peer], peer);
-                Nccl.receive(communicator, stream, staging, slot * stride(counts[rank]), counts[rank], peer);
-                slot++;
+                messages.add(new PeerMessage(peer, staging, messages.size() * stride(elements), elements));
             }
-            at += counts[peer];
         }
+        return messages;
     }
 
     /** Queues the sum of this rank's part; {@code out} may be {@code own}. */

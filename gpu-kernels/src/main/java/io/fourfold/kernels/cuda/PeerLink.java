@@ -1,0 +1,131 @@
+package io.fourfold.kernels.cuda;
+
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+import java.util.concurrent.atomic.AtomicIntegerArray;
+import java.util.concurrent.locks.LockSupport;
+import java.util.function.BooleanSupplier;
+import org.bytedeco.cuda.global.cudart;
+
+/**
+ * Messages between the GPUs of one host by their copy engines. Nothing runs on the multiprocessors, so products beside an
+ * exchange keep all of them, and a copy writes to where the message is wanted.
+ *
+ * <p>A message takes four steps, each in the order of the stream on which the exchange is queued:
+ *
+ * <ol>
+ *   <li>the receiver's host posts the place, and its stream raises the flag "ready": memory at that place is free now;
+ *   <li>the sender's host takes the place; its stream waits for that flag and copies,
+ *   <li>then raises the flag "arrived",
+ *   <li>for which the receiver's stream waits.
+ * </ol>
+ *
+ * Hosts wait for letters only: a sender until its receiver has come to the same exchange, a receiver never, unless it is
+ * {@link PeerBoard#LETTERS} exchanges ahead. All ranks queue the exchanges of a link in the same order.
+ */
+final class PeerLink implements AutoCloseable {
+    /** Of a message that goes this way: the five calls that a shorter one takes cost more than NCCL's one. */
+    static final long LEAST_BYTES = 4 << 20;
+
+    private static final int SPINS = 2_000;
+    private static final long PARK_NANOS = 20_000;
+
+    private final PeerBoard board;
+    private final PeerMemory memory;
+    private final List<Integer> members;
+    private final int rank;
+    /** Messages so far, by peer. */
+    private final AtomicIntegerArray sent;
+
+    private final AtomicIntegerArray received;
+
+    /**
+     * @param members world ranks
+     * @param rank this one's index in them
+     */
+    PeerLink(PeerBoard board, PeerMemory memory, List<Integer> members, int rank) {
+        this.board = board;
+        this.memory = memory;
+        this.members = members;
+        this.rank = rank;
+        sent = new AtomicIntegerArray(members.size());
+        received = new AtomicIntegerArray(members.size());
+    }
+
+    /**
+     * Queues an exchange: at most one message each way between two ranks.
+     *
+     * @param meanwhile queues work of this rank's own between its copies and the wait for its peers'
+     * @param check throws when the world is broken
+     */
+    void queue(
+            CudaStream stream,
+            List<PeerMessage> sends,
+            List<PeerMessage> receives,
+            Runnable meanwhile,
+            Runnable check) {
+        for (PeerMessage message : receives) {
+            int peer = message.peer();
+            int number = received.incrementAndGet(peer);
+            await(() -> number - board.taken(peer, rank) <= PeerBoard.LETTERS, check);
+            board.post(peer, rank, number, memory.place(message.address()));
+            write(stream, board.ready(peer, rank), number);
+        }
+        for (PeerMessage message : inTurn(sends)) {
+            int peer = message.peer();
+            int number = sent.incrementAndGet(peer);
+            await(() -> board.posted(rank, peer, number), check);
+            long to = memory.open(members.get(peer), board.take(rank, peer, number));
+            wait(stream, board.ready(rank, peer), number);
+            CudaDevice.check(
+                    cudart.cuMemcpyAsync(to, message.address(), message.bytes(), stream.javacpp()), "cuMemcpyAsync");
+            write(stream, board.arrived(rank, peer), number);
+        }
+        meanwhile.run();
+        for (PeerMessage message : receives) {
+            wait(stream, board.arrived(message.peer(), rank), received.get(message.peer()));
+        }
+    }
+
+    /** Beginning with the next rank, so that not all ranks send to the same one at first. */
+    private List<PeerMessage> inTurn(List<PeerMessage> sends) {
+        List<PeerMessage> turns = new ArrayList<>(sends);
+        turns.sort(Comparator.comparingInt(message -> Math.floorMod(message.peer() - rank, members.size())));
+        return turns;
+    }
+
+    private static void await(BooleanSupplier done, Runnable check) {
+        for (int i = 0; !done.getAsBoolean(); i++) {
+            if (i < SPINS) {
+                Thread.onSpinWait();
+            } else {
+                check.run();
+                LockSupport.parkNanos(PARK_NANOS);
+            }
+        }
+    }
+
+    private static void write(CudaStream stream, long flag, int number) {
+        CudaDevice.check(
+                cudart.cuStreamWriteValue32(stream.javacpp(), flag, number, cudart.CU_STREAM_WRITE_VALUE_DEFAULT),
+                "cuStreamWriteValue32");
+    }
+
+    private static void wait(CudaStream stream, long flag, int number) {
+        CudaDevice.check(
+                cudart.cuStreamWaitValue32(stream.javacpp(), flag, number, cudart.CU_STREAM_WAIT_VALUE_GEQ),
+                "cuStreamWaitValue32");
+    }
+
+    /** Lets this rank's streams go on without its peers, which are gone. Any thread. */
+    void release() {
+        board.release(rank, sent, received);
+    }
+
+    /** Nothing is under way. */
+    @Override
+    public void close() {
+        board.close();
+    }
+}
