@@ -211,11 +211,11 @@ final class NcclCommunicator implements Communicator {
 
     /** @param own whether what stays on this rank is copied, beside the messages */
     private void exchange(Exchange exchange, boolean own) {
-        messages("allToAllV", exchange.sends(), exchange.receives(), () -> {
-            if (own) {
-                exchange.copyOwn(cuda.memory(), stream());
-            }
-        });
+        messages(
+                "allToAllV",
+                exchange.sends(),
+                exchange.receives(),
+                own ? () -> exchange.copyOwn(cuda.memory(), stream()) : PeerLink.NOTHING);
     }
 
     /**
@@ -226,7 +226,9 @@ final class NcclCommunicator implements Communicator {
      */
     private void messages(String what, List<PeerMessage> sends, List<PeerMessage> receives, Runnable meanwhile) {
         PeerLink peers = world.peers(host, members, side);
-        Predicate<PeerMessage> large = message -> peers != null && message.bytes() >= PeerLink.LEAST_BYTES;
+        world.link(host, members, side); // by all ranks, also those without small messages
+        long least = leastCopied();
+        Predicate<PeerMessage> large = message -> peers != null && message.bytes() >= least;
         List<PeerMessage> smallSends = sends.stream().filter(large.negate()).toList();
         List<PeerMessage> smallReceives =
                 receives.stream().filter(large.negate()).toList();
@@ -385,7 +387,11 @@ final class NcclCommunicator implements Communicator {
 
     /** Whether messages of so many bytes, or most of them, go by the copy engines. */
     private boolean copies(long bytes) {
-        return bytes >= PeerLink.LEAST_BYTES && world.peers(host, members, side) != null;
+        return bytes >= leastCopied() && world.peers(host, members, side) != null;
+    }
+
+    private long leastCopied() {
+        return side == NcclSide.MAIN ? PeerLink.LEAST_BYTES_ALONE : PeerLink.LEAST_BYTES;
     }
 
     /** Sums every rank's parts into {@code to}, each in its owner. */
@@ -405,7 +411,7 @@ final class NcclCommunicator implements Communicator {
                 "exchange for a sum",
                 PeerMessage.ofOthers(rank(), from, counts),
                 sums.receives(staging, counts[rank()]),
-                () -> {});
+                PeerLink.NOTHING);
         sums.add(stream(), part(from, counts), staging, to);
     }
 

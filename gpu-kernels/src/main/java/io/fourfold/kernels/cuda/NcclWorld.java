@@ -149,6 +149,8 @@ final class NcclWorld implements CommunicationWorld {
         lanes.values().forEach(lane -> lane.close(broken == null));
         if (broken == null) {
             peers.close();
+        } else {
+            peers.abandon();
         }
         all.forEach(NcclLink::close);
     }

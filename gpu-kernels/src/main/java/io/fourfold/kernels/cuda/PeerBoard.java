@@ -8,6 +8,8 @@ import java.nio.MappedByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.util.List;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.atomic.AtomicIntegerArray;
 import org.bytedeco.cuda.global.cudart;
 import org.bytedeco.javacpp.BytePointer;
@@ -51,6 +53,9 @@ final class PeerBoard implements AutoCloseable {
 
     private final int size;
     private final MappedByteBuffer memory;
+    /** Boards that broke while the GPU may have been at them: their pages stay, lest new ones get their addresses. */
+    private static final List<PeerBoard> ABANDONED = new CopyOnWriteArrayList<>();
+
     private @Nullable Pointer host;
     private long device;
 
@@ -158,6 +163,11 @@ final class PeerBoard implements AutoCloseable {
             INTS.setRelease(memory, pair(rank, peer) + READY, sent.get(peer) + FAR_AHEAD);
             INTS.setRelease(memory, pair(peer, rank) + ARRIVED, received.get(peer) + FAR_AHEAD);
         }
+    }
+
+    /** Keeps the memory as it is: the GPU may not be done with it, nor ever be. */
+    void abandon() {
+        ABANDONED.add(this);
     }
 
     /** The GPU is done with it. */

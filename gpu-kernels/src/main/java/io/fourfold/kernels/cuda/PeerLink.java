@@ -25,13 +25,19 @@ import org.bytedeco.cuda.global.cudart;
  * {@link PeerBoard#LETTERS} exchanges ahead. All ranks queue the exchanges of a link in the same order.
  */
 final class PeerLink implements AutoCloseable {
-    /** Of a message that goes this way: the five calls that a shorter one takes cost more than NCCL's one. */
+    /** Of a message that goes this way beside other work: the calls for a shorter one cost more than NCCL's one. */
     static final long LEAST_BYTES = 4 << 20;
+    /** Of one that nothing runs beside: then waiting for flags counts, too. */
+    static final long LEAST_BYTES_ALONE = 12 << 20;
 
     private static final int SPINS = 2_000;
     private static final long PARK_NANOS = 20_000;
 
+    /** No work meanwhile. */
+    static final Runnable NOTHING = () -> {};
+
     private final PeerBoard board;
+    private final StreamFlags flags = new StreamFlags();
     private final PeerMemory memory;
     private final List<Integer> members;
     private final int rank;
@@ -70,22 +76,36 @@ final class PeerLink implements AutoCloseable {
             int number = received.incrementAndGet(peer);
             await(() -> number - board.taken(peer, rank) <= PeerBoard.LETTERS, check);
             board.post(peer, rank, number, memory.place(message.address()));
-            write(stream, board.ready(peer, rank), number);
+            flags.write(board.ready(peer, rank), number);
         }
-        for (PeerMessage message : inTurn(sends)) {
-            int peer = message.peer();
+        List<PeerMessage> turns = inTurn(sends);
+        long[] places = new long[turns.size()];
+        for (int i = 0; i < places.length; i++) {
+            int peer = turns.get(i).peer();
             int number = sent.incrementAndGet(peer);
             await(() -> board.posted(rank, peer, number), check);
-            long to = memory.open(members.get(peer), board.take(rank, peer, number));
-            wait(stream, board.ready(rank, peer), number);
+            places[i] = memory.open(members.get(peer), board.take(rank, peer, number));
+            flags.await(board.ready(rank, peer), number);
+        }
+        flags.queue(stream);
+        for (int i = 0; i < places.length; i++) {
+            PeerMessage message = turns.get(i);
             CudaDevice.check(
-                    cudart.cuMemcpyAsync(to, message.address(), message.bytes(), stream.javacpp()), "cuMemcpyAsync");
-            write(stream, board.arrived(rank, peer), number);
+                    cudart.cuMemcpyDtoDAsync(places[i], message.address(), message.bytes(), stream.javacpp()),
+                    "copying to another GPU");
+            flags.write(board.arrived(rank, message.peer()), sent.get(message.peer()));
+            if (i < places.length - 1) {
+                flags.queue(stream);
+            }
         }
-        meanwhile.run();
+        if (!meanwhile.equals(NOTHING)) {
+            flags.queue(stream);
+            meanwhile.run();
+        }
         for (PeerMessage message : receives) {
-            wait(stream, board.arrived(message.peer(), rank), received.get(message.peer()));
+            flags.await(board.arrived(message.peer(), rank), received.get(message.peer()));
         }
+        flags.queue(stream);
     }
 
     /** Beginning with the next rank, so that not all ranks send to the same one at first. */
@@ -106,26 +126,20 @@ final class PeerLink implements AutoCloseable {
         }
     }
 
-    private static void write(CudaStream stream, long flag, int number) {
-        CudaDevice.check(
-                cudart.cuStreamWriteValue32(stream.javacpp(), flag, number, cudart.CU_STREAM_WRITE_VALUE_DEFAULT),
-                "cuStreamWriteValue32");
-    }
-
-    private static void wait(CudaStream stream, long flag, int number) {
-        CudaDevice.check(
-                cudart.cuStreamWaitValue32(stream.javacpp(), flag, number, cudart.CU_STREAM_WAIT_VALUE_GEQ),
-                "cuStreamWaitValue32");
-    }
-
     /** Lets this rank's streams go on without its peers, which are gone. Any thread. */
     void release() {
         board.release(rank, sent, received);
+    }
+
+    /** Something may be under way for ever. */
+    void abandon() {
+        board.abandon();
     }
 
     /** Nothing is under way. */
     @Override
     public void close() {
         board.close();
+        flags.close();
     }
 }

@@ -141,6 +141,11 @@ final class PeerLinks implements AutoCloseable {
         all.forEach(PeerLink::release);
     }
 
+    /** See {@link PeerLink#abandon}. */
+    void abandon() {
+        all.forEach(PeerLink::abandon);
+    }
+
     /** Nothing is under way. */
     @Override
     public void close() {

@@ -50,7 +50,7 @@ public final class GpuTests {
             result.getThrowable().ifPresent(failure -> {
                 String text = String.valueOf(failure.getMessage());
                 System.out.println(result.getStatus() + " " + test.getUniqueId() + ": "
-                        + text.substring(0, Math.min(text.length(), 600)));
+                        + text.substring(0, Math.min(text.length(), 6000)));
                 if (!(failure instanceof AssertionError)) {
                     StackTraceElement[] trace = failure.getStackTrace();
                     for (int i = 0; i < Math.min(8, trace.length); i++) {
