@@ -8,10 +8,11 @@ import io.fourfold.kernels.op.AdamWStep;
 import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
-import io.fourfold.model.Fp32Values;
+import io.fourfold.model.Fp32Parts;
 import io.fourfold.model.GradientListener;
 import io.fourfold.model.Parameter;
 import io.fourfold.model.ParameterStore;
+import io.fourfold.model.Sharding;
 import io.fourfold.parallel.FixedOrderSums;
 import io.fourfold.parallel.ProcessGroups;
 import java.util.ArrayList;
@@ -161,11 +162,11 @@ public final class ShardedAdamW implements AutoCloseable {
                 gradScale);
         for (OptimizerShard shard : shards.values()) {
             if (shard.replicas().size() == 1) {
-                shard.update(update);
+                shard.updateAll(update);
             }
         }
         boolean coded = store.codes().serve(step + 1);
-        exchange.updateAndGather(bucket -> bucket.shard().update(update, bucket.ownFrom(), bucket.ownTo()), coded);
+        exchange.updateAndGather(bucket -> bucket.shard().update(update, bucket.index()), coded);
         store.codes().setCurrent(coded);
         store.releaseGradients();
     }
@@ -176,18 +177,13 @@ public final class ShardedAdamW implements AutoCloseable {
         store.codes().setCurrent(false);
     }
 
-    /** First element of this rank's shard within the flat buffer of the kind. */
-    public long shardStart(Parameter.Kind kind) {
-        return shard(kind).first();
-    }
-
-    /** Elements of this rank's shard. */
-    public long shardLength(Parameter.Kind kind) {
-        return shard(kind).length();
+    /** Which slices of the flat buffer of the kind this rank's shard consists of, in its order. */
+    public List<Sharding.Slice> slices(Parameter.Kind kind) {
+        return shard(kind).sharding().slices(replicas(kind).rank());
     }
 
     /** This rank's shard of the master weights. */
-    public Fp32Values weights(Parameter.Kind kind) {
+    public Fp32Parts weights(Parameter.Kind kind) {
         return shard(kind).weights();
     }
 

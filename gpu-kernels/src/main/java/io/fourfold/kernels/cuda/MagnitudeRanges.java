@@ -19,7 +19,7 @@ final class MagnitudeRanges implements AutoCloseable {
      * Pieces of ranges.
      *
      * @param bounds INT64 [pieces, 2], first and end element
-     * @param ranges INT32 [pieces]
+     * @param ranges INT32 [pieces], place of the result
      */
     private record Table(int pieces, CudaTensor bounds, CudaTensor ranges) {}
 
@@ -32,22 +32,26 @@ final class MagnitudeRanges implements AutoCloseable {
         scope = cuda.memory().scope(Region.WORKSPACE);
     }
 
-    void find(CudaTensor values, long[] bounds, CudaTensor largest) {
+    /** See {@link io.fourfold.kernels.op.WeightCodeOps#largest}. */
+    void find(CudaTensor values, long[] bounds, int[] ranges, CudaTensor largest) {
         if (largest.elements() == 0) {
             return;
         }
         cuda.memory().zero(largest);
-        Table table = tables.computeIfAbsent(bounds, this::table);
+        Table table = tables.computeIfAbsent(bounds, made -> table(made, ranges));
+        if (table.pieces == 0) {
+            return;
+        }
         cuda.function(CudaWeightCodes.FILE, "largest_magnitudes")
                 .launchLine(table.pieces, THREADS, values, table.bounds, table.ranges, largest);
     }
 
-    private Table table(long[] bounds) {
+    private Table table(long[] bounds, int[] targets) {
         List<long[]> pieces = new ArrayList<>();
         for (int range = 0; range < bounds.length / 2; range++) {
             long end = bounds[2 * range + 1];
             for (long from = bounds[2 * range]; from < end; from += PIECE) {
-                pieces.add(new long[] {from, Math.min(end, from + PIECE), range});
+                pieces.add(new long[] {from, Math.min(end, from + PIECE), targets[range]});
             }
         }
         int[] places = new int[pieces.size() * 4];
