@@ -17,9 +17,6 @@ import io.fourfold.model.Sharding;
 import io.fourfold.model.WeightMagnitudes;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Map;
-import java.util.Objects;
-import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
 /** This rank's shard of the flat buffer of one kind, which is divided over the ranks that hold the same parameters. */
@@ -154,48 +151,30 @@ final class OptimizerShard {
         return moment2;
     }
 
-    /**
-     * Squared norms under way.
-     *
-     * @param sums on the device
-     * @param norms of the segments in their order from the sums on the host, zero for a copy that is counted elsewhere
-     */
-    record SquaredNorms(Tensor sums, Function<float[], double[]> norms) {}
-
-    /**
-     * Starts to compute the squared norm of each segment.
-     *
-     * @param scope where the sums go
-     * @return null when there is no segment
-     */
-    @Nullable
-    SquaredNorms squaredNorms(TensorScope scope) {
-        if (segments.isEmpty()) {
-            return null;
-        }
-        GradientSquares known = store.gradientSquares();
-        if (kind == Parameter.Kind.EXPERT && replicas.size() == 1 && known.complete()) {
-            return new SquaredNorms(Objects.requireNonNull(known.all()), host -> {
-                Map<String, Double> squares = known.ofParameters(host);
-                return segments.stream()
-                        .mapToDouble(segment -> Objects.requireNonNull(
-                                squares.get(segment.parameter().name())))
-                        .toArray();
-            });
-        }
-        Tensor sums = scope.zeros(DType.FP32, segments.size());
-        backend.optimizer().addSquaredNorms(grads, starts, sums);
-        return new SquaredNorms(sums, host -> {
-            double[] squares = new double[host.length];
-            for (int i = 0; i < host.length; i++) {
-                squares[i] = segments.get(i).parameter().copy() ? 0 : host[i];
-            }
-            return squares;
-        });
+    /** How many stretches of the shard belong to one parameter each. */
+    int segments() {
+        return segments.size();
     }
 
-    String parameterName(int segment) {
-        return segments.get(segment).parameter().name();
+    /** The parameter of a segment. */
+    Parameter parameter(int segment) {
+        return segments.get(segment).parameter();
+    }
+
+    /** The squared norms of this kind's gradients where they were taken as those were written; else null. */
+    @Nullable
+    GradientSquares knownSquares() {
+        GradientSquares known = store.gradientSquares();
+        return kind == Parameter.Kind.EXPERT && replicas.size() == 1 && known.complete() ? known : null;
+    }
+
+    /**
+     * Sums the squares of each segment.
+     *
+     * @param out INT32 [segments, {@value io.fourfold.kernels.numeric.ExactSum#INTS}]
+     */
+    void sumSquares(Tensor out) {
+        backend.optimizer().sumSquares(grads, starts, out);
     }
 
     /** Updates the whole buffer of a kind that has no replicas. */

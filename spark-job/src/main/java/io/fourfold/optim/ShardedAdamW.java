@@ -13,9 +13,7 @@ import io.fourfold.model.GradientListener;
 import io.fourfold.model.Parameter;
 import io.fourfold.model.ParameterStore;
 import io.fourfold.model.Sharding;
-import io.fourfold.parallel.FixedOrderSums;
 import io.fourfold.parallel.ProcessGroups;
-import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
@@ -108,35 +106,11 @@ public final class ShardedAdamW implements AutoCloseable {
     }
 
     /**
-     * Norm over all parameters of all ranks, the same value on each: FP64 sums of the parameters' squared norms in rank
-     * order. Call after {@link #reduceGradients}.
+     * Norm over all parameters of all ranks, the same value on each, and the same however they are divided over the ranks.
+     * Call after {@link #reduceGradients}.
      */
     public GradientNorm gradientNorm() {
-        double sum = 0;
-        String nonFinite = null;
-        try (TensorScope scope = backend.scope(Region.WORKSPACE)) {
-            List<OptimizerShard> started = new ArrayList<>();
-            List<OptimizerShard.SquaredNorms> norms = new ArrayList<>();
-            for (OptimizerShard shard : shards.values()) {
-                OptimizerShard.SquaredNorms own = shard.squaredNorms(scope);
-                if (own != null) {
-                    started.add(shard);
-                    norms.add(own);
-                }
-            }
-            List<float[]> host = backend.download(
-                    norms.stream().map(OptimizerShard.SquaredNorms::sums).toList());
-            for (int shard = 0; shard < started.size(); shard++) {
-                double[] squares = norms.get(shard).norms().apply(host.get(shard));
-                for (int i = 0; i < squares.length; i++) {
-                    sum += squares[i];
-                    if (nonFinite == null && !Double.isFinite(squares[i])) {
-                        nonFinite = started.get(shard).parameterName(i);
-                    }
-                }
-            }
-        }
-        return new GradientNorm(Math.sqrt(FixedOrderSums.sum(backend, world, sum)[0]), nonFinite);
+        return NormSum.of(backend, shards.values(), world);
     }
 
     /**

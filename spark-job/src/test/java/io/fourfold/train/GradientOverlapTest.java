@@ -23,7 +23,7 @@ class GradientOverlapTest {
         TinyRun run = new TinyRun(folder.resolve(name))
                 .set("model.layers", 4)
                 .set("model.hidden_size", 256)
-                .set("model.vocab_size", 512)
+                .set("model.vocab_size", 2048)
                 .set("model.attention", "{heads: 4, kv_heads: 2, head_dim: 8}")
                 .set("model.tie_embeddings", true)
                 .set("train.steps", 3)
