@@ -76,6 +76,8 @@ class WeightGatherTest {
                 "W4 EP2 | parallel.gradients.format=bf16",
                 "W2 | parallel.gradients.overlap=true; parallel.gradients.bucket_mib=1; model.vocab_size=4099",
                 "W4 | parallel.gradients.overlap=true; parallel.gradients.bucket_mib=1; model.hidden_size=512",
+                "W8 TP2 EP2 | parallel.gradients.overlap=true; parallel.gradients.bucket_mib=1; model.hidden_size=512",
+                "W8 | parallel.gradients={overlap: true, bucket_mib: 1}; model.ffn.intermediate_size=4112",
                 "W8 EP2 | -",
                 "W4 TP2 | -",
                 "W4 TP2 EP2 | parallel.gradients.overlap=true",
