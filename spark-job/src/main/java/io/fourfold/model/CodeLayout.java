@@ -148,8 +148,7 @@ public final class CodeLayout {
         }
         Matrices split = matrices.get(index);
         int before = split.stripsBefore(slice.from());
-        Range range =
-                new Range(slice.from(), split.offset + before * split.strip()).within(slice.from(), slice.to());
+        Range range = new Range(slice.from(), split.offset + before * split.strip()).within(slice.from(), slice.to());
         int owner = sharding.owner(split.offset + (before - 1) * split.strip());
         if (range.elements() > 0 && owner != rank) {
             tails.add(new Tail(range, rank, owner));
@@ -214,9 +213,7 @@ public final class CodeLayout {
     }
 
     private void addParts(Sharding.Slice slice, List<Part> parts) {
-        for (int i = firstEndingAfter(slice.from());
-                i < matrices.size() && matrices.get(i).offset < slice.to();
-                i++) {
+        for (int i = firstEndingAfter(slice.from()); i < matrices.size() && matrices.get(i).offset < slice.to(); i++) {
             Matrices each = matrices.get(i);
             int from = each.stripsBefore(slice.from());
             int to = each.stripsBefore(slice.to());

@@ -65,13 +65,11 @@ public final class MasterWeights {
                         weights.view(from, shape), remainder.view(slice.at() + from - slice.from(), shape));
             }
         }
-        throw new IllegalArgumentException(
-                "elements " + from + " to " + (from + count) + " of split masters, of which this rank keeps"
-                        + " the remainders of "
-                        + own.stream()
-                                .map(slice -> slice.from() + " to " + slice.to())
-                                .collect(Collectors.joining(", "))
-                        + "; build the parameter store with the optimizer's shards");
+        throw new IllegalArgumentException("elements " + from + " to " + (from + count)
+                + " of split masters, of which this rank keeps"
+                + " the remainders of "
+                + own.stream().map(slice -> slice.from() + " to " + slice.to()).collect(Collectors.joining(", "))
+                + "; build the parameter store with the optimizer's shards");
     }
 
     /** Replaces the masters from element {@code at} on; remainders that another rank keeps are its affair. */

@@ -36,8 +36,8 @@ final class CodeExchange {
         parts = layout.parts(rank);
         List<CodeLayout.MatrixRange> own = layout.ownRanges(rank);
         bounds = own.stream()
-                .flatMapToLong(each ->
-                        LongStream.of(each.range().from(), each.range().to()))
+                .flatMapToLong(
+                        each -> LongStream.of(each.range().from(), each.range().to()))
                 .toArray();
         matrices = own.stream().mapToInt(CodeLayout.MatrixRange::matrix).toArray();
         tails = layout.hasTails() ? new StripTails(backend, shard, layout) : null;

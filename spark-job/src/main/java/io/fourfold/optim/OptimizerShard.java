@@ -40,6 +40,7 @@ final class OptimizerShard {
     private final Sharding sharding;
     /** The masters of this rank's slice of each bucket. */
     private final List<Fp32Values> weights = new ArrayList<>();
+
     private final Tensor grads;
     private final Tensor moment1;
     private final Tensor moment2;
@@ -101,8 +102,8 @@ final class OptimizerShard {
                 if (last >= 0 && alike.get(last).decay() == parameter.decay()) {
                     from = alike.remove(last).from() - slice.at();
                 }
-                alike.add(new Run(
-                        slice.at() + from, slice.at() + to, parameter.decay(), masters.view(from, to - from)));
+                alike.add(
+                        new Run(slice.at() + from, slice.at() + to, parameter.decay(), masters.view(from, to - from)));
             }
         }
         return alike;

@@ -34,9 +34,7 @@ class ShardLayoutTest {
                         count(run, slices, norm, seen);
                     }
                 }
-                assertThat(norm)
-                        .as("%d ranks, buckets of %d", ranks, bucket)
-                        .containsOnly(1);
+                assertThat(norm).as("%d ranks, buckets of %d", ranks, bucket).containsOnly(1);
                 for (int[] counts : seen) {
                     assertThat(Arrays.stream(counts).sum()).isEqualTo(2 * 3 * 5);
                     assertThat(Arrays.copyOf(counts, 2 * 3 * 5))

@@ -28,8 +28,7 @@ class CodeLayoutTest {
 
     /** The same in buckets of 400 elements and one of 352: slices of 100, and of 88 from 1200 on. */
     private static CodeLayout inBuckets() {
-        return CodeLayout.of(
-                List.of(weight("a", 10, 2, 32, 16), weight("b", 1040, 16, 32)), Sharding.of(1552, 4, 400));
+        return CodeLayout.of(List.of(weight("a", 10, 2, 32, 16), weight("b", 1040, 16, 32)), Sharding.of(1552, 4, 400));
     }
 
     @Test
@@ -121,8 +120,8 @@ class CodeLayoutTest {
 
     @Test
     void matricesWithoutWholeTilesTravelAsTheyAre() {
-        CodeLayout layout = CodeLayout.of(
-                List.of(weight("a", 0, 24, 16), weight("b", 384, 16, 24)), Sharding.contiguous(768, 2));
+        CodeLayout layout =
+                CodeLayout.of(List.of(weight("a", 0, 24, 16), weight("b", 384, 16, 24)), Sharding.contiguous(768, 2));
         assertThat(layout.words()).isZero();
         assertThat(layout.exact()).containsExactly(new Range(0, 768));
         assertThat(layout.hasTails()).isFalse();
@@ -156,8 +155,10 @@ class CodeLayoutTest {
                 }
                 checkTails(layout, rank);
                 for (MatrixRange own : layout.ownRanges(rank)) {
-                    assertThat(own.matrix()).isEqualTo(matrixOf(layout, own.range().from()));
-                    assertThat(own.matrix()).isEqualTo(matrixOf(layout, own.range().to() - 1));
+                    assertThat(own.matrix())
+                            .isEqualTo(matrixOf(layout, own.range().from()));
+                    assertThat(own.matrix())
+                            .isEqualTo(matrixOf(layout, own.range().to() - 1));
                     mark(seen, own.range().from(), own.range().to(), 2);
                 }
             }
@@ -171,8 +172,11 @@ class CodeLayoutTest {
     private static void checkTails(CodeLayout layout, int rank) {
         int[] needed = new int[(int) layout.sharding().elements()];
         layout.parts(rank)
-                .forEach(part ->
-                        mark(needed, part.offset(), part.offset() + 16L * part.strips() * part.of().cols(), 1));
+                .forEach(part -> mark(
+                        needed,
+                        part.offset(),
+                        part.offset() + 16L * part.strips() * part.of().cols(),
+                        1));
         for (int i = 0; i < needed.length; i++) {
             needed[i] = needed[i] == 1 && layout.sharding().owner(i) != rank ? 1 : 0;
         }

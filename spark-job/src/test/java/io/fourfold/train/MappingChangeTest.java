@@ -67,8 +67,7 @@ class MappingChangeTest {
             TinyRun part = bucketed(storage, recipe, gradients.get(step), 2);
             assertThat(part.train().get(0).firstStep()).isEqualTo(step);
             assertThat(part.losses()).isEqualTo(losses.subList(step, losses.size()));
-            assertThat(part.gradientNorms())
-                    .isEqualTo(whole.gradientNorms().subList(step, losses.size()));
+            assertThat(part.gradientNorms()).isEqualTo(whole.gradientNorms().subList(step, losses.size()));
             for (int later = step + 2; later <= losses.size(); later++) {
                 storage.delete("checkpoints/step-%08d".formatted(later));
             }

@@ -13,8 +13,8 @@ import io.fourfold.kernels.quant.BlockScaling;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
-import java.util.stream.IntStream;
 import java.util.Arrays;
+import java.util.stream.IntStream;
 
 /** Element by element as the formulas read; both operands of a matrix share their values. */
 final class CpuWeightCodes implements WeightCodeOps {

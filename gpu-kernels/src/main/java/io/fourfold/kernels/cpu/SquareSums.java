@@ -18,8 +18,8 @@ final class SquareSums {
             ExactSum sum = new ExactSum();
             int end = Math.toIntExact(starts[i + 1]);
             for (int at = Math.toIntExact(starts[i]); at < end; ) {
-                int next = Math.min(end, at / OptimizerOps.SQUARES_GROUP * OptimizerOps.SQUARES_GROUP
-                        + OptimizerOps.SQUARES_GROUP);
+                int next = Math.min(
+                        end, at / OptimizerOps.SQUARES_GROUP * OptimizerOps.SQUARES_GROUP + OptimizerOps.SQUARES_GROUP);
                 sum.add(group(from.floats(), from.offset(), at, next));
                 at = next;
             }

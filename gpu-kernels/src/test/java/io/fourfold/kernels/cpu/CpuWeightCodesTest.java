@@ -39,7 +39,8 @@ class CpuWeightCodesTest {
         CpuTensor flat = weights.view(0, Shape.flat(weights.elements()));
         CpuTensor amax = floats(MATRICES);
         long matrix = (long) ROWS * COLS;
-        codes.largest(flat, new long[] {0, matrix, matrix, 2 * matrix, 2 * matrix, 3 * matrix}, new int[] {0, 1, 2}, amax);
+        codes.largest(
+                flat, new long[] {0, matrix, matrix, 2 * matrix, 2 * matrix, 3 * matrix}, new int[] {0, 1, 2}, amax);
         int stripWords = WeightCodeOps.stripWords(COLS);
         CpuTensor words = CpuTensor.of(scope.allocate(DType.INT32, MATRICES * ROWS / 16 * stripWords));
         int firstRow = 0;
