@@ -11,7 +11,6 @@ public interface SectionReader {
 
     /** Reads from the device, slice by slice; only for the thread that the backend serves. */
     static SectionReader of(Backend backend) {
-        return (section, from, target) ->
-                target.put(section.values().view(from, target.remaining()).download(backend));
+        return (section, from, target) -> target.put(section.values().download(backend, from, target.remaining()));
     }
 }

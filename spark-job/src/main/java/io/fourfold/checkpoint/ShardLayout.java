@@ -2,6 +2,7 @@ package io.fourfold.checkpoint;
 
 import io.fourfold.model.Parameter;
 import io.fourfold.model.Piece;
+import io.fourfold.model.Sharding;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -9,7 +10,7 @@ import java.util.TreeMap;
 import java.util.function.Predicate;
 
 /**
- * Which elements of which global tensors lie where in a contiguous part (a shard) of a flat buffer. A run is contiguous in
+ * Which elements of which global tensors lie where in a rank's part (a shard) of a flat buffer. A run is contiguous in
  * the shard and in its box, so a shard is stored as it lies in memory and only the layout knows about tensors.
  *
  * @param shapes global shape of each tensor that occurs
@@ -27,23 +28,25 @@ public record ShardLayout(Map<String, long[]> shapes, List<Run> runs) {
         runs = List.copyOf(runs);
     }
 
-    /** Layout of elements {@code [first, last)} of the flat buffer that holds {@code parameters}. */
-    public static ShardLayout of(List<Parameter> parameters, long first, long last) {
-        return of(parameters, first, last, piece -> true);
+    /** Layout of a shard that consists of slices of the flat buffer that holds {@code parameters}. */
+    public static ShardLayout of(List<Parameter> parameters, List<Sharding.Slice> slices) {
+        return of(parameters, slices, piece -> true);
     }
 
-    /** As {@link #of(List, long, long)}, of the chosen pieces only. */
-    public static ShardLayout of(List<Parameter> parameters, long first, long last, Predicate<Piece> chosen) {
+    /** As {@link #of(List, List)}, of the chosen pieces only. */
+    public static ShardLayout of(List<Parameter> parameters, List<Sharding.Slice> slices, Predicate<Piece> chosen) {
         Map<String, long[]> shapes = new TreeMap<>();
         List<Run> runs = new ArrayList<>();
         for (Parameter parameter : parameters) {
-            if (parameter.offset() < last && parameter.offset() + parameter.elements() > first) {
-                for (Piece piece : parameter.pieces()) {
-                    if (!chosen.test(piece)) {
-                        continue;
+            for (Sharding.Slice slice : slices) {
+                if (parameter.offset() < slice.to() && parameter.offset() + parameter.elements() > slice.from()) {
+                    for (Piece piece : parameter.pieces()) {
+                        if (!chosen.test(piece)) {
+                            continue;
+                        }
+                        addBlocks(piece, parameter.offset(), slice, runs);
+                        shapes.put(piece.name(), piece.globalShape());
                     }
-                    addBlocks(piece, parameter.offset(), first, last, runs);
-                    shapes.put(piece.name(), piece.globalShape());
                 }
             }
         }
@@ -58,8 +61,8 @@ public record ShardLayout(Map<String, long[]> shapes, List<Run> runs) {
         return new ShardLayout(Map.of(name, shape), List.of(new Run(range, 0)));
     }
 
-    /** Splits a piece into blocks that are contiguous in the flat buffer and keeps what lies in the shard. */
-    private static void addBlocks(Piece piece, long parameterOffset, long first, long last, List<Run> runs) {
+    /** Splits a piece into blocks that are contiguous in the flat buffer and keeps what lies in a slice. */
+    private static void addBlocks(Piece piece, long parameterOffset, Sharding.Slice slice, List<Run> runs) {
         long[] extent = piece.extent();
         long[] strides = piece.localStrides();
         int rank = extent.length;
@@ -76,10 +79,11 @@ public record ShardLayout(Map<String, long[]> shapes, List<Run> runs) {
             for (int i = 0; i < outer; i++) {
                 start += index[i] * strides[i];
             }
-            long from = Math.max(first, start);
-            long to = Math.min(last, start + block);
+            long from = Math.max(slice.from(), start);
+            long to = Math.min(slice.to(), start + block);
             if (from < to) {
-                runs.add(new Run(range(piece, index, outer, from - start, to - start), from - first));
+                long at = slice.at() + from - slice.from();
+                runs.add(new Run(range(piece, index, outer, from - start, to - start), at));
             }
             for (int i = outer - 1; i >= 0 && ++index[i] == extent[i]; i--) {
                 index[i] = 0;

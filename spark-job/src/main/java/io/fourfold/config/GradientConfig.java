@@ -29,8 +29,8 @@ public record GradientConfig(
     /** Everything at once after backward, exactly. */
     public static final GradientConfig PLAIN = new GradientConfig(false, 32, GradientFormat.FP32, WeightFormat.EXACT);
 
-    /** Gradients of a bucket. */
+    /** Largest number of gradients that are communicated at once: a bucket of them with overlap, else all. */
     public long bucketElements() {
-        return ((long) bucketMib << 20) / Float.BYTES;
+        return overlap ? ((long) bucketMib << 20) / Float.BYTES : Long.MAX_VALUE;
     }
 }

@@ -3,16 +3,17 @@ package io.fourfold.model;
 import io.fourfold.kernels.op.WeightCodeOps;
 import io.fourfold.kernels.tensor.Shape;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Which elements of one kind's flat buffer travel as codes ({@link WeightCodeOps}) and which as they are, where every rank
- * of a group updates an equal, contiguous part of it. A strip of 16 rows is coded by the rank that updates its first element;
- * what other ranks update of it is its tail, which they send to that rank as it is. Words are in the order of the strips, so
- * each rank's are contiguous. Nothing here is on a device.
+ * Which elements of one kind's flat buffer travel as codes ({@link WeightCodeOps}) and which as they are, where the ranks of
+ * a group update equal slices of each of its buckets ({@link Sharding}). A strip of 16 rows is coded by the rank that updates
+ * its first element; what other ranks update of it are its tails, which they send to that rank as they are. Words are in the
+ * order of the strips, so those of a bucket are contiguous, and of each rank within it. Nothing here is on a device.
  */
 public final class CodeLayout {
     /** A weight in the flat buffer. */
@@ -91,17 +92,26 @@ public final class CodeLayout {
         }
     }
 
-    private final long shard;
-    private final int ranks;
+    /** Elements that rank {@code from} updates and rank {@code to} codes, because the strip that they belong to begins there. */
+    public record Tail(Range range, int from, int to) {}
+
+    /**
+     * Elements of one matrix.
+     *
+     * @param matrix its place among all of the layout
+     */
+    public record MatrixRange(int matrix, Range range) {}
+
+    private final Sharding sharding;
     private final List<Matrices> matrices = new ArrayList<>();
     private final Map<String, Matrices> byName = new HashMap<>();
     private final List<Range> exact = new ArrayList<>();
+    private final List<Tail> tails = new ArrayList<>();
     private final long words;
     private final int count;
 
-    private CodeLayout(List<Weight> weights, long elements, int ranks) {
-        this.shard = elements / ranks;
-        this.ranks = ranks;
+    private CodeLayout(List<Weight> weights, Sharding sharding) {
+        this.sharding = sharding;
         long end = 0;
         long word = 0;
         int first = 0;
@@ -118,19 +128,58 @@ public final class CodeLayout {
             word += next.words();
             first += groups;
         }
-        if (elements > end) {
-            exact.add(new Range(end, elements));
+        if (sharding.elements() > end) {
+            exact.add(new Range(end, sharding.elements()));
         }
         words = word;
         count = first;
+        for (int bucket = 0; bucket < sharding.buckets(); bucket++) {
+            for (int rank = 0; rank < sharding.ranks(); rank++) {
+                addTail(sharding.slice(bucket, rank), rank);
+            }
+        }
+    }
+
+    /** What of a slice belongs to a strip that begins before it: its beginning, at most all of it. */
+    private void addTail(Sharding.Slice slice, int rank) {
+        int index = firstEndingAfter(slice.from());
+        if (index == matrices.size() || matrices.get(index).offset >= slice.from()) {
+            return;
+        }
+        Matrices split = matrices.get(index);
+        int before = split.stripsBefore(slice.from());
+        Range range = new Range(slice.from(), split.offset + before * split.strip()).within(slice.from(), slice.to());
+        int owner = sharding.owner(split.offset + (before - 1) * split.strip());
+        if (range.elements() > 0 && owner != rank) {
+            tails.add(new Tail(range, rank, owner));
+        }
+    }
+
+    /** Index of the first matrices whose end lies behind an element. */
+    private int firstEndingAfter(long element) {
+        int low = 0;
+        int high = matrices.size();
+        while (low < high) {
+            int middle = (low + high) / 2;
+            if (matrices.get(middle).end() > element) {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        return low;
     }
 
     /**
      * @param weights to be coded, ascending; those without whole tiles travel as they are
-     * @param elements of the flat buffer
+     * @param sharding of the flat buffer
      */
-    static CodeLayout of(List<Weight> weights, long elements, int ranks) {
-        return new CodeLayout(weights.stream().filter(Weight::fits).toList(), elements, ranks);
+    static CodeLayout of(List<Weight> weights, Sharding sharding) {
+        return new CodeLayout(weights.stream().filter(Weight::fits).toList(), sharding);
+    }
+
+    public Sharding sharding() {
+        return sharding;
     }
 
     /** Everything that travels as it is, ascending. */
@@ -154,121 +203,109 @@ public final class CodeLayout {
         return count;
     }
 
-    /** The strips that a rank codes. */
+    /** The strips that a rank codes, ascending. */
     public List<Part> parts(int rank) {
         List<Part> parts = new ArrayList<>();
-        for (Matrices each : matrices) {
-            int from = each.stripsBefore(rank * shard);
-            int to = each.stripsBefore((rank + 1) * shard);
-            if (from < to) {
-                parts.add(new Part(each, from, to - from));
-            }
+        for (Sharding.Slice slice : sharding.slices(rank)) {
+            addParts(slice, parts);
         }
         return parts;
     }
 
-    /** Words that each rank sends to all others. */
-    public long[] wordCounts() {
-        long[] counts = new long[ranks];
-        for (int rank = 0; rank < ranks; rank++) {
-            counts[rank] = parts(rank).stream().mapToLong(Part::words).sum();
-        }
-        return counts;
-    }
-
-    /** Beginning of a rank's elements that another one codes: the rest of a strip, at most all the rank has. */
-    public Range tail(int rank) {
-        long from = rank * shard;
-        Matrices split = splitAt(from);
-        return split == null
-                ? Range.NONE
-                : new Range(from, split.offset + split.stripsBefore(from) * split.strip()).within(from, from + shard);
-    }
-
-    /** The rank that codes a rank's tail; meaningless without one. */
-    private int owner(int rank) {
-        long from = rank * shard;
-        Matrices split = splitAt(from);
-        return split == null ? rank : (int) ((split.offset + (split.stripsBefore(from) - 1) * split.strip()) / shard);
-    }
-
-    /** The matrices that lie on both sides of an element; null where none do. */
-    private @Nullable Matrices splitAt(long element) {
-        for (Matrices each : matrices) {
-            if (each.offset < element && element < each.end()) {
-                return each;
+    private void addParts(Sharding.Slice slice, List<Part> parts) {
+        for (int i = firstEndingAfter(slice.from()); i < matrices.size() && matrices.get(i).offset < slice.to(); i++) {
+            Matrices each = matrices.get(i);
+            int from = each.stripsBefore(slice.from());
+            int to = each.stripsBefore(slice.to());
+            if (from < to) {
+                parts.add(new Part(each, from, to - from));
             }
         }
-        return null;
     }
 
-    /** Elements of its tail that a rank sends to each other. */
-    public long[] tailsTo(int rank) {
-        long[] counts = new long[ranks];
-        long elements = tail(rank).elements();
-        if (elements > 0) {
-            counts[owner(rank)] = elements;
+    /** Words of the strips that begin before a bucket. */
+    public long firstWord(int bucket) {
+        int index = firstEndingAfter(sharding.from(bucket));
+        if (index == matrices.size()) {
+            return words;
+        }
+        Matrices next = matrices.get(index);
+        return next.firstWord + (long) next.stripsBefore(sharding.from(bucket)) * WeightCodeOps.stripWords(next.cols);
+    }
+
+    /** Words of the strips that begin in a bucket, which each rank sends to all others. */
+    public long[] wordCounts(int bucket) {
+        long[] counts = new long[sharding.ranks()];
+        for (int rank = 0; rank < counts.length; rank++) {
+            counts[rank] = words(sharding.slice(bucket, rank));
         }
         return counts;
     }
 
-    /** Elements that a rank receives from each other: the end of its last strip, right behind its own elements. */
-    public long[] tailsFrom(int rank) {
-        long[] counts = new long[ranks];
-        for (int other = rank + 1; other < ranks; other++) {
-            counts[other] = tailsTo(other)[rank];
-        }
-        return counts;
+    private long words(Sharding.Slice slice) {
+        List<Part> parts = new ArrayList<>();
+        addParts(slice, parts);
+        return parts.stream().mapToLong(Part::words).sum();
+    }
+
+    /** What a rank sends ahead, by receiving rank and then ascending. */
+    public List<Tail> tailsFrom(int rank) {
+        return tails.stream()
+                .filter(tail -> tail.from == rank)
+                .sorted(Comparator.comparingInt(Tail::to))
+                .toList();
+    }
+
+    /** What a rank is sent, by sending rank and then ascending. */
+    public List<Tail> tailsTo(int rank) {
+        return tails.stream()
+                .filter(tail -> tail.to == rank)
+                .sorted(Comparator.comparingInt(Tail::from))
+                .toList();
     }
 
     /** Whether some strip has a tail. */
     public boolean hasTails() {
-        for (int rank = 1; rank < ranks; rank++) {
-            if (tail(rank).elements() > 0) {
-                return true;
-            }
-        }
-        return false;
+        return !tails.isEmpty();
     }
 
-    /** First and end element in the flat buffer of what a rank updates of each matrix, in order, without gaps in that. */
-    public long[] ownBounds(int rank) {
-        List<Long> bounds = new ArrayList<>();
-        for (Matrices each : matrices) {
-            long size = (long) each.rows * each.cols;
-            for (int matrix = 0; matrix < each.count; matrix++) {
-                long begin = each.offset + matrix * size;
-                Range own = new Range(begin, begin + size).within(rank * shard, (rank + 1) * shard);
-                if (own.elements() > 0) {
-                    bounds.add(own.from);
-                    bounds.add(own.to);
+    /** What a rank updates of matrices. */
+    public List<MatrixRange> ownRanges(int rank) {
+        List<MatrixRange> ranges = new ArrayList<>();
+        for (Sharding.Slice slice : sharding.slices(rank)) {
+            for (int i = firstEndingAfter(slice.from());
+                    i < matrices.size() && matrices.get(i).offset < slice.to();
+                    i++) {
+                Matrices each = matrices.get(i);
+                long size = (long) each.rows * each.cols;
+                int matrix = (int) (Math.max(0, slice.from() - each.offset) / size);
+                for (; matrix < each.count && each.offset + matrix * size < slice.to(); matrix++) {
+                    long begin = each.offset + matrix * size;
+                    ranges.add(new MatrixRange(
+                            each.first + matrix, new Range(begin, begin + size).within(slice.from(), slice.to())));
                 }
             }
         }
-        return bounds.stream().mapToLong(Long::longValue).toArray();
-    }
-
-    /** Place of the first matrix of which a rank updates something. */
-    public int firstOwn(int rank) {
-        int first = 0;
-        for (Matrices each : matrices) {
-            long size = (long) each.rows * each.cols;
-            long whole = Math.max(0, Math.min(each.end(), rank * shard) - each.offset) / size;
-            first += (int) whole;
-        }
-        return first;
+        return ranges;
     }
 
     /** Bytes that a rank sends to the others when codes are gathered, and all else as FP32. */
     public long bytesSent(int rank) {
+        int ranks = sharding.ranks();
         long others = ranks - 1L;
         long plain = 0;
         for (Range range : exact) {
-            plain += range.within(rank * shard, (rank + 1) * shard).elements();
+            for (int bucket = sharding.bucketOf(range.from); bucket <= sharding.bucketOf(range.to - 1); bucket++) {
+                Sharding.Slice slice = sharding.slice(bucket, rank);
+                plain += range.within(slice.from(), slice.to()).elements();
+            }
         }
+        long coded = sharding.slices(rank).stream().mapToLong(this::words).sum();
+        long ahead = tailsFrom(rank).stream()
+                .mapToLong(tail -> tail.range.elements())
+                .sum();
         long share = (long) count * (rank + 1) / ranks - (long) count * rank / ranks;
         long largest = count - share + others * share;
-        return Integer.BYTES
-                * (others * (plain + wordCounts()[rank]) + tail(rank).elements() + largest);
+        return Integer.BYTES * (others * (plain + coded) + ahead + largest);
     }
 }

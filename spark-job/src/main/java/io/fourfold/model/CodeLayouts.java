@@ -31,7 +31,8 @@ public final class CodeLayouts {
         if (coded == null) {
             return layouts;
         }
-        ParameterStore.Builder builder = new ParameterStore.Builder();
+        ParameterStore.Builder builder = new ParameterStore.Builder()
+                .buckets(config.parallel().gradients().bucketElements());
         declarations.declare(builder);
         for (Parameter.Kind kind : Parameter.Kind.values()) {
             CodeLayout layout = coded.layout(builder, kind, mapping.size(kind.replicas()));

@@ -69,7 +69,8 @@ record CodedWeights(
         CodeLayout.Weight last = all.get(all.size() - 1);
         long elements = ParameterStore.padded(last.offset() + last.shape().elements(), ranks);
         CodeLayout layout = CodeLayout.of(
-                all.stream().filter(weight -> names.contains(weight.name())).toList(), elements, ranks);
+                all.stream().filter(weight -> names.contains(weight.name())).toList(),
+                declared.sharding(elements, ranks));
         return layout.words() == 0 ? null : layout;
     }
 

@@ -6,38 +6,42 @@ import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
+import java.util.List;
+import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /**
  * The FP32 master weights of one kind. Plain masters are one FP32 buffer. Split masters are a BF16 buffer, which products
- * read and every rank has whole, and the 16-bit remainders of the part whose optimizer state this rank keeps: together
+ * read and every rank has whole, and the 16-bit remainders of the shard whose optimizer state this rank keeps: together
  * exactly the FP32 numbers, in four bytes instead of the six of a master and a BF16 copy.
  */
 public final class MasterWeights {
     private final Tensor weights;
     private final @Nullable Tensor remainder;
-    private final long first;
+    private final List<Sharding.Slice> own;
 
-    private MasterWeights(Tensor weights, @Nullable Tensor remainder, long first) {
+    private MasterWeights(Tensor weights, @Nullable Tensor remainder, List<Sharding.Slice> own) {
         this.weights = weights;
         this.remainder = remainder;
-        this.first = first;
+        this.own = own;
     }
 
     /** Zeros. */
     static MasterWeights plain(long elements, TensorScope scope) {
-        return new MasterWeights(scope.zeros(DType.FP32, Shape.flat(elements)), null, 0);
+        return new MasterWeights(scope.zeros(DType.FP32, Shape.flat(elements)), null, List.of());
     }
 
     /**
      * Zeros.
      *
-     * @param first first element of this rank's part
-     * @param length elements of it
+     * @param sharding of the optimizer
+     * @param rank whose remainders are kept
      */
-    static MasterWeights split(long elements, long first, long length, TensorScope scope) {
+    static MasterWeights split(Sharding sharding, int rank, TensorScope scope) {
         return new MasterWeights(
-                scope.zeros(DType.BF16, Shape.flat(elements)), scope.zeros(DType.INT16, Shape.flat(length)), first);
+                scope.zeros(DType.BF16, Shape.flat(sharding.elements())),
+                scope.zeros(DType.INT16, Shape.flat(sharding.shard())),
+                sharding.slices(rank));
     }
 
     /** The whole buffer: FP32, or BF16 when the masters are split. */
@@ -55,13 +59,17 @@ public final class MasterWeights {
         if (remainder == null) {
             return Fp32Values.plain(weights.view(from, shape));
         }
-        if (from < first || from + count > first + remainder.elements()) {
-            throw new IllegalArgumentException(
-                    "elements " + from + " to " + (from + count) + " of split masters, of which"
-                            + " this rank keeps the remainders of " + first + " to " + (first + remainder.elements())
-                            + "; build the parameter store with the optimizer's shards");
+        for (Sharding.Slice slice : own) {
+            if (from >= slice.from() && from + count <= slice.to()) {
+                return new Fp32Values(
+                        weights.view(from, shape), remainder.view(slice.at() + from - slice.from(), shape));
+            }
         }
-        return new Fp32Values(weights.view(from, shape), remainder.view(from - first, shape));
+        throw new IllegalArgumentException("elements " + from + " to " + (from + count)
+                + " of split masters, of which this rank keeps"
+                + " the remainders of "
+                + own.stream().map(slice -> slice.from() + " to " + slice.to()).collect(Collectors.joining(", "))
+                + "; build the parameter store with the optimizer's shards");
     }
 
     /** Replaces the masters from element {@code at} on; remainders that another rank keeps are its affair. */
@@ -71,14 +79,19 @@ public final class MasterWeights {
             backend.elementwise().copy(values, weights.view(at, values.shape()));
             return;
         }
-        long from = Math.min(Math.max(first, at), at + count);
-        long to = Math.max(from, Math.min(first + remainder.elements(), at + count));
-        round(backend, values, 0, at, from - at);
-        if (to > from) {
-            Fp32Values own = part(from, to - from);
-            backend.optimizer().split(values.view(from - at, own.values().shape()), own.values(), own.remainder());
+        long done = at;
+        for (Sharding.Slice slice : own) {
+            long from = Math.max(slice.from(), at);
+            long to = Math.min(slice.to(), at + count);
+            if (from < to) {
+                round(backend, values, done - at, done, from - done);
+                Fp32Values kept = part(from, to - from);
+                backend.optimizer()
+                        .split(values.view(from - at, kept.values().shape()), kept.values(), kept.remainder());
+                done = to;
+            }
         }
-        round(backend, values, to - at, to, at + count - to);
+        round(backend, values, done - at, done, at + count - done);
     }
 
     private void round(Backend backend, Tensor values, long from, long at, long count) {

@@ -56,7 +56,8 @@ final class ModelAssembly {
                 localExperts,
                 expertTensorGroup.rank(),
                 expertTensorGroup.size());
-        ParameterStore.Builder builder = new ParameterStore.Builder();
+        ParameterStore.Builder builder = new ParameterStore.Builder()
+                .buckets(config.parallel().gradients().bucketElements());
         declarations.declare(builder);
         if (config.recipe().kind().splitsMasters()) {
             builder = builder.splitMasters();

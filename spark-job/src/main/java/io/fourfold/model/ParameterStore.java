@@ -28,6 +28,7 @@ public final class ParameterStore implements AutoCloseable {
     private static final int SHARD_ALIGNMENT = 16;
     private static final int MOST_CLEARED_BETWEEN = 1 << 16;
 
+    private final long bucketElements;
     private final TensorScope weightScope;
     private final TensorScope gradScope;
     private final Map<Parameter.Kind, MasterWeights> masters = new EnumMap<>(Parameter.Kind.class);
@@ -39,7 +40,8 @@ public final class ParameterStore implements AutoCloseable {
     private final WeightMagnitudes weightMagnitudes = new WeightMagnitudes();
     private GatheredCodes codes = GatheredCodes.none();
 
-    private ParameterStore(Backend backend) {
+    private ParameterStore(Backend backend, long bucketElements) {
+        this.bucketElements = bucketElements;
         weightScope = backend.scope(Region.PARAMETERS);
         gradScope = backend.scope(Region.GRADIENTS);
     }
@@ -58,6 +60,11 @@ public final class ParameterStore implements AutoCloseable {
     /** The whole flat weight buffer of a kind, padding (zeros) included; may be empty. BF16 where masters are split. */
     public Tensor flatWeights(Parameter.Kind kind) {
         return masters(kind).weights();
+    }
+
+    /** How a kind's buffer is divided over the optimizers of {@code ranks}, a divisor of its elements. */
+    public Sharding sharding(Parameter.Kind kind, int ranks) {
+        return Sharding.of(flatWeights(kind).elements(), ranks, bucketElements);
     }
 
     /** The FP32 master weights of a kind. */
@@ -178,6 +185,7 @@ public final class ParameterStore implements AutoCloseable {
         private boolean keepGradientSquares;
         private boolean keepWeightMagnitudes;
         private @Nullable CodedWeights coded;
+        private long bucketElements = Long.MAX_VALUE;
 
         /** Keeps squared norms of expert gradients; for ranks whose expert gradients no other rank adds to. */
         Builder keepGradientSquares() {
@@ -194,6 +202,17 @@ public final class ParameterStore implements AutoCloseable {
         /** Makes room for the codes of weights that are split over several ranks' optimizers. */
         Builder code(CodedWeights weights) {
             coded = weights;
+            return this;
+        }
+
+        /**
+         * Cuts the buffers into buckets, which gradients and weights travel in and which the optimizer's shards have slices
+         * of; without, each is one.
+         *
+         * @param most elements of a bucket
+         */
+        public Builder buckets(long most) {
+            bucketElements = most;
             return this;
         }
 
@@ -240,7 +259,7 @@ public final class ParameterStore implements AutoCloseable {
          */
         public ParameterStore build(
                 Backend backend, Map<Parameter.Kind, Integer> padTo, Map<Parameter.Kind, Communicator> replicas) {
-            ParameterStore store = new ParameterStore(backend);
+            ParameterStore store = new ParameterStore(backend, bucketElements);
             for (Parameter.Kind kind : Parameter.Kind.values()) {
                 long used = declared.stream()
                         .filter(d -> d.kind == kind)
@@ -296,6 +315,11 @@ public final class ParameterStore implements AutoCloseable {
             }
         }
 
+        /** How a kind's buffer of so many elements will be divided over the optimizers of {@code ranks}. */
+        Sharding sharding(long elements, int ranks) {
+            return Sharding.of(elements, ranks, bucketElements);
+        }
+
         /** The parameters of a kind where they will lie in its flat buffer. */
         List<CodeLayout.Weight> places(Parameter.Kind kind) {
             List<CodeLayout.Weight> places = new ArrayList<>();
@@ -325,9 +349,8 @@ public final class ParameterStore implements AutoCloseable {
             if (!splitMasters || kind == Parameter.Kind.REPLICATED) {
                 return MasterWeights.plain(elements, scope);
             }
-            long length = replicas == null ? elements : elements / replicas.size();
-            long first = replicas == null ? 0 : length * replicas.rank();
-            return MasterWeights.split(elements, first, length, scope);
+            Sharding sharding = sharding(elements, replicas == null ? 1 : replicas.size());
+            return MasterWeights.split(sharding, replicas == null ? 0 : replicas.rank(), scope);
         }
     }
 }

@@ -10,23 +10,23 @@ import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
 import io.fourfold.model.CodeLayout;
+import io.fourfold.model.Sharding;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Elements {@code [from, to)} of one kind's flat buffer, summed over the replicas in one operation. Shards stay contiguous
- * parts of the whole buffer, so a bucket has uneven parts of a few ranks; every element is summed in rank order whatever
- * the buckets are, hence with the same bits.
+ * One bucket of a kind's flat buffer ({@link Sharding}), summed over the replicas in one operation: each has an equal slice
+ * of it. Every element is summed in rank order whatever the buckets are.
  *
  * <p>{@link #prepare} and {@link #finish} use the backend and belong to the rank's thread; {@link #reduce} and
  * {@link #gather} only move memory and may run on another one.
  */
 final class Bucket {
     private final OptimizerShard shard;
+    private final int index;
     private final long from;
     private final long to;
-    private final long[] counts;
-    private final boolean whole;
+    private final Sharding.Slice own;
     private final GradientFormat format;
     private @Nullable PackedSum packed;
     private @Nullable TensorScope staging;
@@ -34,20 +34,20 @@ final class Bucket {
     private @Nullable Tensor receive;
 
     /**
+     * @param index among the buckets of the shard's kind
      * @param format how gradients travel
      */
-    Bucket(OptimizerShard shard, long from, long to, GradientFormat format) {
+    Bucket(OptimizerShard shard, int index, GradientFormat format) {
         this.shard = shard;
-        this.from = from;
-        this.to = to;
+        this.index = index;
         this.format = format;
-        this.whole = from == 0 && to == shard.length() * shard.replicas().size();
-        this.counts = new long[shard.replicas().size()];
-        for (int rank = 0; rank < counts.length; rank++) {
-            long start = Math.max(from, shard.length() * rank);
-            long end = Math.min(to, shard.length() * (rank + 1));
-            counts[rank] = Math.max(0, end - start);
-        }
+        from = shard.sharding().from(index);
+        to = shard.sharding().to(index);
+        own = shard.slice(index);
+    }
+
+    int index() {
+        return index;
     }
 
     OptimizerShard shard() {
@@ -60,10 +60,10 @@ final class Bucket {
         switch (format) {
             case FP32 -> {
                 send = gradients;
-                receive = own(shard.grads());
+                receive = ownGrads();
             }
             case BF16 -> round(backend, gradients);
-            case FP8 -> packed = new PackedSum(backend, shard.replicas(), gradients, counts);
+            case FP8 -> packed = new PackedSum(backend, shard.replicas(), gradients);
         }
     }
 
@@ -73,17 +73,15 @@ final class Bucket {
         Tensor rounded = scope.allocate(DType.BF16, gradients.shape());
         backend.elementwise().copy(gradients, rounded);
         send = rounded;
-        receive = scope.allocate(DType.BF16, Shape.flat(counts[shard.replicas().rank()]));
+        receive = scope.allocate(DType.BF16, Shape.flat(own.elements()));
     }
 
     /** Sums over the replicas; collective. */
     void reduce() {
         if (packed != null) {
             packed.move();
-        } else if (whole) {
-            shard.replicas().reduceScatter(prepared(send), prepared(receive), ReduceOp.SUM);
         } else {
-            shard.replicas().reduceScatterV(prepared(send), prepared(receive), counts, ReduceOp.SUM);
+            shard.replicas().reduceScatter(prepared(send), prepared(receive), ReduceOp.SUM);
         }
     }
 
@@ -91,7 +89,7 @@ final class Bucket {
     void finish(Backend backend) {
         if (packed != null) {
             try (PackedSum sum = packed) {
-                sum.finish(own(shard.grads()));
+                sum.finish(ownGrads());
             }
             packed = null;
             return;
@@ -99,7 +97,7 @@ final class Bucket {
         try (TensorScope scope = staging) {
             Tensor sums = prepared(receive);
             if (scope != null && sums.elements() > 0) {
-                backend.elementwise().copy(sums, own(shard.grads()));
+                backend.elementwise().copy(sums, ownGrads());
             }
         }
         staging = null;
@@ -109,12 +107,7 @@ final class Bucket {
 
     /** Brings the bucket's weights, those that products read, from their owners to all replicas; collective. */
     void gather() {
-        if (whole) {
-            shard.replicas().allGather(shard.gathered(), shard.flatWeights());
-            return;
-        }
-        Tensor all = shard.flatWeights().view(from, Shape.flat(to - from));
-        shard.replicas().allGatherV(own(shard.gathered()), all, counts);
+        shard.gather(index);
     }
 
     /** The same of nothing but some ranges of the flat buffer; collective. */
@@ -127,29 +120,19 @@ final class Bucket {
             }
             long[] parts = new long[replicas.size()];
             for (int rank = 0; rank < parts.length; rank++) {
-                parts[rank] = inside.within(shard.length() * rank, shard.length() * (rank + 1))
-                        .elements();
+                Sharding.Slice slice = shard.sharding().slice(index, rank);
+                parts[rank] = inside.within(slice.from(), slice.to()).elements();
             }
-            CodeLayout.Range own = inside.within(shard.first(), shard.first() + shard.length());
+            CodeLayout.Range sent = inside.within(own.from(), own.to());
             replicas.allGatherV(
-                    shard.flatWeights().view(own.from(), Shape.flat(own.elements())),
+                    shard.flatWeights().view(sent.from(), Shape.flat(sent.elements())),
                     shard.flatWeights().view(inside.from(), Shape.flat(inside.elements())),
                     parts);
         }
     }
 
-    /** First element of this rank's part, within its shard. */
-    long ownFrom() {
-        return Math.min(shard.length(), Math.max(0, from - shard.first()));
-    }
-
-    /** This rank's part of a tensor of the shard. */
-    private Tensor own(Tensor ofShard) {
-        return ofShard.view(ownFrom(), Shape.flat(counts[shard.replicas().rank()]));
-    }
-
-    long ownTo() {
-        return ownFrom() + counts[shard.replicas().rank()];
+    private Tensor ownGrads() {
+        return shard.grads().view(own.at(), Shape.flat(own.elements()));
     }
 
     private static Tensor prepared(@Nullable Tensor tensor) {

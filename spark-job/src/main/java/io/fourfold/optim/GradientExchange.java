@@ -6,6 +6,7 @@ import io.fourfold.kernels.comm.Pending;
 import io.fourfold.model.GradientListener;
 import io.fourfold.model.Parameter;
 import io.fourfold.model.ParameterStore;
+import io.fourfold.model.Sharding;
 import io.fourfold.model.WeightCodes;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -43,7 +44,7 @@ final class GradientExchange implements GradientListener, AutoCloseable {
         boolean overlaps = true;
         int ranks = 0;
         for (OptimizerShard shard : shards) {
-            if (shard.replicas().size() > 1 && shard.length() > 0) {
+            if (shard.replicas().size() > 1 && shard.sharding().buckets() > 0) {
                 concurrent &= shard.replicas().concurrent();
                 overlaps &= shard.replicas().overlaps();
                 ranks = Math.max(ranks, shard.replicas().size());
@@ -63,11 +64,11 @@ final class GradientExchange implements GradientListener, AutoCloseable {
 
     /** Backward completes the last declared parameters first. */
     private void cut(OptimizerShard shard, ParameterStore store, GradientConfig config) {
-        long end = shard.length() * shard.replicas().size();
-        long largest = config.overlap() ? config.bucketElements() : end;
-        while (end > 0) {
-            long from = Math.max(0, end - largest);
-            Bucket bucket = new Bucket(shard, from, end, config.format());
+        Sharding sharding = shard.sharding();
+        for (int index = sharding.buckets() - 1; index >= 0; index--) {
+            long from = sharding.from(index);
+            long end = sharding.to(index);
+            Bucket bucket = new Bucket(shard, index, config.format());
             buckets.add(bucket);
             int parameters = 0;
             for (Parameter parameter : store.parameters()) {
@@ -81,7 +82,6 @@ final class GradientExchange implements GradientListener, AutoCloseable {
                 }
             }
             parametersOf.put(bucket, parameters);
-            end = from;
         }
     }
 
@@ -168,7 +168,7 @@ final class GradientExchange implements GradientListener, AutoCloseable {
         }
         for (CodeExchange exchange : codes.values()) {
             exchange.encode();
-            communicate(exchange.shard(), exchange::gather);
+            exchange.gathers().forEach(gather -> communicate(exchange.shard(), gather));
         }
     }
 

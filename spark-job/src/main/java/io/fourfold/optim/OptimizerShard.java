@@ -8,25 +8,24 @@ import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
+import io.fourfold.model.Fp32Parts;
 import io.fourfold.model.Fp32Values;
 import io.fourfold.model.GradientSquares;
 import io.fourfold.model.Parameter;
 import io.fourfold.model.ParameterStore;
+import io.fourfold.model.Sharding;
 import io.fourfold.model.WeightMagnitudes;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Map;
-import java.util.Objects;
-import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
-/** This rank's part of the flat buffer of one kind: equal parts over the ranks that hold the same parameters. */
+/** This rank's shard of the flat buffer of one kind, which is divided over the ranks that hold the same parameters. */
 final class OptimizerShard {
     /** A parameter's elements {@code [from, to)} within the shard. */
     private record Segment(Parameter parameter, long from, long to) {}
 
-    /** Elements {@code [from, to)} of the shard that decay alike. */
-    private record Run(long from, long to, boolean decay) {
+    /** Elements {@code [from, to)} of the shard that decay alike, and their masters. */
+    private record Run(long from, long to, boolean decay, Fp32Values weights) {
         Tensor of(Tensor flat) {
             return flat.view(from, Shape.flat(to - from));
         }
@@ -38,13 +37,16 @@ final class OptimizerShard {
     private final Parameter.Kind kind;
     private final Tensor flatWeights;
     private final Tensor flatGrads;
-    private final long first;
-    private final long length;
-    private final Fp32Values weights;
+    private final Sharding sharding;
+    /** The masters of this rank's slice of each bucket. */
+    private final List<Fp32Values> weights = new ArrayList<>();
+
     private final Tensor grads;
     private final Tensor moment1;
     private final Tensor moment2;
     private final List<Segment> segments = new ArrayList<>();
+    /** Of each slice. */
+    private final List<List<Run>> runs = new ArrayList<>();
     /** First element of each segment, and the end of the last: segments follow each other without gaps. */
     private final long[] starts;
     /** Where the update of each run of the whole shard tells the largest magnitudes; filled by the first. */
@@ -68,27 +70,43 @@ final class OptimizerShard {
                     + " elements does not split over " + replicas.size() + " ranks of " + replicas.name()
                     + "; build the parameter store with that padding");
         }
-        length = flatWeights.elements() / replicas.size();
-        first = length * replicas.rank();
-        Shape shape = Shape.flat(length);
-        weights = store.masters(kind).part(first, length);
+        sharding = store.sharding(kind, replicas.size());
+        Shape shape = Shape.flat(sharding.shard());
         grads = replicas.size() == 1 ? flatGrads : gradients.zeros(DType.FP32, shape);
         moment1 = moments.zeros(DType.FP32, shape);
         moment2 = moments.zeros(DType.FP32, shape);
-        for (Parameter parameter : store.parameters()) {
-            if (parameter.kind() == kind) {
-                long from = Math.max(parameter.offset(), first) - first;
-                long to = Math.min(parameter.offset() + parameter.elements(), first + length) - first;
-                if (from < to) {
-                    segments.add(new Segment(parameter, from, to));
-                }
-            }
+        for (Sharding.Slice slice : sharding.slices(replicas.rank())) {
+            Fp32Values masters = store.masters(kind).part(slice.from(), slice.elements());
+            weights.add(masters);
+            runs.add(addSegments(slice, masters));
         }
         starts = new long[segments.isEmpty() ? 0 : segments.size() + 1];
         for (int i = 0; i < segments.size(); i++) {
             starts[i] = segments.get(i).from();
             starts[i + 1] = segments.get(i).to();
         }
+    }
+
+    /** Parameters are in the order of the flat buffer, and only its end is padding. */
+    private List<Run> addSegments(Sharding.Slice slice, Fp32Values masters) {
+        List<Run> alike = new ArrayList<>();
+        for (Parameter parameter : store.parameters()) {
+            if (parameter.kind() != kind) {
+                continue;
+            }
+            long from = Math.max(parameter.offset(), slice.from()) - slice.from();
+            long to = Math.min(parameter.offset() + parameter.elements(), slice.to()) - slice.from();
+            if (from < to) {
+                segments.add(new Segment(parameter, slice.at() + from, slice.at() + to));
+                int last = alike.size() - 1;
+                if (last >= 0 && alike.get(last).decay() == parameter.decay()) {
+                    from = alike.remove(last).from() - slice.at();
+                }
+                alike.add(
+                        new Run(slice.at() + from, slice.at() + to, parameter.decay(), masters.view(from, to - from)));
+            }
+        }
+        return alike;
     }
 
     Parameter.Kind kind() {
@@ -103,31 +121,27 @@ final class OptimizerShard {
         return flatGrads;
     }
 
-    /** The summed gradients of this rank's part. */
+    /** The summed gradients of this rank's shard. */
     Tensor grads() {
         return grads;
     }
 
-    long first() {
-        return first;
+    Sharding sharding() {
+        return sharding;
     }
 
-    long length() {
-        return length;
+    /** This rank's part of a bucket. */
+    Sharding.Slice slice(int bucket) {
+        return sharding.slice(bucket, replicas.rank());
     }
 
     Communicator replicas() {
         return replicas;
     }
 
-    /** The master weights of this rank's part. */
-    Fp32Values weights() {
-        return weights;
-    }
-
-    /** What the replicas need of {@link #weights()}: all of plain masters, the BF16 weights of split ones. */
-    Tensor gathered() {
-        return weights.values();
+    /** The master weights of this rank's shard. */
+    Fp32Parts weights() {
+        return new Fp32Parts(weights);
     }
 
     Tensor moment1() {
@@ -138,67 +152,51 @@ final class OptimizerShard {
         return moment2;
     }
 
-    /**
-     * Squared norms under way.
-     *
-     * @param sums on the device
-     * @param norms of the segments in their order from the sums on the host, zero for a copy that is counted elsewhere
-     */
-    record SquaredNorms(Tensor sums, Function<float[], double[]> norms) {}
+    /** How many stretches of the shard belong to one parameter each. */
+    int segments() {
+        return segments.size();
+    }
 
-    /**
-     * Starts to compute the squared norm of each segment.
-     *
-     * @param scope where the sums go
-     * @return null when there is no segment
-     */
+    /** The parameter of a segment. */
+    Parameter parameter(int segment) {
+        return segments.get(segment).parameter();
+    }
+
+    /** The squared norms of this kind's gradients where they were taken as those were written; else null. */
     @Nullable
-    SquaredNorms squaredNorms(TensorScope scope) {
-        if (segments.isEmpty()) {
-            return null;
-        }
+    GradientSquares knownSquares() {
         GradientSquares known = store.gradientSquares();
-        if (kind == Parameter.Kind.EXPERT && replicas.size() == 1 && known.complete()) {
-            return new SquaredNorms(Objects.requireNonNull(known.all()), host -> {
-                Map<String, Double> squares = known.ofParameters(host);
-                return segments.stream()
-                        .mapToDouble(segment -> Objects.requireNonNull(
-                                squares.get(segment.parameter().name())))
-                        .toArray();
-            });
-        }
-        Tensor sums = scope.zeros(DType.FP32, segments.size());
-        backend.optimizer().addSquaredNorms(grads, starts, sums);
-        return new SquaredNorms(sums, host -> {
-            double[] squares = new double[host.length];
-            for (int i = 0; i < host.length; i++) {
-                squares[i] = segments.get(i).parameter().copy() ? 0 : host[i];
-            }
-            return squares;
-        });
+        return kind == Parameter.Kind.EXPERT && replicas.size() == 1 && known.complete() ? known : null;
     }
 
-    String parameterName(int segment) {
-        return segments.get(segment).parameter().name();
+    /**
+     * Sums the squares of each segment.
+     *
+     * @param out INT32 [segments, {@value io.fourfold.kernels.numeric.ExactSum#INTS}]
+     */
+    void sumSquares(Tensor out) {
+        backend.optimizer().sumSquares(grads, starts, out);
     }
 
-    /** Updates this rank's whole part, see {@link #update(AdamWStep, long, long)}. */
-    void update(AdamWStep step) {
+    /** Updates the whole buffer of a kind that has no replicas. */
+    void updateAll(AdamWStep step) {
         WeightMagnitudes magnitudes = store.weightMagnitudes();
-        if (replicas.size() > 1 || !magnitudes.keeps(kind)) {
-            update(step, 0, length);
+        if (sharding.buckets() != 1 || !magnitudes.keeps(kind)) {
+            for (int bucket = 0; bucket < sharding.buckets(); bucket++) {
+                update(step, bucket);
+            }
             return;
         }
         magnitudes.begin(backend, kind);
-        List<Run> runs = runs(0, length);
+        List<Run> all = runs.get(0);
         if (largest.isEmpty()) {
-            runs.forEach(run -> largest.add(magnitudes.segments(kind, run.from(), run.to())));
+            all.forEach(run -> largest.add(magnitudes.segments(kind, run.from(), run.to())));
         }
-        for (int i = 0; i < runs.size(); i++) {
-            Run run = runs.get(i);
+        for (int i = 0; i < all.size(); i++) {
+            Run run = all.get(i);
             backend.optimizer()
                     .adamW(
-                            weights.view(run.from(), run.to() - run.from()).values(),
+                            run.weights().values(),
                             run.of(grads),
                             run.of(moment1),
                             run.of(moment2),
@@ -208,15 +206,14 @@ final class OptimizerShard {
         magnitudes.complete(kind);
     }
 
-    /** Updates elements {@code [begin, end)} of this rank's part: one call for each run of segments that decay alike. */
-    void update(AdamWStep step, long begin, long end) {
+    /** Updates this rank's slice of a bucket: one call for each run of segments that decay alike. */
+    void update(AdamWStep step, int bucket) {
         store.weightMagnitudes().forget(kind);
-        for (Run run : runs(begin, end)) {
-            Fp32Values updated = weights.view(run.from(), run.to() - run.from());
+        for (Run run : runs.get(bucket)) {
             backend.optimizer()
                     .adamW(
-                            updated.values(),
-                            updated.remainder(),
+                            run.weights().values(),
+                            run.weights().remainder(),
                             run.of(grads),
                             run.of(moment1),
                             run.of(moment2),
@@ -224,28 +221,23 @@ final class OptimizerShard {
         }
     }
 
-    private List<Run> runs(long begin, long end) {
-        List<Run> runs = new ArrayList<>();
-        for (int i = 0; i < segments.size(); ) {
-            boolean decay = segments.get(i).parameter().decay();
-            long from = Math.max(begin, segments.get(i).from());
-            long to = segments.get(i).to();
-            for (i++; i < segments.size() && segments.get(i).parameter().decay() == decay; i++) {
-                to = segments.get(i).to();
-            }
-            to = Math.min(to, end);
-            if (from < to) {
-                runs.add(new Run(from, to, decay));
-            }
-        }
-        return runs;
+    /**
+     * Brings every replica's slice of a bucket of the weights, those that products read, to this rank; collective. Only moves
+     * memory.
+     */
+    void gather(int bucket) {
+        Sharding.Slice own = slice(bucket);
+        Shape whole = Shape.flat(own.elements() * replicas.size());
+        replicas.allGather(
+                flatWeights.view(own.from(), Shape.flat(own.elements())),
+                flatWeights.view(sharding.from(bucket), whole));
     }
 
     /** Brings every replica's part of the weights to this rank. */
     void gatherWeights() {
         store.weightMagnitudes().forget(kind);
-        if (replicas.size() > 1 && length > 0) {
-            replicas.allGather(gathered(), flatWeights);
+        for (int bucket = 0; bucket < sharding.buckets() && replicas.size() > 1; bucket++) {
+            gather(bucket);
         }
     }
 }

@@ -21,58 +21,52 @@ final class PackedSum implements AutoCloseable {
 
     private final Backend backend;
     private final Communicator replicas;
-    private final long[] counts;
+    private final long count;
     private final TensorScope scope;
     private final Tensor packed;
     private final Tensor received;
-    private final long[] sendWords;
-    private final long[] receiveWords;
+    private final long[] partWords;
 
     /**
      * Packs.
      *
-     * @param gradients FP32, the parts of all owners after each other
-     * @param counts elements of each owner's part
+     * @param gradients FP32, the equal parts of all owners after each other
      */
-    PackedSum(Backend backend, Communicator replicas, Tensor gradients, long[] counts) {
+    PackedSum(Backend backend, Communicator replicas, Tensor gradients) {
         this.backend = backend;
         this.replicas = replicas;
-        this.counts = counts;
+        int ranks = replicas.size();
+        count = gradients.elements() / ranks;
         scope = backend.scope(Region.WORKSPACE);
         int words = FORMAT.words(COLUMNS);
-        sendWords = Arrays.stream(counts).map(count -> rows(count) * words).toArray();
-        receiveWords = new long[counts.length];
-        Arrays.fill(receiveWords, ownRows() * words);
-        int rows = Math.toIntExact(Arrays.stream(counts).map(PackedSum::rows).sum());
+        partWords = new long[ranks];
+        Arrays.fill(partWords, rows() * words);
+        int rows = Math.toIntExact(rows() * ranks);
         packed = scope.allocate(DType.INT32, rows, words);
-        received = scope.allocate(DType.INT32, Math.toIntExact(ownRows() * counts.length), words);
+        received = scope.allocate(DType.INT32, rows, words);
+        if (count % COLUMNS == 0) {
+            backend.moe().packRows(gradients.view(0, Shape.of(rows, COLUMNS)), FORMAT, packed);
+            return;
+        }
         try (TensorScope work = backend.scope(Region.WORKSPACE)) {
             Tensor padded = work.zeros(DType.FP32, rows, COLUMNS);
-            long from = 0;
-            long row = 0;
-            for (long count : counts) {
-                if (count > 0) {
-                    Shape part = Shape.flat(count);
-                    backend.elementwise().copy(gradients.view(from, part), padded.view(row * COLUMNS, part));
-                }
-                from += count;
-                row += rows(count);
+            Shape part = Shape.flat(count);
+            for (int owner = 0; owner < ranks; owner++) {
+                backend.elementwise()
+                        .copy(gradients.view(owner * count, part), padded.view(owner * rows() * COLUMNS, part));
             }
             backend.moe().packRows(padded, FORMAT, packed);
         }
     }
 
-    private static long rows(long count) {
+    /** Of one owner's part. */
+    private long rows() {
         return (count + COLUMNS - 1) / COLUMNS;
-    }
-
-    private long ownRows() {
-        return rows(counts[replicas.rank()]);
     }
 
     /** Exchanges the rows; collective. */
     void move() {
-        replicas.allToAllV(flat(packed), sendWords, flat(received), receiveWords);
+        replicas.allToAllV(flat(packed), partWords, flat(received), partWords);
     }
 
     private static Tensor flat(Tensor tensor) {
@@ -81,14 +75,11 @@ final class PackedSum implements AutoCloseable {
 
     /** Writes the sum of this rank's part. */
     void finish(Tensor sums) {
-        if (sums.elements() == 0) {
-            return;
-        }
         try (TensorScope work = backend.scope(Region.WORKSPACE)) {
             Tensor unpacked = work.allocate(DType.FP32, received.dim(0), COLUMNS);
             backend.moe().unpackRows(received, FORMAT, unpacked);
-            for (int rank = 0; rank < counts.length; rank++) {
-                Tensor addend = unpacked.view(rank * ownRows() * COLUMNS, sums.shape());
+            for (int rank = 0; rank < replicas.size(); rank++) {
+                Tensor addend = unpacked.view(rank * rows() * COLUMNS, sums.shape());
                 if (rank == 0) {
                     backend.elementwise().copy(addend, sums);
                 } else {

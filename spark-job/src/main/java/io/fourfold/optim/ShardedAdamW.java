@@ -8,13 +8,12 @@ import io.fourfold.kernels.op.AdamWStep;
 import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
-import io.fourfold.model.Fp32Values;
+import io.fourfold.model.Fp32Parts;
 import io.fourfold.model.GradientListener;
 import io.fourfold.model.Parameter;
 import io.fourfold.model.ParameterStore;
-import io.fourfold.parallel.FixedOrderSums;
+import io.fourfold.model.Sharding;
 import io.fourfold.parallel.ProcessGroups;
-import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
@@ -107,35 +106,11 @@ public final class ShardedAdamW implements AutoCloseable {
     }
 
     /**
-     * Norm over all parameters of all ranks, the same value on each: FP64 sums of the parameters' squared norms in rank
-     * order. Call after {@link #reduceGradients}.
+     * Norm over all parameters of all ranks, the same value on each, and the same however they are divided over the ranks.
+     * Call after {@link #reduceGradients}.
      */
     public GradientNorm gradientNorm() {
-        double sum = 0;
-        String nonFinite = null;
-        try (TensorScope scope = backend.scope(Region.WORKSPACE)) {
-            List<OptimizerShard> started = new ArrayList<>();
-            List<OptimizerShard.SquaredNorms> norms = new ArrayList<>();
-            for (OptimizerShard shard : shards.values()) {
-                OptimizerShard.SquaredNorms own = shard.squaredNorms(scope);
-                if (own != null) {
-                    started.add(shard);
-                    norms.add(own);
-                }
-            }
-            List<float[]> host = backend.download(
-                    norms.stream().map(OptimizerShard.SquaredNorms::sums).toList());
-            for (int shard = 0; shard < started.size(); shard++) {
-                double[] squares = norms.get(shard).norms().apply(host.get(shard));
-                for (int i = 0; i < squares.length; i++) {
-                    sum += squares[i];
-                    if (nonFinite == null && !Double.isFinite(squares[i])) {
-                        nonFinite = started.get(shard).parameterName(i);
-                    }
-                }
-            }
-        }
-        return new GradientNorm(Math.sqrt(FixedOrderSums.sum(backend, world, sum)[0]), nonFinite);
+        return NormSum.of(backend, shards.values(), world);
     }
 
     /**
@@ -161,11 +136,11 @@ public final class ShardedAdamW implements AutoCloseable {
                 gradScale);
         for (OptimizerShard shard : shards.values()) {
             if (shard.replicas().size() == 1) {
-                shard.update(update);
+                shard.updateAll(update);
             }
         }
         boolean coded = store.codes().serve(step + 1);
-        exchange.updateAndGather(bucket -> bucket.shard().update(update, bucket.ownFrom(), bucket.ownTo()), coded);
+        exchange.updateAndGather(bucket -> bucket.shard().update(update, bucket.index()), coded);
         store.codes().setCurrent(coded);
         store.releaseGradients();
     }
@@ -176,18 +151,13 @@ public final class ShardedAdamW implements AutoCloseable {
         store.codes().setCurrent(false);
     }
 
-    /** First element of this rank's shard within the flat buffer of the kind. */
-    public long shardStart(Parameter.Kind kind) {
-        return shard(kind).first();
-    }
-
-    /** Elements of this rank's shard. */
-    public long shardLength(Parameter.Kind kind) {
-        return shard(kind).length();
+    /** Which slices of the flat buffer of the kind this rank's shard consists of, in its order. */
+    public List<Sharding.Slice> slices(Parameter.Kind kind) {
+        return shard(kind).sharding().slices(replicas(kind).rank());
     }
 
     /** This rank's shard of the master weights. */
-    public Fp32Values weights(Parameter.Kind kind) {
+    public Fp32Parts weights(Parameter.Kind kind) {
         return shard(kind).weights();
     }
 

@@ -12,6 +12,7 @@ import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.model.Parameter;
 import io.fourfold.model.ParameterStore;
+import io.fourfold.model.Sharding;
 import io.fourfold.optim.ShardedAdamW;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -40,13 +41,12 @@ final class TrainingState {
         this.optimizer = optimizer;
         PieceOwners owners = PieceOwners.agree(backend, store, optimizer, world);
         for (Parameter.Kind kind : Parameter.Kind.values()) {
-            long first = optimizer.shardStart(kind);
+            List<Sharding.Slice> slices = optimizer.slices(kind);
             List<Parameter> parameters = store.parameters().stream()
                     .filter(parameter -> parameter.kind() == kind)
                     .toList();
-            long last = first + optimizer.shardLength(kind);
-            add(shards, kind, ShardLayout.of(parameters, first, last));
-            add(written, kind, ShardLayout.of(parameters, first, last, piece -> owners.owns(kind, piece)));
+            add(shards, kind, ShardLayout.of(parameters, slices));
+            add(written, kind, ShardLayout.of(parameters, slices, piece -> owners.owns(kind, piece)));
         }
         store.state().forEach((name, tensor) -> {
             if (owners.ownsState(name)) {
@@ -108,7 +108,7 @@ final class TrainingState {
                 System.arraycopy(part, 0, values, at, part.length);
                 at += part.length;
             }
-            section.values().view(run.at() + from - range.from(), values.length).upload(backend, values);
+            section.values().upload(backend, run.at() + from - range.from(), values);
         }
     }
 

@@ -7,6 +7,7 @@ import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.model.Parameter;
 import io.fourfold.model.Piece;
+import io.fourfold.model.Sharding;
 import java.util.Arrays;
 import java.util.List;
 import org.junit.jupiter.api.Test;
@@ -21,28 +22,40 @@ class ShardLayoutTest {
     void everyCutCoversEachElementOnceWhereItLies() {
         long total = 5 + 60;
         for (int ranks = 1; ranks <= 7; ranks++) {
-            int[] norm = new int[5];
-            int[][] seen = new int[2][4 * 3 * 5];
-            long size = (total + ranks - 1) / ranks;
-            for (int rank = 0; rank < ranks; rank++) {
-                long first = rank * size;
-                ShardLayout layout = ShardLayout.of(PARAMETERS, first, first + size);
-                for (ShardLayout.Run run : layout.runs()) {
-                    count(run, first, norm, seen);
+            long padded = (total + ranks - 1) / ranks * ranks;
+            for (long bucket = ranks; bucket <= padded; bucket += ranks) {
+                Sharding sharding = Sharding.of(padded, ranks, bucket);
+                int[] norm = new int[5];
+                int[][] seen = new int[2][4 * 3 * 5];
+                for (int rank = 0; rank < ranks; rank++) {
+                    List<Sharding.Slice> slices = sharding.slices(rank);
+                    ShardLayout layout = ShardLayout.of(PARAMETERS, slices);
+                    for (ShardLayout.Run run : layout.runs()) {
+                        count(run, slices, norm, seen);
+                    }
                 }
-            }
-            assertThat(norm).as("%d ranks", ranks).containsOnly(1);
-            for (int[] counts : seen) {
-                assertThat(Arrays.stream(counts).sum()).isEqualTo(2 * 3 * 5);
-                assertThat(Arrays.copyOf(counts, 2 * 3 * 5))
-                        .as("experts of other ranks")
-                        .containsOnly(0);
+                assertThat(norm).as("%d ranks, buckets of %d", ranks, bucket).containsOnly(1);
+                for (int[] counts : seen) {
+                    assertThat(Arrays.stream(counts).sum()).isEqualTo(2 * 3 * 5);
+                    assertThat(Arrays.copyOf(counts, 2 * 3 * 5))
+                            .as("experts of other ranks")
+                            .containsOnly(0);
+                }
             }
         }
     }
 
+    /** Where an element of a shard lies in the flat buffer. */
+    private static long flat(List<Sharding.Slice> slices, long at) {
+        Sharding.Slice slice = slices.stream()
+                .filter(each -> each.at() <= at && at < each.end())
+                .findFirst()
+                .orElseThrow();
+        return slice.from() + at - slice.at();
+    }
+
     /** Marks the run's elements and checks that each lies where the fused layout says. */
-    private static void count(ShardLayout.Run run, long first, int[] norm, int[][] seen) {
+    private static void count(ShardLayout.Run run, List<Sharding.Slice> slices, int[] norm, int[][] seen) {
         PieceRange range = run.range();
         Box holder = new Box(range.offset(), range.extent());
         for (Box box : range.boxes()) {
@@ -51,7 +64,7 @@ class ShardLayoutTest {
                     : new Box(new long[3], new long[] {4, 3, 5});
             box.forEachRun(holder, whole, (inHolder, inTensor, length) -> {
                 for (long i = 0; i < length; i++) {
-                    long flat = first + run.at() + inHolder - range.from() + i;
+                    long flat = flat(slices, run.at() + inHolder - range.from() + i);
                     int element = (int) (inTensor + i);
                     if (range.tensor().equals("norm")) {
                         assertThat(flat).isEqualTo(element);

@@ -96,9 +96,13 @@ class CudaLawTest {
     private Stream<DynamicTest> bf16() {
         Reference small = new Reference("bf16", RecipeLawTest.MODEL).with("recipe.kind=bf16");
         Reference wide = new Reference("bf16 wide", join(WIDE, "recipe.kind=bf16"));
+        // Shards of several slices: the dense weights are more than a bucket.
+        Reference overlapped = new Reference("bf16 wide overlapped", join(WIDE, OVERLAP)).with("recipe.kind=bf16");
         return mappings().stream()
-                .flatMap(mapping ->
-                        Stream.of(rounding(small, mapping, 1e-3, 0.03), rounding(wide, mapping, 1e-3, 0.03)));
+                .flatMap(mapping -> Stream.of(
+                        rounding(small, mapping, 1e-3, 0.03),
+                        rounding(wide, mapping, 1e-3, 0.03),
+                        rounding(overlapped, mapping, 1e-3, 0.03)));
     }
 
     private Stream<DynamicTest> nvfp4() {

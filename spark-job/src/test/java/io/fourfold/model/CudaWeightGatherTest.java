@@ -54,7 +54,7 @@ class CudaWeightGatherTest {
         if (CudaDevice.count() < 2) {
             Assumptions.abort("needs two GPUs, there are " + CudaDevice.count());
         }
-        String more = WIDE + "; parallel.gradients={overlap: " + overlap + "}";
+        String more = WIDE + "; parallel.gradients={overlap: " + overlap + ", bucket_mib: 1}";
         compare("W2", more, rank -> new CudaBenchDevice(rank));
     }
 

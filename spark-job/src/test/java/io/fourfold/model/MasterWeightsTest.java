@@ -89,7 +89,7 @@ class MasterWeightsTest {
         assertThat(store.flatWeights(Parameter.Kind.REPLICATED).dtype()).isEqualTo(DType.FP32);
     }
 
-    /** Stretches before, over and after the part whose remainders are kept. */
+    /** Stretches before, over, between and after the slices whose remainders are kept. */
     @Test
     void anyStretchCanBeSetAndOnlyOwnMastersRead() {
         Random random = new Random(4);
@@ -97,9 +97,10 @@ class MasterWeightsTest {
                 TensorScope scope = backend.scope(Region.PARAMETERS)) {
             int n = 40;
             for (int trial = 0; trial < 300; trial++) {
-                int first = random.nextInt(n);
-                int length = random.nextInt(n - first + 1);
-                MasterWeights masters = MasterWeights.split(n, first, length, scope);
+                int ranks = new int[] {1, 2, 4, 5, 8, 10, 20}[random.nextInt(7)];
+                Sharding sharding = Sharding.of(n, ranks, 1 + random.nextInt(n));
+                int rank = random.nextInt(ranks);
+                MasterWeights masters = MasterWeights.split(sharding, rank, scope);
                 float[] expected = new float[n];
                 for (int write = 0; write < 4; write++) {
                     int at = random.nextInt(n);
@@ -109,17 +110,20 @@ class MasterWeightsTest {
                     }
                     masters.set(backend, at, values);
                 }
-                assertThat(masters.part(first, length).download(backend))
-                        .isEqualTo(Arrays.copyOfRange(expected, first, first + length));
+                for (Sharding.Slice slice : sharding.slices(rank)) {
+                    assertThat(masters.part(slice.from(), slice.elements()).download(backend))
+                            .isEqualTo(Arrays.copyOfRange(expected, (int) slice.from(), (int) slice.to()));
+                }
                 for (int i = 0; i < n; i++) {
                     expected[i] = SplitFloat.head(expected[i]);
                 }
                 assertThat(backend.download(masters.weights())).isEqualTo(expected);
             }
-            MasterWeights masters = MasterWeights.split(n, 16, 16, scope);
-            assertThatThrownBy(() -> masters.part(15, 2))
+            MasterWeights masters = MasterWeights.split(Sharding.of(n, 2, 20), 1, scope);
+            assertThatThrownBy(() -> masters.part(9, 2))
                     .isInstanceOf(IllegalArgumentException.class)
-                    .hasMessageContaining("this rank keeps the remainders of 16 to 32");
+                    .hasMessageContaining("this rank keeps the remainders of 10 to 20, 30 to 40");
+            assertThatThrownBy(() -> masters.part(19, 12)).isInstanceOf(IllegalArgumentException.class);
         }
     }
 

@@ -227,17 +227,17 @@ final class RankGroup {
 
     /** A parameter's FP32 values as far as this rank keeps them, NaN elsewhere. */
     private static float[] own(Backend backend, Parameter parameter, ShardedAdamW optimizer) {
-        long start = optimizer.shardStart(parameter.kind());
-        long from = Math.max(start, parameter.offset());
-        long to = Math.min(start + optimizer.shardLength(parameter.kind()), parameter.offset() + parameter.elements());
         float[] local = new float[(int) parameter.elements()];
         Arrays.fill(local, Float.NaN);
-        if (from < to) {
-            float[] part = optimizer
-                    .weights(parameter.kind())
-                    .view(from - start, to - from)
-                    .download(backend);
-            System.arraycopy(part, 0, local, (int) (from - parameter.offset()), part.length);
+        for (Sharding.Slice slice : optimizer.slices(parameter.kind())) {
+            long from = Math.max(slice.from(), parameter.offset());
+            long to = Math.min(slice.to(), parameter.offset() + parameter.elements());
+            if (from < to) {
+                float[] part = optimizer
+                        .weights(parameter.kind())
+                        .download(backend, slice.at() + from - slice.from(), (int) (to - from));
+                System.arraycopy(part, 0, local, (int) (from - parameter.offset()), part.length);
+            }
         }
         return local;
     }

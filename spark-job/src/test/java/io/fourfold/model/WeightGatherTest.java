@@ -74,6 +74,10 @@ class WeightGatherTest {
                 "W2 | parallel.gradients.overlap=true; parallel.gradients.bucket_mib=1",
                 "W4 EP2 | parallel.gradients.overlap=true",
                 "W4 EP2 | parallel.gradients.format=bf16",
+                "W2 | parallel.gradients.overlap=true; parallel.gradients.bucket_mib=1; model.vocab_size=4099",
+                "W4 | parallel.gradients.overlap=true; parallel.gradients.bucket_mib=1; model.hidden_size=512",
+                "W8 TP2 EP2 | parallel.gradients.overlap=true; parallel.gradients.bucket_mib=1; model.hidden_size=512",
+                "W8 | parallel.gradients={overlap: true, bucket_mib: 1}; model.ffn.intermediate_size=4112",
                 "W8 EP2 | -",
                 "W4 TP2 | -",
                 "W4 TP2 EP2 | parallel.gradients.overlap=true",
@@ -131,11 +135,13 @@ class WeightGatherTest {
     void shardsEndAnywhere(String mapping, @Nullable String more, Parameter.Kind kind, boolean insideStrips) {
         CodeLayout layout = Objects.requireNonNull(
                 CodeLayouts.of(config(mapping, "nvfp4", more), 0).get(kind));
-        int ranks = layout.wordCounts().length;
         boolean insideMatrices = false;
-        for (int rank = 1; rank < ranks; rank++) {
-            long[] before = layout.ownBounds(rank - 1);
-            insideMatrices |= layout.firstOwn(rank) < layout.firstOwn(rank - 1) + before.length / 2;
+        for (int rank = 1; rank < layout.sharding().ranks(); rank++) {
+            int last = layout.ownRanges(rank - 1).stream()
+                    .mapToInt(CodeLayout.MatrixRange::matrix)
+                    .max()
+                    .orElse(-1);
+            insideMatrices |= layout.ownRanges(rank).stream().anyMatch(range -> range.matrix() == last);
         }
         assertThat(insideMatrices).isTrue();
         assertThat(layout.hasTails()).isEqualTo(insideStrips);

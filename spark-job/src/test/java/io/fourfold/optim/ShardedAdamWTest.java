@@ -13,6 +13,7 @@ import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.model.Parameter;
 import io.fourfold.model.ParameterStore;
 import io.fourfold.model.Piece;
+import io.fourfold.model.Sharding;
 import io.fourfold.model.WeightMagnitudes;
 import io.fourfold.train.Ranks;
 import java.util.List;
@@ -128,11 +129,22 @@ class ShardedAdamWTest {
     @ParameterizedTest
     @ValueSource(ints = {1, 2, 4})
     void splitMastersHaveTheBitsOfWholeOnes(int ranks) {
-        float[] whole = masters(ranks, false);
-        assertThat(masters(ranks, true)).containsExactly(whole);
+        float[] whole = masters(ranks, false, Long.MAX_VALUE);
+        assertThat(masters(ranks, true, Long.MAX_VALUE)).containsExactly(whole);
     }
 
-    private static float[] masters(int ranks, boolean split) {
+    /** Shards of one to sixteen slices, which cut the matrix, the norm and the padding. */
+    @ParameterizedTest
+    @ValueSource(ints = {1, 4, 7, 12, 16, 30})
+    void theBucketsChangeNothing(int bucketElements) {
+        for (int ranks : new int[] {2, 4}) {
+            float[] contiguous = masters(ranks, false, Long.MAX_VALUE);
+            assertThat(masters(ranks, false, bucketElements)).containsExactly(contiguous);
+            assertThat(masters(ranks, true, bucketElements)).containsExactly(contiguous);
+        }
+    }
+
+    private static float[] masters(int ranks, boolean split, long bucketElements) {
         int padded = (int) ParameterStore.padded(MATRIX + NORM, ranks);
         float[] masters = new float[padded];
         List<float[]> weights = Ranks.run(ranks, world -> {
@@ -141,6 +153,7 @@ class ShardedAdamWTest {
             Map<Parameter.Kind, Communicator> replicas =
                     Map.of(Parameter.Kind.DENSE, group, Parameter.Kind.REPLICATED, group, Parameter.Kind.EXPERT, group);
             ParameterStore.Builder builder = new ParameterStore.Builder()
+                    .buckets(bucketElements)
                     .declare("w", Parameter.Kind.DENSE, Shape.of(5, 3), true, List.of(Piece.whole("w", 0, 5, 3)))
                     .declare("norm", Parameter.Kind.DENSE, Shape.of(3), false, List.of(Piece.whole("norm", 0, 3)));
             try (CpuBackend backend = new CpuBackend(1);
@@ -156,7 +169,10 @@ class ShardedAdamWTest {
                 }
                 float[] own = optimizer.weights(Parameter.Kind.DENSE).download(backend);
                 synchronized (masters) {
-                    System.arraycopy(own, 0, masters, (int) optimizer.shardStart(Parameter.Kind.DENSE), own.length);
+                    for (Sharding.Slice slice : optimizer.slices(Parameter.Kind.DENSE)) {
+                        int length = (int) slice.elements();
+                        System.arraycopy(own, (int) slice.at(), masters, (int) slice.from(), length);
+                    }
                 }
                 return backend.download(store.flatWeights(Parameter.Kind.DENSE));
             }

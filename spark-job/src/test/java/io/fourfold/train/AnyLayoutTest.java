@@ -19,6 +19,7 @@ import io.fourfold.kernels.tensor.DType;
 import io.fourfold.model.Parameter;
 import io.fourfold.model.ParameterStore;
 import io.fourfold.model.Piece;
+import io.fourfold.model.Sharding;
 import io.fourfold.optim.ShardedAdamW;
 import io.fourfold.train.RandomLayout.Global;
 import java.util.ArrayList;
@@ -30,7 +31,7 @@ import java.util.Random;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 
-/** What any layout saves, any other loads, bit for bit, masters split or whole, and every element is stored once. */
+/** What any layout saves, any other loads, bit for bit, masters split or whole, shards of one slice or many, and every element is stored once. */
 class AnyLayoutTest {
     private static final OptimizerConfig CONFIG = new OptimizerConfig(0.1, 0, 0.9, 0.95, 1e-8, 0.1, 1);
     private static final int[] WORLDS = {1, 2, 3, 4, 6, 8, 12, 16};
@@ -135,8 +136,11 @@ class AnyLayoutTest {
         }
 
         float[] shard(Parameter.Kind kind, float[] flat) {
-            int first = (int) optimizer.shardStart(kind);
-            return Arrays.copyOfRange(flat, first, first + (int) optimizer.shardLength(kind));
+            List<Sharding.Slice> slices = optimizer.slices(kind);
+            float[] shard = new float[(int) optimizer.moment1(kind).elements()];
+            slices.forEach(slice ->
+                    System.arraycopy(flat, (int) slice.from(), shard, (int) slice.at(), (int) slice.elements()));
+            return shard;
         }
 
         @Override

@@ -66,7 +66,27 @@ class BytesSentTest {
         check(mapping + " gradients.weights=nvfp4", "nvfp4");
     }
 
-    private void check(String mapping, String recipe) {
+    /** Buffers of several buckets, of which every rank has a slice. */
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "world_size=2 gradients.format=fp32",
+                "world_size=4 gradients.format=fp8",
+                "world_size=4 tensor_parallel_size=2 gradients.format=bf16",
+                "world_size=2 gradients.weights=nvfp4",
+                "world_size=4 expert_parallel_size=2 gradients.weights=nvfp4",
+            })
+    void shardsOfManySlicesSendTheSame(String mapping) {
+        String recipe = mapping.contains("nvfp4") ? "nvfp4" : "bf16";
+        check(
+                mapping + " gradients.overlap=true gradients.bucket_mib=1",
+                recipe,
+                "model.hidden_size=256",
+                "model.vocab_size=1024",
+                "model.ffn.intermediate_size=1040");
+    }
+
+    private void check(String mapping, String recipe, String... more) {
         TinyRun run = new TinyRun(folder)
                 .readers(rank -> new SyntheticReader(TinyRun.SEQUENCE, TinyRun.VOCABULARY, 5, 0))
                 .set("model.layers", 4)
@@ -81,6 +101,10 @@ class BytesSentTest {
         for (String setting : mapping.split(" ")) {
             String[] parts = setting.split("=", -1);
             run.set("parallel." + parts[0], parts[1]);
+        }
+        for (String setting : more) {
+            String[] parts = setting.split("=", -1);
+            run.set(parts[0], parts[1]);
         }
         int ranks = run.config().parallel().worldSize();
         List<RecordingSink> sinks = new ArrayList<>();

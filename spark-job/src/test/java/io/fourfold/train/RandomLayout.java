@@ -17,7 +17,7 @@ import java.util.stream.IntStream;
  * A random way to place global tensors on the ranks of a world: stages hold some tensors each (some tensors on two stages);
  * within a stage each kind is cut into parts that several ranks hold alike; a tensor is cut over the parts along one or two
  * dimensions, unevenly too, or whole on each; pieces of equal shape may be fused, one after the other or row by row.
- * Masters may be split into BF16 weights and remainders.
+ * Masters may be split into BF16 weights and remainders, and the optimizer's shards may have many slices.
  */
 final class RandomLayout {
     /** A tensor of the model. */
@@ -32,6 +32,7 @@ final class RandomLayout {
     private final List<Cut> cuts = new ArrayList<>();
     private final boolean fused;
     private final boolean split;
+    private final long bucketElements;
 
     RandomLayout(Random random, int world, List<Global> tensors) {
         this.world = world;
@@ -49,6 +50,7 @@ final class RandomLayout {
         }
         fused = random.nextBoolean();
         split = random.nextBoolean();
+        bucketElements = random.nextInt(3) == 0 ? Long.MAX_VALUE : 1 + random.nextInt(300);
     }
 
     private Cut cut(Random random, Global tensor, int stage) {
@@ -92,7 +94,7 @@ final class RandomLayout {
     }
 
     ParameterStore.Builder declare(int rank) {
-        ParameterStore.Builder builder = new ParameterStore.Builder();
+        ParameterStore.Builder builder = new ParameterStore.Builder().buckets(bucketElements);
         builder = split ? builder.splitMasters() : builder;
         int stageSize = world / stages;
         Map<Parameter.Kind, List<Piece>> pieces = new EnumMap<>(Parameter.Kind.class);
@@ -166,7 +168,7 @@ final class RandomLayout {
     @Override
     public String toString() {
         StringBuilder text = new StringBuilder(world + " ranks, " + stages + " stages, replicas " + replicas
-                + ", fused " + fused + ", split masters " + split);
+                + ", fused " + fused + ", split masters " + split + ", buckets of " + bucketElements);
         cuts.forEach(cut -> text.append("\n  ")
                 .append(cut.tensor().name())
                 .append(Arrays.toString(cut.tensor().shape()))

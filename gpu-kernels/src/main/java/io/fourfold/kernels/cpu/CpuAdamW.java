@@ -133,6 +133,11 @@ final class CpuAdamW implements OptimizerOps {
     }
 
     @Override
+    public void sumSquares(Tensor values, long[] starts, Tensor out) {
+        SquareSums.of(values, starts, out);
+    }
+
+    @Override
     public void addSquaredNorm(Tensor values, Tensor out) {
         CpuTensor from = CpuTensor.of(values);
         CpuTensor to = Arguments.fp32(out, "out", 1);

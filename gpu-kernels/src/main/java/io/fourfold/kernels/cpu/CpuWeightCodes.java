@@ -13,6 +13,7 @@ import io.fourfold.kernels.quant.BlockScaling;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
+import java.util.Arrays;
 import java.util.stream.IntStream;
 
 /** Element by element as the formulas read; both operands of a matrix share their values. */
@@ -29,17 +30,19 @@ final class CpuWeightCodes implements WeightCodeOps {
     }
 
     @Override
-    public void largest(Tensor values, long[] bounds, Tensor largest) {
+    public void largest(Tensor values, long[] bounds, int[] places, Tensor largest) {
         CpuTensor from = CpuTensor.of(values);
         CpuTensor to = CpuTensor.of(largest);
         float[] x = from.floats();
-        for (int i = 0; i < bounds.length / 2; i++) {
-            int bits = 0;
+        Arrays.fill(to.floats(), to.offset(), to.offset() + to.size(), 0f);
+        for (int i = 0; i < places.length; i++) {
+            int place = to.offset() + places[i];
+            int bits = Float.floatToRawIntBits(to.floats()[place]);
             int end = Math.toIntExact(from.offset() + bounds[2 * i + 1]);
             for (int at = Math.toIntExact(from.offset() + bounds[2 * i]); at < end; at++) {
                 bits = Math.max(bits, Float.floatToRawIntBits(x[at]) & MAGNITUDE);
             }
-            to.floats()[to.offset() + i] = Float.intBitsToFloat(Math.min(bits, INFINITY));
+            to.floats()[place] = Float.intBitsToFloat(Math.min(bits, INFINITY));
         }
     }
 

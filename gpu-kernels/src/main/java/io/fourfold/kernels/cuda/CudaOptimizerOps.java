@@ -4,9 +4,11 @@ import static io.fourfold.kernels.cuda.CudaArguments.bf16;
 import static io.fourfold.kernels.cuda.CudaArguments.blocks;
 import static io.fourfold.kernels.cuda.CudaArguments.fp32;
 import static io.fourfold.kernels.cuda.CudaArguments.int16;
+import static io.fourfold.kernels.cuda.CudaArguments.int32;
 import static io.fourfold.kernels.cuda.CudaArguments.kernel;
 import static io.fourfold.kernels.cuda.CudaArguments.require;
 
+import io.fourfold.kernels.numeric.ExactSum;
 import io.fourfold.kernels.op.AdamWStep;
 import io.fourfold.kernels.op.OptimizerOps;
 import io.fourfold.kernels.op.SegmentAmax;
@@ -19,7 +21,10 @@ import java.util.List;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
-/** AdamW and norms: optimizer.cu; splitting and joining of weights: split.cu. All but the norms is bit-equal to the CPU's. */
+/**
+ * AdamW and norms: optimizer.cu; splitting and joining of weights: split.cu; sums of squares: sum_squares.cu. All but the norms
+ * is bit-equal to the CPU's.
+ */
 final class CudaOptimizerOps implements OptimizerOps, AutoCloseable {
     private static final String FILE = "optimizer";
     private static final String SPLIT_FILE = "split";
@@ -28,13 +33,13 @@ final class CudaOptimizerOps implements OptimizerOps, AutoCloseable {
     private static final int NORM_THREADS = 512;
 
     private final CudaRuntime cuda;
-    private final SegmentNorms norms;
+    private final SquareSums squares;
     private final CudaTensorScope scope;
     private final Map<long[], CudaTensor> segmentStarts = new IdentityHashMap<>();
 
     CudaOptimizerOps(CudaRuntime cuda) {
         this.cuda = cuda;
-        this.norms = new SegmentNorms(cuda);
+        this.squares = new SquareSums(cuda);
         this.scope = cuda.memory().scope(Region.WORKSPACE);
     }
 
@@ -129,16 +134,17 @@ final class CudaOptimizerOps implements OptimizerOps, AutoCloseable {
     }
 
     @Override
-    public void addSquaredNorms(Tensor values, long[] starts, Tensor out) {
+    public void sumSquares(Tensor values, long[] starts, Tensor out) {
         require(
                 starts.length == 0 || starts[starts.length - 1] <= values.elements(),
                 "segments leave " + values.shape());
-        norms.add(CudaTensor.of(values), starts, fp32(out, "out", Math.max(0, starts.length - 1)));
+        long words = (long) ExactSum.INTS * Math.max(0, starts.length - 1);
+        squares.find(fp32(values, "values", values.elements()), starts, int32(out, "out", words));
     }
 
     @Override
     public void close() {
-        norms.close();
+        squares.close();
         scope.close();
     }
 

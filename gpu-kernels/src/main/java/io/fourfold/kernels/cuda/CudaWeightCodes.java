@@ -55,11 +55,13 @@ final class CudaWeightCodes implements WeightCodeOps, AutoCloseable {
     }
 
     @Override
-    public void largest(Tensor values, long[] bounds, Tensor largest) {
+    public void largest(Tensor values, long[] bounds, int[] places, Tensor largest) {
+        require(places.length == bounds.length / 2, places.length + " places of " + bounds.length / 2 + " ranges");
         ranges.find(
                 fp32(values, "values", values.elements()),
                 bounds,
-                fp32(largest, "largest magnitudes", bounds.length / 2));
+                places,
+                fp32(largest, "largest magnitudes", largest.elements()));
     }
 
     @Override

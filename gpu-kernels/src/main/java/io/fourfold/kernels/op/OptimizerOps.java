@@ -1,6 +1,6 @@
 package io.fourfold.kernels.op;
 
-import io.fourfold.kernels.tensor.Shape;
+import io.fourfold.kernels.numeric.ExactSum;
 import io.fourfold.kernels.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -44,14 +44,17 @@ public interface OptimizerOps {
     /** out[0] += sum of squares, accumulated in FP64 within the call. Non-finite values carry through. */
     void addSquaredNorm(Tensor values, Tensor out);
 
+    /** Squares are summed in groups of so many elements, which begin at its multiples. */
+    int SQUARES_GROUP = 16;
+
     /**
-     * out[i] += the sum of squares of {@code values[starts[i] .. starts[i + 1])}, as {@link #addSquaredNorm}.
+     * out[i] = the sum of squares of {@code values[starts[i] .. starts[i + 1])}: within each group of the buffer in FP64, even
+     * elements and odd ones apart; then exactly ({@link ExactSum}). So the sum of all segments does not depend on how the
+     * buffer is cut between groups, and backends agree to the bit.
      *
-     * @param starts ascending, one more than {@code out} has elements; the same array every time, unchanged
+     * @param values FP32
+     * @param starts ascending; the same array every time, unchanged
+     * @param out INT32 [starts.length - 1, {@value ExactSum#INTS}]
      */
-    default void addSquaredNorms(Tensor values, long[] starts, Tensor out) {
-        for (int i = 0; i + 1 < starts.length; i++) {
-            addSquaredNorm(values.view(starts[i], Shape.flat(starts[i + 1] - starts[i])), out.view(i, Shape.of(1)));
-        }
-    }
+    void sumSquares(Tensor values, long[] starts, Tensor out);
 }

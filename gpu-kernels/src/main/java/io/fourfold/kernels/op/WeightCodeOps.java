@@ -24,13 +24,14 @@ public interface WeightCodeOps {
     }
 
     /**
-     * Writes the largest magnitude of each range; infinity where a value is not finite.
+     * Writes the largest magnitude of some ranges together; infinity where a value is not finite, zero without ranges.
      *
      * @param values FP32
      * @param bounds first and end element of each range; the same array every time, unchanged
-     * @param largest FP32 [bounds.length / 2]
+     * @param places element of {@code largest} that each range belongs to, [bounds.length / 2]; likewise
+     * @param largest FP32
      */
-    void largest(Tensor values, long[] bounds, Tensor largest);
+    void largest(Tensor values, long[] bounds, int[] places, Tensor largest);
 
     /**
      * Codes whole strips of stacked matrices.

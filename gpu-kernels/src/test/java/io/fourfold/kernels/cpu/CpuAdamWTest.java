@@ -5,6 +5,7 @@ import static io.fourfold.kernels.cpu.OperationFixture.doubles;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
+import io.fourfold.kernels.numeric.ExactSum;
 import io.fourfold.kernels.numeric.SplitFloat;
 import io.fourfold.kernels.op.AdamWStep;
 import io.fourfold.kernels.op.OptimizerOps;
@@ -118,5 +119,31 @@ final class CpuAdamWTest {
         CpuTensor none = fixture.floats(new float[] {7}, 1);
         ops.addSquaredNorm(fixture.empty(DType.FP32, 0), none);
         assertThat(fixture.readFloats(none)).containsExactly(7f);
+    }
+
+    /** Segments that cut groups of 16 elements do not change the sum where those are multiples of 16. */
+    @Test
+    void sumsOfSquaresDoNotDependOnTheSegments() {
+        CpuTensor values = fixture.gaussian(DType.FP32, 1e-6, 1000);
+        ExactSum whole = sum(values, 0, 1000);
+        assertThat(sum(values, 0, 16, 16, 320, 1000).words()).containsExactly(whole.words());
+        double expected = 0;
+        for (double value : doubles(values)) {
+            expected += value * value;
+        }
+        assertThat(whole.value()).isCloseTo(expected, within(expected * 1e-14));
+        assertThat(sum(values, 3, 17).isFinite()).isTrue();
+        assertThat(sum(fixture.floats(new float[] {1, Float.NaN}, 2), 0, 1, 2).isFinite())
+                .isFalse();
+    }
+
+    private ExactSum sum(CpuTensor values, long... starts) {
+        CpuTensor out = fixture.empty(DType.INT32, (starts.length - 1) * ExactSum.INTS);
+        ops.sumSquares(values, starts, out);
+        ExactSum sum = new ExactSum();
+        for (int i = 0; i + 1 < starts.length; i++) {
+            sum.add(ExactSum.of(fixture.readInts(out), i * ExactSum.INTS));
+        }
+        return sum;
     }
 }

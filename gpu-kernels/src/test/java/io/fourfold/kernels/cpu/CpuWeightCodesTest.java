@@ -39,7 +39,8 @@ class CpuWeightCodesTest {
         CpuTensor flat = weights.view(0, Shape.flat(weights.elements()));
         CpuTensor amax = floats(MATRICES);
         long matrix = (long) ROWS * COLS;
-        codes.largest(flat, new long[] {0, matrix, matrix, 2 * matrix, 2 * matrix, 3 * matrix}, amax);
+        codes.largest(
+                flat, new long[] {0, matrix, matrix, 2 * matrix, 2 * matrix, 3 * matrix}, new int[] {0, 1, 2}, amax);
         int stripWords = WeightCodeOps.stripWords(COLS);
         CpuTensor words = CpuTensor.of(scope.allocate(DType.INT32, MATRICES * ROWS / 16 * stripWords));
         int firstRow = 0;
@@ -102,8 +103,11 @@ class CpuWeightCodesTest {
         float[] x = {1, -3, 2, Float.NaN, -0f, 0};
         System.arraycopy(x, 0, values.floats(), values.offset(), x.length);
         CpuTensor largest = floats(4);
-        codes.largest(values, new long[] {0, 3, 2, 4, 4, 6, 5, 5}, largest);
+        long[] ranges = {0, 3, 2, 4, 4, 6, 5, 5};
+        codes.largest(values, ranges, new int[] {0, 1, 2, 3}, largest);
         assertThat(largest.floats()).containsExactly(3, Float.POSITIVE_INFINITY, 0, 0);
+        codes.largest(values, ranges, new int[] {2, 3, 2, 2}, largest);
+        assertThat(largest.floats()).containsExactly(0, 0, 3, Float.POSITIVE_INFINITY);
     }
 
     @Test

@@ -89,6 +89,10 @@ final class OperationFixture implements AutoCloseable {
         return backend.downloadInts(tensor);
     }
 
+    int[] readInts(CpuTensor tensor) {
+        return backend.downloadInts(tensor);
+    }
+
     float[] readFloats(CpuTensor tensor) {
         return backend.download(tensor);
     }

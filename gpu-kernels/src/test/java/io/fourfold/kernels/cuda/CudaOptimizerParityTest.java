@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.cuda.CudaPair.Twin;
+import io.fourfold.kernels.numeric.ExactSum;
 import io.fourfold.kernels.op.AdamWStep;
 import io.fourfold.kernels.op.SegmentAmax;
 import io.fourfold.kernels.tensor.DType;
@@ -188,10 +189,25 @@ class CudaOptimizerParityTest {
         Twin total = pair.gaussian(DType.FP32, 1, 1);
         both((on, of) -> on.optimizer().addSquaredNorm(of.apply(values), of.apply(total)));
         pair.assertClose("squared norm", total.cpu(), total.cuda(), 3e-6);
-        Twin norms = pair.gaussian(DType.FP32, 1, 4);
-        long[] starts = {0, 7, 7, 600_001, 700_003};
-        both((on, of) -> on.optimizer().addSquaredNorms(of.apply(values), starts, of.apply(norms)));
-        pair.assertClose("squared norms of segments", norms.cpu(), norms.cuda(), 3e-6);
+    }
+
+    /** Gradients of any size, and some that are not finite; segments that begin anywhere; buffers that are not aligned. */
+    @ParameterizedTest
+    @ValueSource(ints = {0, 1, 4})
+    void sumsOfSquares(int from) {
+        long[] starts = {0, 7, 7, 600_001, 600_010, 700_003};
+        int n = (int) starts[starts.length - 1];
+        for (boolean finite : new boolean[] {true, false}) {
+            float[] data = finite ? pair.gaussianValues(1, n + from) : weights(n + from);
+            for (int i = 0; i < data.length && finite; i++) {
+                data[i] = Math.scalb(data[i], -pair.random.nextInt(120));
+            }
+            Twin values = pair.floats(DType.FP32, data, n + from).view(from, n);
+            Twin sums = pair.ints(new int[(starts.length - 1) * ExactSum.INTS]);
+            long[] own = starts.clone();
+            both((on, of) -> on.optimizer().sumSquares(of.apply(values), own, of.apply(sums)));
+            assertThat(pair.cuda.downloadInts(sums.cuda())).isEqualTo(pair.cpu.downloadInts(sums.cpu()));
+        }
     }
 
     /** Ordinary numbers, ties of the split, denormals, the ends of the range, infinities, NaN of all kinds; any sign. */

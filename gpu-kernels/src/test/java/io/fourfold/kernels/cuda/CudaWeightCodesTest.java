@@ -16,6 +16,7 @@ import io.fourfold.kernels.op.WeightCodeOps;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Shape;
 import java.util.Objects;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
@@ -56,8 +57,9 @@ class CudaWeightCodesTest {
             bounds[2 * m] = (long) m * rows * cols;
             bounds[2 * m + 1] = (m + 1L) * rows * cols;
         }
-        pair.cpu.weightCodes().largest(weights.cpu(), bounds, amax.cpu());
-        pair.cuda.weightCodes().largest(weights.cuda(), bounds, amax.cuda());
+        int[] places = IntStream.range(0, matrices).toArray();
+        pair.cpu.weightCodes().largest(weights.cpu(), bounds, places, amax.cpu());
+        pair.cuda.weightCodes().largest(weights.cuda(), bounds, places, amax.cuda());
         pair.assertSameBits("amax", amax.cpu(), amax.cuda());
         int stripWords = WeightCodeOps.stripWords(cols);
         Twin words = pair.ints(new int[matrices * rows / 16 * stripWords]);
@@ -164,10 +166,13 @@ class CudaWeightCodesTest {
         int count = (1 << 19) + 77;
         Twin values = pair.floats(DType.FP32, pair.awkwardValues(count), count);
         long[] bounds = {0, 1, 3, 5, 5, 5, 17, count, 1, count - 1};
-        Twin largest = pair.poison(DType.FP32, bounds.length / 2);
-        pair.cpu.weightCodes().largest(values.cpu(), bounds, largest.cpu());
-        pair.cuda.weightCodes().largest(values.cuda(), bounds, largest.cuda());
-        pair.assertSameBits("largest", largest.cpu(), largest.cuda());
+        for (int[] places : new int[][] {{0, 1, 2, 3, 4}, {1, 5, 3, 1, 5}}) {
+            Twin largest = pair.poison(DType.FP32, 6);
+            pair.cpu.weightCodes().largest(values.cpu(), bounds, places, largest.cpu());
+            pair.cuda.weightCodes().largest(values.cuda(), bounds, places, largest.cuda());
+            pair.assertSameBits("largest", largest.cpu(), largest.cuda());
+            bounds = bounds.clone(); // ranges are remembered by their array
+        }
     }
 
     private static float[] download(@Nullable CudaTensor tensor) {
