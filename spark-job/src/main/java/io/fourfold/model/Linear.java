@@ -1,6 +1,7 @@
 package io.fourfold.model;
 
 import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.comm.Pending;
 import io.fourfold.kernels.op.GemmOperand;
 import io.fourfold.kernels.op.OperandCopy;
 import io.fourfold.kernels.op.OperandPair;
@@ -25,6 +26,7 @@ final class Linear {
     private final Parameter weight;
     private final @Nullable Parameter bias;
     private final LinearSplit split;
+    private final SplitProduct splitProduct;
     private final WeightOperands<GemmOperand> operands;
 
     /**
@@ -37,6 +39,7 @@ final class Linear {
         this.weight = weight;
         this.bias = bias;
         this.split = split;
+        splitProduct = new SplitProduct(backend.gemm(), split.ranks().tensor());
         operands = new WeightOperands<>(formats, weight, maker());
     }
 
@@ -112,15 +115,25 @@ final class Linear {
     OperandSource<GemmOperand> forward(Pass pass, Tensor x, Tensor y, TensorScope work, @Nullable InputAgain again) {
         StepContext step = pass.step();
         TensorScope scope = again == null ? operandScope(pass, work) : work;
-        Tensor input = split.gathersInput() ? split.ranks().gather(x, scope) : x;
+        Tensor input = split.gathersInput() ? split.ranks().all(x, scope) : x;
         Tensor output = split.sumsOutput() ? work.allocate(y.dtype(), input.dim(0), y.dim(1)) : y;
+        boolean inParts = split.exchanges() && precision().fpropX().keeps(x.dtype());
+        if (inParts && split.gathersInput()) {
+            splitProduct.gathering(x, input, operands.forward(), output);
+        } else if (inParts) {
+            splitProduct.summing(input, operands.forward(), output, y);
+        } else if (split.gathersInput()) {
+            split.ranks().gather(x, input);
+        }
         OperandPair<GemmOperand> both = pass.training() && again == null ? inputPair(pass, input, work) : null;
-        GemmOperand rows = both != null
-                ? both.byRows()
-                : inputOperand(input, false, precision().fpropX(), "fprop.x", step, pass.counts(), work);
-        backend.gemm().multiply(rows, operands.forward(), output, false);
-        if (split.sumsOutput()) {
-            split.ranks().scatterSum(output, y);
+        if (!inParts) {
+            GemmOperand rows = both != null
+                    ? both.byRows()
+                    : inputOperand(input, false, precision().fpropX(), "fprop.x", step, pass.counts(), work);
+            backend.gemm().multiply(rows, operands.forward(), output, false);
+            if (split.sumsOutput()) {
+                split.ranks().scatterSum(output, y);
+            }
         }
         if (bias != null) {
             backend.elementwise().addBias(bias.weight(), y);
@@ -183,27 +196,68 @@ final class Linear {
             Tensor dx,
             boolean accumulate,
             TensorScope work) {
+        startBackward(pass, xByColumns, dy, dx, accumulate, work).run();
+    }
+
+    /**
+     * The same in two parts. On return dx is written or, where the layer gathers its input, its sum over the ranks is under
+     * way. What is returned computes the gradients of weight and bias, meanwhile or beside another exchange, and ends that
+     * sum. Where the layer's rows do not travel, all is done on return.
+     *
+     * @param work stays open until the second part has run
+     */
+    Runnable startBackward(
+            Pass pass,
+            @Nullable OperandSource<GemmOperand> xByColumns,
+            Tensor dy,
+            Tensor dx,
+            boolean accumulate,
+            TensorScope work) {
         if (accumulate && split.gathersInput()) {
             throw new IllegalArgumentException("the input gradient of " + name() + " is a sum over ranks");
         }
-        Tensor doutput = split.sumsOutput() ? split.ranks().gather(dy, work) : dy;
+        Tensor doutput = split.sumsOutput() ? split.ranks().all(dy, work) : dy;
         Tensor dinput = split.gathersInput() ? work.allocate(dx.dtype(), doutput.dim(0), dx.dim(1)) : dx;
+        boolean inParts =
+                split.sumsOutput() && !accumulate && precision().dgradDy().keeps(dy.dtype());
+        if (inParts) {
+            splitProduct.gathering(dy, doutput, operands.dgrad(), dinput);
+        } else if (split.sumsOutput()) {
+            split.ranks().gather(dy, doutput);
+        }
         OperandPair<GemmOperand> both = backend.quantize()
                 .operandPair(
                         doutput,
                         outputCopy(pass, precision().dgradDy(), "dgrad.dy", work),
                         outputCopy(pass, precision().wgradDy(), "wgrad.dy", work),
                         split.operands().output());
-        backend.gemm().multiply(both.byRows(), operands.dgrad(), dinput, accumulate);
-        if (split.gathersInput()) {
-            split.ranks().scatterSum(dinput, dx);
+        if (!inParts) {
+            backend.gemm().multiply(both.byRows(), operands.dgrad(), dinput, accumulate);
         }
+        Pending sum = split.gathersInput() ? split.ranks().startSum(dinput, dx) : Pending.DONE;
+        Runnable rest = () -> {
+            addWeightGradients(pass, xByColumns, both.byColumns(), doutput, work);
+            sum.await();
+        };
+        if (split.exchanges()) {
+            return rest;
+        }
+        rest.run();
+        return () -> {};
+    }
+
+    private void addWeightGradients(
+            Pass pass,
+            @Nullable OperandSource<GemmOperand> xByColumns,
+            GemmOperand doutputs,
+            Tensor doutput,
+            TensorScope work) {
         GemmOperand inputs = Objects.requireNonNull(xByColumns).operand(work);
         boolean overwrites = operands.takeFirstWrite();
         if (overwrites) {
             pass.memory().reclaim(weight);
         }
-        backend.gemm().multiply(both.byColumns(), inputs, weight.grad(), !overwrites);
+        backend.gemm().multiply(doutputs, inputs, weight.grad(), !overwrites);
         if (bias != null) {
             backend.elementwise().biasBackward(doutput, bias.grad());
         }

@@ -93,7 +93,7 @@ final class SelfAttention implements Sublayer {
 
     private void backward(Pass pass, Saved saved, Tensor dy, Tensor dx, TensorScope work) {
         Tensor dout = work.allocate(pass.type(), saved.core().out().shape());
-        outputLinear.backward(pass, saved.outByColumns(), dy, dout, false, work);
+        Runnable outputRest = outputLinear.startBackward(pass, saved.outByColumns(), dy, dout, false, work);
         Tensor dqkv = work.allocate(pass.type(), saved.core().qkv().shape());
         core.backward(pass, saved.core(), dout, dqkv, work);
         HeadNormState beforeNorm = saved.beforeNorm();
@@ -102,7 +102,9 @@ final class SelfAttention implements Sublayer {
         } else {
             normAndRotateBackward(pass, headNorm, beforeNorm, dqkv);
         }
-        qkvLinear.backward(pass, saved.x(), dqkv, dx, false, work);
+        Runnable qkvRest = qkvLinear.startBackward(pass, saved.x(), dqkv, dx, false, work);
+        outputRest.run(); // beside the sum of dx over tensor parallel ranks
+        qkvRest.run();
     }
 
     /** Writes qkv. */

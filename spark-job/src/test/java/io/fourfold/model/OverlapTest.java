@@ -71,6 +71,27 @@ class OverlapTest {
                         "multiplyGroupedPart"); // FC1, weights
     }
 
+    @Test
+    void tensorParallelLayersMultiplyWhileRowsTravel() throws Exception {
+        List<String> spans = spans("tp", "bf16", "W2 TP2", 4);
+        assertThat(spans)
+                .containsExactly(
+                        "multiplyRows", // query, key and value
+                        "multiplyRows", // attention output
+                        "multiplyRows", // shared expert, up
+                        "multiplyRows", // down
+                        "multiplyRows", // down, rows
+                        "multiply multiply", // down and up, weights
+                        "multiplyRows", // attention output, rows
+                        "multiply multiply"); // attention output, query, key and value, weights
+    }
+
+    /** Quantized operands are made of all rows; sums of input gradients need none. */
+    @Test
+    void quantizedLayersMultiplyWeightGradientsWhileSumsTravel() throws Exception {
+        assertThat(spans("tp", "nvfp4", "W2 TP2", 4)).containsExactly("multiply multiply", "multiply multiply");
+    }
+
     /** The products between the start and the end of each exchange of a group, in one block with one micro-batch. */
     private static List<String> spans(String group, String recipe, String mapping, int samples) throws Exception {
         FourfoldConfig config = config(

@@ -97,9 +97,7 @@ final class NcclCommunicator implements Communicator {
         require(from.elements() == to.elements() * size(), "reduceScatter", from, to);
         sent(from.elements() - to.elements(), from);
         if (inRankOrder(from, op)) {
-            long[] counts = new long[size()];
-            Arrays.fill(counts, to.elements());
-            sum(from, to, counts);
+            sum(from, to, equalCounts(to.elements()));
             return;
         }
         scatterSums("reduceScatter", from, to, op);
@@ -176,7 +174,7 @@ final class NcclCommunicator implements Communicator {
     @Override
     public Pending startAllToAllV(Tensor send, long[] sendCounts, Tensor receive, long[] receiveCounts) {
         Exchange exchange = exchange(send, sendCounts, receive, receiveCounts);
-        return startLending(() -> {
+        return startLending(NcclSide.BESIDE, () -> {
             queue("allToAllV", c -> exchange.queue(c, stream(), false));
             exchange.copyOwn(cuda.memory(), stream());
         });
@@ -185,15 +183,59 @@ final class NcclCommunicator implements Communicator {
     @Override
     public Pending startAllToOthersV(Tensor send, long[] sendCounts, Tensor receive, long[] receiveCounts) {
         Exchange exchange = exchange(send, sendCounts, receive, receiveCounts);
-        return startLending(() -> queue("allToAllV", c -> exchange.queue(c, stream(), false)));
+        return startLending(NcclSide.BESIDE, () -> queue("allToAllV", c -> exchange.queue(c, stream(), false)));
     }
 
     /** Leaves multiprocessors to NCCL's blocks until it is awaited: as many as it has channels for the other ranks. */
-    private Pending startLending(Runnable collectives) {
+    private Pending startLending(NcclSide beside, Runnable collectives) {
         CudaDevice device = cuda.device();
-        Pending pending = startOn(NcclSide.BESIDE, collectives, device::takeMultiprocessorsBack);
+        Pending pending = startOn(beside, collectives, device::takeMultiprocessorsBack);
         device.lendMultiprocessors(channels());
         return pending;
+    }
+
+    /** This rank's own part is copied while the device would wait for the others'. */
+    @Override
+    public Pending startAllGather(Tensor send, Tensor receive) {
+        CudaTensor from = CudaTensor.of(send);
+        CudaTensor to = CudaTensor.of(receive);
+        require(to.elements() == from.elements() * size(), "allGather", from, to);
+        sent((long) (size() - 1) * from.elements(), from);
+        long[] counts = equalCounts(from.elements());
+        Pending others = startLending(NcclSide.ROWS, () -> gatherOthers("allGather", from, to, counts));
+        return Pending.once(() -> {
+            copyOwn(from, to, counts);
+            others.await();
+        });
+    }
+
+    /** Sums that NCCL adds need all parts at once. */
+    @Override
+    public Pending startReduceScatter(Tensor send, Tensor receive, ReduceOp op) {
+        CudaTensor from = CudaTensor.of(send);
+        CudaTensor to = CudaTensor.of(receive);
+        if (!inRankOrder(from, op)) {
+            return Communicator.super.startReduceScatter(send, receive, op);
+        }
+        require(from.elements() == to.elements() * size(), "reduceScatter", from, to);
+        sent(from.elements() - to.elements(), from);
+        long[] counts = equalCounts(to.elements());
+        CudaTensorScope work = cuda.workspace();
+        CudaTensor staging = sums.staging(work, to.elements());
+        Pending others = startLending(
+                NcclSide.ROWS,
+                () -> queue("exchange for a sum", c -> sums.exchange(c, stream(), from, counts, staging)));
+        return Pending.once(() -> {
+            others.await();
+            sums.add(stream(), part(from, counts), staging, to);
+            work.close();
+        });
+    }
+
+    private long[] equalCounts(long elements) {
+        long[] counts = new long[size()];
+        Arrays.fill(counts, elements);
+        return counts;
     }
 
     private Exchange exchange(Tensor send, long[] sendCounts, Tensor receive, long[] receiveCounts) {
@@ -376,6 +418,10 @@ final class NcclCommunicator implements Communicator {
     /** Sends this rank's part to all others and receives theirs. */
     private void gather(String what, CudaTensor from, CudaTensor to, long[] counts) {
         copyOwn(from, to, counts);
+        gatherOthers(what, from, to, counts);
+    }
+
+    private void gatherOthers(String what, CudaTensor from, CudaTensor to, long[] counts) {
         queue(what, c -> {
             long at = 0;
             for (int peer = 0; peer < size(); peer++) {
