@@ -183,10 +183,7 @@ final class CublasLt implements AutoCloseable {
         if (key.deviceFactors) {
             setInt(product, cublas.CUBLASLT_MATMUL_DESC_POINTER_MODE, cublas.CUBLASLT_POINTER_MODE_DEVICE);
         }
-        if (key.multiprocessors < cuda.device().multiprocessors()) {
-            // Its blocks may stay until the product ends, and a collective under way has to find room.
-            setInt(product, cublas.CUBLASLT_MATMUL_DESC_SM_COUNT_TARGET, key.multiprocessors);
-        }
+        leaveRoom(product, key.multiprocessors);
         cublasLtMatrixLayoutOpaque_t left = stored(key.input, key.n, key.k, key.depthMajorB);
         cublasLtMatrixLayoutOpaque_t right = stored(key.input, key.m, key.k, key.depthMajorA);
         cublasLtMatrixLayoutOpaque_t out = stored(key.output, key.m, key.n, false);
@@ -197,6 +194,17 @@ final class CublasLt implements AutoCloseable {
                 out,
                 algorithm(key.toString(), key.alignment, product, left, right, out),
                 key.label());
+    }
+
+    /**
+     * Its blocks may stay until the product ends, and a collective under way has to find room.
+     *
+     * @param multiprocessors that the product may take
+     */
+    void leaveRoom(cublasLtMatmulDescOpaque_t product, int multiprocessors) {
+        if (multiprocessors < cuda.device().multiprocessors()) {
+            setInt(product, cublas.CUBLASLT_MATMUL_DESC_SM_COUNT_TARGET, multiprocessors);
+        }
     }
 
     /** What the library's heuristic names first. */
