@@ -7,6 +7,7 @@ import io.fourfold.kernels.op.OperandCopy;
 import io.fourfold.kernels.op.OperandPair;
 import io.fourfold.kernels.op.OperandSpec;
 import io.fourfold.kernels.op.QuantProbe;
+import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
 import io.fourfold.precision.LinearPrecision;
@@ -113,15 +114,42 @@ final class Linear {
      */
     @Nullable
     OperandSource<GemmOperand> forward(Pass pass, Tensor x, Tensor y, TensorScope work, @Nullable InputAgain again) {
+        return forward(pass, x, y, work, again, () -> {});
+    }
+
+    /**
+     * Whether rows of {@code type} are multiplied in parts while others travel between ranks: not where operands are made of
+     * all rows.
+     */
+    boolean takesParts(DType type) {
+        return split.exchanges()
+                && precision().fpropX().keeps(type)
+                && precision().dgradDy().keeps(type);
+    }
+
+    /**
+     * The same.
+     *
+     * @param meanwhile runs while rows travel, only where {@link #takesParts}. A layer that gathers its input has written this
+     *     rank's rows of y by then; one that sums its output has not read this rank's rows of x yet
+     */
+    @Nullable
+    OperandSource<GemmOperand> forward(
+            Pass pass, Tensor x, Tensor y, TensorScope work, @Nullable InputAgain again, Runnable meanwhile) {
         StepContext step = pass.step();
         TensorScope scope = again == null ? operandScope(pass, work) : work;
         Tensor input = split.gathersInput() ? split.ranks().all(x, scope) : x;
         Tensor output = split.sumsOutput() ? work.allocate(y.dtype(), input.dim(0), y.dim(1)) : y;
-        boolean inParts = split.exchanges() && precision().fpropX().keeps(x.dtype());
+        boolean inParts = takesParts(x.dtype());
         if (inParts && split.gathersInput()) {
-            splitProduct.gathering(x, input, operands.forward(), output);
+            splitProduct.gathering(x, input, operands.forward(), output, () -> {
+                addBias(splitProduct.ownRows(y));
+                meanwhile.run();
+            });
+            splitProduct.otherRows(y).forEach(this::addBias);
         } else if (inParts) {
-            splitProduct.summing(input, operands.forward(), output, y);
+            splitProduct.summing(input, operands.forward(), output, y, meanwhile);
+            addBias(y);
         } else if (split.gathersInput()) {
             split.ranks().gather(x, input);
         }
@@ -134,9 +162,7 @@ final class Linear {
             if (split.sumsOutput()) {
                 split.ranks().scatterSum(output, y);
             }
-        }
-        if (bias != null) {
-            backend.elementwise().addBias(bias.weight(), y);
+            addBias(y);
         }
         if (!pass.training()) {
             return null;
@@ -150,6 +176,12 @@ final class Linear {
         }
         GemmOperand columns = Objects.requireNonNull(both).byColumns();
         return backwardWork -> columns;
+    }
+
+    private void addBias(Tensor y) {
+        if (bias != null) {
+            backend.elementwise().addBias(bias.weight(), y);
+        }
     }
 
     private OperandPair<GemmOperand> inputPair(Pass pass, Tensor x, TensorScope work) {
@@ -196,7 +228,7 @@ final class Linear {
             Tensor dx,
             boolean accumulate,
             TensorScope work) {
-        startBackward(pass, xByColumns, dy, dx, accumulate, work).run();
+        startBackward(pass, xByColumns, dy, dx, accumulate, work, () -> {}).run();
     }
 
     /**
@@ -205,6 +237,7 @@ final class Linear {
      * sum. Where the layer's rows do not travel, all is done on return.
      *
      * @param work stays open until the second part has run
+     * @param meanwhile runs while rows of dy travel, when this rank's rows of dx are written; only where {@link #takesParts}
      */
     Runnable startBackward(
             Pass pass,
@@ -212,16 +245,16 @@ final class Linear {
             Tensor dy,
             Tensor dx,
             boolean accumulate,
-            TensorScope work) {
+            TensorScope work,
+            Runnable meanwhile) {
         if (accumulate && split.gathersInput()) {
             throw new IllegalArgumentException("the input gradient of " + name() + " is a sum over ranks");
         }
         Tensor doutput = split.sumsOutput() ? split.ranks().all(dy, work) : dy;
         Tensor dinput = split.gathersInput() ? work.allocate(dx.dtype(), doutput.dim(0), dx.dim(1)) : dx;
-        boolean inParts =
-                split.sumsOutput() && !accumulate && precision().dgradDy().keeps(dy.dtype());
+        boolean inParts = split.sumsOutput() && !accumulate && takesParts(dy.dtype());
         if (inParts) {
-            splitProduct.gathering(dy, doutput, operands.dgrad(), dinput);
+            splitProduct.gathering(dy, doutput, operands.dgrad(), dinput, meanwhile);
         } else if (split.sumsOutput()) {
             split.ranks().gather(dy, doutput);
         }

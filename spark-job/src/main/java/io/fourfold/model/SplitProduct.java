@@ -6,6 +6,8 @@ import io.fourfold.kernels.comm.ReduceOp;
 import io.fourfold.kernels.op.GemmOperand;
 import io.fourfold.kernels.op.GemmOps;
 import io.fourfold.kernels.tensor.Tensor;
+import java.util.List;
+import java.util.stream.Stream;
 
 /**
  * Products of rows that travel between tensor parallel ranks: while some travel, others are multiplied. The rows of all ranks
@@ -18,10 +20,12 @@ record SplitProduct(GemmOps gemm, Communicator ranks) {
      * @param rows of this rank, [T, K]
      * @param all of all ranks, [TP * T, K], written
      * @param out all * b^T, written
+     * @param own runs when this rank's rows of out are written and before the others are waited for
      */
-    void gathering(Tensor rows, Tensor all, GemmOperand b, Tensor out) {
+    void gathering(Tensor rows, Tensor all, GemmOperand b, Tensor out, Runnable own) {
         Pending others = ranks.startAllGather(rows, all);
-        gemm.multiplyRows(rows, b, out.rows(begin(out), end(out)));
+        gemm.multiplyRows(rows, b, ownRows(out));
+        own.run();
         others.await();
         multiplyOthers(all, b, out);
     }
@@ -32,22 +36,33 @@ record SplitProduct(GemmOps gemm, Communicator ranks) {
      * @param all [TP * T, K]
      * @param partial all * b^T, written
      * @param sum this rank's rows of the sum, [T, N], written
+     * @param left runs when the others' rows of partial have left and before this rank's rows of all are read
      */
-    void summing(Tensor all, GemmOperand b, Tensor partial, Tensor sum) {
+    void summing(Tensor all, GemmOperand b, Tensor partial, Tensor sum, Runnable left) {
         multiplyOthers(all, b, partial);
         Pending others = ranks.startReduceScatter(partial, sum, ReduceOp.SUM);
-        multiply(all, b, partial, begin(all), end(all));
+        left.run();
+        gemm.multiplyRows(ownRows(all), b, ownRows(partial));
         others.await();
     }
 
-    private void multiplyOthers(Tensor all, GemmOperand b, Tensor out) {
-        multiply(all, b, out, 0, begin(all));
-        multiply(all, b, out, end(all), all.dim(0));
+    /** This rank's rows of those of all ranks. */
+    Tensor ownRows(Tensor all) {
+        return all.rows(begin(all), end(all));
     }
 
-    private void multiply(Tensor all, GemmOperand b, Tensor out, int from, int to) {
-        if (from < to) {
-            gemm.multiplyRows(all.rows(from, to), b, out.rows(from, to));
+    /** The others, in one or two stretches. */
+    List<Tensor> otherRows(Tensor all) {
+        return Stream.of(all.rows(0, begin(all)), all.rows(end(all), all.dim(0)))
+                .filter(rows -> rows.dim(0) > 0)
+                .toList();
+    }
+
+    private void multiplyOthers(Tensor all, GemmOperand b, Tensor out) {
+        List<Tensor> rows = otherRows(all);
+        List<Tensor> products = otherRows(out);
+        for (int i = 0; i < rows.size(); i++) {
+            gemm.multiplyRows(rows.get(i), b, products.get(i));
         }
     }
 

@@ -6,6 +6,7 @@ import io.fourfold.kernels.comm.Communicator;
 import io.fourfold.kernels.comm.Pending;
 import io.fourfold.kernels.comm.ReduceOp;
 import io.fourfold.kernels.cpu.CpuTensor;
+import io.fourfold.kernels.op.AttentionOps;
 import io.fourfold.kernels.op.GemmOps;
 import io.fourfold.kernels.tensor.Tensor;
 import java.lang.reflect.InvocationTargetException;
@@ -29,14 +30,21 @@ final class LateExchanges {
 
     private static final Object AS_IS = new Object();
 
-    /** Appends {@code multiply}, {@code multiplyRows} and so on to events. */
+    /** Appends {@code multiply}, {@code multiplyRows}, {@code attention forward} and so on to events. */
     static Backend backend(Backend backend, List<String> events) {
         GemmOps gemm = like(GemmOps.class, backend.gemm(), (method, arguments) -> {
             events.add(method.getName());
             return AS_IS;
         });
-        return like(
-                Backend.class, backend, (method, arguments) -> method.getName().equals("gemm") ? gemm : AS_IS);
+        AttentionOps attention = like(AttentionOps.class, backend.attention(), (method, arguments) -> {
+            events.add("attention " + method.getName());
+            return AS_IS;
+        });
+        return like(Backend.class, backend, (method, arguments) -> switch (method.getName()) {
+            case "gemm" -> gemm;
+            case "attention" -> attention;
+            default -> AS_IS;
+        });
     }
 
     /** Appends {@code start tp}, {@code await tp} and so on to events. */

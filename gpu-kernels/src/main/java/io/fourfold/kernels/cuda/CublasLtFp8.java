@@ -21,7 +21,8 @@ import org.bytedeco.javacpp.Pointer;
 final class CublasLtFp8 implements AutoCloseable {
     private static final int WORD = 8;
 
-    private record Key(int m, int n, int k, int strideA, int strideB, DType output, long alignment, int multiprocessors) {
+    private record Key(
+            int m, int n, int k, int strideA, int strideB, DType output, long alignment, int multiprocessors) {
         /** For traces: m x n x k, operand and result types. */
         String label() {
             return "gemm " + m + 'x' + n + 'x' + k + " NT FP8->" + output;
