@@ -6,6 +6,7 @@ import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.comm.ReduceOp;
 import io.fourfold.kernels.op.AttentionShape;
 import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
 import io.fourfold.model.DeviceBatch.ContextOrder;
@@ -30,24 +31,83 @@ record CoreAttention(Backend backend, AttentionConfig config, SequenceParallel r
      */
     record State(Tensor qkv, @Nullable Tensor keyValues, Tensor out, Tensor logSumExp) {}
 
-    State forward(Pass pass, Tensor qkv, TensorScope work) {
+    /** Memory for what {@link #forward(Pass, State, int, int)} writes. */
+    State allocate(Pass pass, Tensor qkv) {
         DeviceBatch batch = pass.batch();
-        AttentionShape shape = shape(batch);
-        Tensor out = pass.kept().allocate(pass.type(), batch.contextTokens(), shape.outputWidth());
+        Tensor out = pass.kept()
+                .allocate(pass.type(), batch.contextTokens(), shape(batch).outputWidth());
         Tensor logSumExp = pass.kept()
                 .allocate(
                         DType.FP32,
-                        shape.batch(),
-                        shape.heads(),
+                        batch.samples(),
+                        config.heads(),
                         batch.queries().tokens());
+        return new State(qkv, null, out, logSumExp);
+    }
+
+    /** Of sequences {@code from .. to}; without context parallelism only. */
+    void forward(Pass pass, State state, int from, int to) {
+        if (from < to) {
+            Part part = part(pass.batch(), from, to);
+            backend.attention()
+                    .forward(
+                            part.shape,
+                            part.rows(state.qkv),
+                            part.documentStart,
+                            part.rows(state.out),
+                            part.statistics(state.logSumExp));
+        }
+    }
+
+    /** Of sequences {@code from .. to}; without context parallelism only. */
+    void backward(Pass pass, State state, Tensor dout, Tensor dqkv, int from, int to) {
+        if (from < to) {
+            Part part = part(pass.batch(), from, to);
+            backend.attention()
+                    .backward(
+                            part.shape,
+                            part.rows(dout),
+                            part.rows(state.qkv),
+                            part.documentStart,
+                            part.rows(state.out),
+                            part.statistics(state.logSumExp),
+                            part.rows(dqkv));
+        }
+    }
+
+    /** Some whole sequences. */
+    private record Part(AttentionShape shape, int from, Tensor documentStart) {
+        Tensor rows(Tensor all) {
+            int first = from * shape.sequence();
+            return all.rows(first, first + shape.tokens());
+        }
+
+        Tensor statistics(Tensor all) {
+            Shape some = Shape.of(shape.batch(), shape.heads(), shape.sequence());
+            return all.view((long) from * shape.heads() * shape.sequence(), some);
+        }
+    }
+
+    private Part part(DeviceBatch batch, int from, int to) {
+        AttentionShape shape = shape(batch, to - from);
+        Tensor starts = batch.documentStart().view((long) from * shape.sequence(), Shape.of(shape.tokens()));
+        return new Part(shape, from, starts);
+    }
+
+    State forward(Pass pass, Tensor qkv, TensorScope work) {
+        DeviceBatch batch = pass.batch();
+        State state = allocate(pass, qkv);
         ContextOrder order = batch.contextOrder();
         if (order == null) {
-            backend.attention().forward(shape, qkv, batch.documentStart(), out, logSumExp);
-            return new State(qkv, null, out, logSumExp);
+            forward(pass, state, 0, batch.samples());
+            return state;
         }
+        AttentionShape shape = shape(batch);
+        Tensor out = state.out();
+        Tensor logSumExp = state.logSumExp();
         if (exchange == ContextExchange.RING) {
             ring().forward(pass, shape, qkv, out, logSumExp, work);
-            return new State(qkv, null, out, logSumExp);
+            return state;
         }
         Tensor keyValues = gather(pass, qkv, order, work);
         backend.attention().forward(shape, batch.queries(), qkv, keyValues, batch.documentStart(), out, logSumExp);
@@ -63,15 +123,7 @@ record CoreAttention(Backend backend, AttentionConfig config, SequenceParallel r
             return;
         }
         if (state.keyValues() == null || order == null) {
-            backend.attention()
-                    .backward(
-                            shape(batch),
-                            dout,
-                            state.qkv(),
-                            batch.documentStart(),
-                            state.out(),
-                            state.logSumExp(),
-                            dqkv);
+            backward(pass, state, dout, dqkv, 0, batch.samples());
             return;
         }
         Tensor dkeyValues = work.allocate(pass.type(), state.keyValues().shape());
@@ -118,8 +170,12 @@ record CoreAttention(Backend backend, AttentionConfig config, SequenceParallel r
     }
 
     private AttentionShape shape(DeviceBatch batch) {
+        return shape(batch, batch.samples());
+    }
+
+    private AttentionShape shape(DeviceBatch batch, int sequences) {
         return new AttentionShape(
-                batch.samples(), batch.sequenceLength(), config.heads(), config.kvHeads(), config.headDim(), (float)
+                sequences, batch.sequenceLength(), config.heads(), config.kvHeads(), config.headDim(), (float)
                         (1 / Math.sqrt(config.headDim())));
     }
 }

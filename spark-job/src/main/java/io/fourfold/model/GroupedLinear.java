@@ -6,7 +6,6 @@ import io.fourfold.kernels.op.GroupedOperand;
 import io.fourfold.kernels.op.OperandCopy;
 import io.fourfold.kernels.op.OperandPair;
 import io.fourfold.kernels.op.OperandSpec;
-import io.fourfold.kernels.op.OperandSpec.Format;
 import io.fourfold.kernels.op.QuantizeOps;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
@@ -155,14 +154,10 @@ final class GroupedLinear {
      * made of all of a group's rows.
      */
     boolean takesParts(DType type) {
-        return plain(precision().fpropX(), type)
-                && plain(precision().wgradX(), type)
-                && plain(precision().dgradDy(), type)
-                && plain(precision().wgradDy(), type);
-    }
-
-    private static boolean plain(OperandSpec spec, DType type) {
-        return !spec.quantized() && (spec.format() == Format.FP32 || type == DType.BF16);
+        return precision().fpropX().keeps(type)
+                && precision().wgradX().keeps(type)
+                && precision().dgradDy().keeps(type)
+                && precision().wgradDy().keeps(type);
     }
 
     /** Operands of the activation of {@code inner} as this layer's input; null where it has to be computed first. */

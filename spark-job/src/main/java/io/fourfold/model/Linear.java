@@ -1,11 +1,13 @@
 package io.fourfold.model;
 
 import io.fourfold.kernels.Backend;
+import io.fourfold.kernels.comm.Pending;
 import io.fourfold.kernels.op.GemmOperand;
 import io.fourfold.kernels.op.OperandCopy;
 import io.fourfold.kernels.op.OperandPair;
 import io.fourfold.kernels.op.OperandSpec;
 import io.fourfold.kernels.op.QuantProbe;
+import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
 import io.fourfold.precision.LinearPrecision;
@@ -25,6 +27,7 @@ final class Linear {
     private final Parameter weight;
     private final @Nullable Parameter bias;
     private final LinearSplit split;
+    private final SplitProduct splitProduct;
     private final WeightOperands<GemmOperand> operands;
 
     /**
@@ -37,6 +40,7 @@ final class Linear {
         this.weight = weight;
         this.bias = bias;
         this.split = split;
+        splitProduct = new SplitProduct(backend.gemm(), split.ranks().tensor());
         operands = new WeightOperands<>(formats, weight, maker());
     }
 
@@ -110,20 +114,55 @@ final class Linear {
      */
     @Nullable
     OperandSource<GemmOperand> forward(Pass pass, Tensor x, Tensor y, TensorScope work, @Nullable InputAgain again) {
+        return forward(pass, x, y, work, again, () -> {});
+    }
+
+    /**
+     * Whether rows of {@code type} are multiplied in parts while others travel between ranks: not where operands are made of
+     * all rows.
+     */
+    boolean takesParts(DType type) {
+        return split.exchanges()
+                && precision().fpropX().keeps(type)
+                && precision().dgradDy().keeps(type);
+    }
+
+    /**
+     * The same.
+     *
+     * @param meanwhile runs while rows travel, only where {@link #takesParts}. A layer that gathers its input has written this
+     *     rank's rows of y by then; one that sums its output has not read this rank's rows of x yet
+     */
+    @Nullable
+    OperandSource<GemmOperand> forward(
+            Pass pass, Tensor x, Tensor y, TensorScope work, @Nullable InputAgain again, Runnable meanwhile) {
         StepContext step = pass.step();
         TensorScope scope = again == null ? operandScope(pass, work) : work;
-        Tensor input = split.gathersInput() ? split.ranks().gather(x, scope) : x;
+        Tensor input = split.gathersInput() ? split.ranks().all(x, scope) : x;
         Tensor output = split.sumsOutput() ? work.allocate(y.dtype(), input.dim(0), y.dim(1)) : y;
-        OperandPair<GemmOperand> both = pass.training() && again == null ? inputPair(pass, input, work) : null;
-        GemmOperand rows = both != null
-                ? both.byRows()
-                : inputOperand(input, false, precision().fpropX(), "fprop.x", step, pass.counts(), work);
-        backend.gemm().multiply(rows, operands.forward(), output, false);
-        if (split.sumsOutput()) {
-            split.ranks().scatterSum(output, y);
+        boolean inParts = takesParts(x.dtype());
+        if (inParts && split.gathersInput()) {
+            splitProduct.gathering(x, input, operands.forward(), output, () -> {
+                addBias(splitProduct.ownRows(y));
+                meanwhile.run();
+            });
+            splitProduct.otherRows(y).forEach(this::addBias);
+        } else if (inParts) {
+            splitProduct.summing(input, operands.forward(), output, y, meanwhile);
+            addBias(y);
+        } else if (split.gathersInput()) {
+            split.ranks().gather(x, input);
         }
-        if (bias != null) {
-            backend.elementwise().addBias(bias.weight(), y);
+        OperandPair<GemmOperand> both = pass.training() && again == null ? inputPair(pass, input, work) : null;
+        if (!inParts) {
+            GemmOperand rows = both != null
+                    ? both.byRows()
+                    : inputOperand(input, false, precision().fpropX(), "fprop.x", step, pass.counts(), work);
+            backend.gemm().multiply(rows, operands.forward(), output, false);
+            if (split.sumsOutput()) {
+                split.ranks().scatterSum(output, y);
+            }
+            addBias(y);
         }
         if (!pass.training()) {
             return null;
@@ -137,6 +176,12 @@ final class Linear {
         }
         GemmOperand columns = Objects.requireNonNull(both).byColumns();
         return backwardWork -> columns;
+    }
+
+    private void addBias(Tensor y) {
+        if (bias != null) {
+            backend.elementwise().addBias(bias.weight(), y);
+        }
     }
 
     private OperandPair<GemmOperand> inputPair(Pass pass, Tensor x, TensorScope work) {
@@ -183,27 +228,69 @@ final class Linear {
             Tensor dx,
             boolean accumulate,
             TensorScope work) {
+        startBackward(pass, xByColumns, dy, dx, accumulate, work, () -> {}).run();
+    }
+
+    /**
+     * The same in two parts. On return dx is written or, where the layer gathers its input, its sum over the ranks is under
+     * way. What is returned computes the gradients of weight and bias, meanwhile or beside another exchange, and ends that
+     * sum. Where the layer's rows do not travel, all is done on return.
+     *
+     * @param work stays open until the second part has run
+     * @param meanwhile runs while rows of dy travel, when this rank's rows of dx are written; only where {@link #takesParts}
+     */
+    Runnable startBackward(
+            Pass pass,
+            @Nullable OperandSource<GemmOperand> xByColumns,
+            Tensor dy,
+            Tensor dx,
+            boolean accumulate,
+            TensorScope work,
+            Runnable meanwhile) {
         if (accumulate && split.gathersInput()) {
             throw new IllegalArgumentException("the input gradient of " + name() + " is a sum over ranks");
         }
-        Tensor doutput = split.sumsOutput() ? split.ranks().gather(dy, work) : dy;
+        Tensor doutput = split.sumsOutput() ? split.ranks().all(dy, work) : dy;
         Tensor dinput = split.gathersInput() ? work.allocate(dx.dtype(), doutput.dim(0), dx.dim(1)) : dx;
+        boolean inParts = split.sumsOutput() && !accumulate && takesParts(dy.dtype());
+        if (inParts) {
+            splitProduct.gathering(dy, doutput, operands.dgrad(), dinput, meanwhile);
+        } else if (split.sumsOutput()) {
+            split.ranks().gather(dy, doutput);
+        }
         OperandPair<GemmOperand> both = backend.quantize()
                 .operandPair(
                         doutput,
                         outputCopy(pass, precision().dgradDy(), "dgrad.dy", work),
                         outputCopy(pass, precision().wgradDy(), "wgrad.dy", work),
                         split.operands().output());
-        backend.gemm().multiply(both.byRows(), operands.dgrad(), dinput, accumulate);
-        if (split.gathersInput()) {
-            split.ranks().scatterSum(dinput, dx);
+        if (!inParts) {
+            backend.gemm().multiply(both.byRows(), operands.dgrad(), dinput, accumulate);
         }
+        Pending sum = split.gathersInput() ? split.ranks().startSum(dinput, dx) : Pending.DONE;
+        Runnable rest = () -> {
+            addWeightGradients(pass, xByColumns, both.byColumns(), doutput, work);
+            sum.await();
+        };
+        if (split.exchanges()) {
+            return rest;
+        }
+        rest.run();
+        return () -> {};
+    }
+
+    private void addWeightGradients(
+            Pass pass,
+            @Nullable OperandSource<GemmOperand> xByColumns,
+            GemmOperand doutputs,
+            Tensor doutput,
+            TensorScope work) {
         GemmOperand inputs = Objects.requireNonNull(xByColumns).operand(work);
         boolean overwrites = operands.takeFirstWrite();
         if (overwrites) {
             pass.memory().reclaim(weight);
         }
-        backend.gemm().multiply(both.byColumns(), inputs, weight.grad(), !overwrites);
+        backend.gemm().multiply(doutputs, inputs, weight.grad(), !overwrites);
         if (bias != null) {
             backend.elementwise().biasBackward(doutput, bias.grad());
         }

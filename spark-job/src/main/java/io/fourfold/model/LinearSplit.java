@@ -32,6 +32,11 @@ record LinearSplit(SequenceParallel ranks, boolean gathersInput, boolean sumsOut
         return new LinearSplit(ranks, false, ranks.splitsLayers(), WeightSplit.byInput(groups));
     }
 
+    /** Whether rows travel between ranks. */
+    boolean exchanges() {
+        return gathersInput || sumsOutput;
+    }
+
     /** False where this rank's copy of an operand that all tensor ranks have alike should not be counted again. */
     boolean countsInput() {
         return !gathersInput || ranks.tensor().rank() == 0;

@@ -44,7 +44,7 @@ final class MoeFfn implements Sublayer {
             TensorScope inside,
             Tensor inner,
             @Nullable OperandSource<GroupedOperand> activatedByColumns,
-            @Nullable Backward shared) {}
+            SharedExpert.@Nullable Backward shared) {}
 
     private final Backend backend;
     private final MoeConfig config;
@@ -84,12 +84,14 @@ final class MoeFfn implements Sublayer {
         return "moe";
     }
 
+    /** Where tokens may travel, the shared expert's come first: its backward may be computed meanwhile. */
     @Override
     public List<Parameter> weights() {
         List<Parameter> weights = new ArrayList<>(List.of(
                 layers.down().weight(), layers.up().weight(), layers.router().weight()));
         if (layers.shared() != null) {
-            weights.addAll(layers.shared().weights());
+            weights.addAll(
+                    dispatcher.splits() ? 0 : weights.size(), layers.shared().weights());
         }
         return weights;
     }
@@ -192,7 +194,7 @@ final class MoeFfn implements Sublayer {
         if (shared == null && layers.shared() != null) {
             shared = layers.shared().forward(pass, x, work);
         }
-        Backward sharedBackward = shared == null ? null : shared.addTo(y);
+        SharedExpert.Backward sharedBackward = shared == null ? null : shared.addTo(y);
         if (!pass.training()) {
             return null;
         }
@@ -224,14 +226,20 @@ final class MoeFfn implements Sublayer {
     }
 
     private void backward(Pass pass, Saved saved, Tensor dy, Tensor dx, TensorScope work) {
-        ExpertRows rows = saved.dispatch().rows();
+        Dispatch dispatch = saved.dispatch();
+        ExpertRows rows = dispatch.rows();
+        SharedExpert.InputGradient shared = null;
         Tensor dprobability = work.allocate(DType.FP32, rows.count());
         OperandPair<GroupedOperand> fused;
         Tensor dinner = null;
         try (TensorScope kept = saved.inside();
                 TensorScope inside = pass.memory().workUntil(layers.up().weight())) {
             Tensor dactivated = inside.allocate(pass.type(), rows.count(), innerWidth);
-            backwardDown(pass, saved, dy, dactivated, inside);
+            SplitArrival arrival = dispatch.splits() ? dispatch.startDispatch(dy, inside, inside) : null;
+            if (arrival != null && saved.shared() != null) {
+                shared = saved.shared().run(dy, work); // while gradients are on their way
+            }
+            backwardDown(pass, saved, arrival, dy, dactivated, inside);
             fused = layers.up()
                     .activationGradient(pass, rows, config.activation(), dactivated, saved.inner(), dprobability, work);
             if (fused == null) {
@@ -248,16 +256,16 @@ final class MoeFfn implements Sublayer {
         }
         Tensor dexpertX = work.allocate(pass.type(), rows.count(), dx.dim(1));
         Tensor dweights = work.allocate(DType.FP32, saved.routing().weights().shape());
-        ExpertWayBack back = new ExpertWayBack(saved.dispatch(), dexpertX, dx, dprobability, dweights, work);
+        ExpertWayBack back = new ExpertWayBack(dispatch, dexpertX, dx, dprobability, dweights, work);
         // Rows travel back while this rank's own are computed; where they are not in parts, beside the weight
         // gradients.
-        boolean inParts = takesParts(pass, saved.dispatch());
+        boolean inParts = takesParts(pass, dispatch);
         RowSchedule schedule = !inParts
                 ? RowSchedule.WHOLE
                 : product -> {
-                    saved.dispatch().others().forEach(product::multiply);
+                    dispatch.others().forEach(product::multiply);
                     back.start();
-                    product.multiply(saved.dispatch().own());
+                    product.multiply(dispatch.own());
                 };
         Runnable written = inParts ? back::finish : back::start;
         if (fused != null) {
@@ -287,13 +295,21 @@ final class MoeFfn implements Sublayer {
                 dlogits,
                 work);
         layers.router().backward(pass, saved.routerX(), dlogits, dx, true, work);
-        if (saved.shared() != null) {
-            saved.shared().run(dy, dx, work);
+        if (shared == null && saved.shared() != null) {
+            shared = saved.shared().run(dy, work);
+        }
+        if (shared != null) {
+            shared.addTo(dx);
         }
     }
 
-    /** Writes dactivated [rows, W] from the gradient of the combined output. */
-    private void backwardDown(Pass pass, Saved saved, Tensor dy, Tensor dactivated, TensorScope work) {
+    /**
+     * Writes dactivated [rows, W] from the gradient of the combined output.
+     *
+     * @param arrival of dy at the experts, where it comes in parts
+     */
+    private void backwardDown(
+            Pass pass, Saved saved, @Nullable SplitArrival arrival, Tensor dy, Tensor dactivated, TensorScope work) {
         Dispatch dispatch = saved.dispatch();
         ExpertRows rows = dispatch.rows();
         OperandPair<GroupedOperand> copied =
@@ -303,7 +319,6 @@ final class MoeFfn implements Sublayer {
             return;
         }
         boolean inParts = takesParts(pass, dispatch);
-        SplitArrival arrival = dispatch.splits() ? dispatch.startDispatch(dy, work, work) : null;
         if (arrival != null && !inParts) {
             arrival.others().run();
         }

@@ -5,6 +5,7 @@ import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.op.GemmOperand;
 import io.fourfold.kernels.op.NormOps;
 import io.fourfold.kernels.tensor.DType;
+import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
 import java.util.List;
@@ -70,20 +71,35 @@ final class SelfAttention implements Sublayer {
     @Override
     public @Nullable Backward forward(Pass pass, Tensor x, Tensor y, TensorScope work) {
         int rows = pass.batch().contextTokens();
-        Tensor qkv = pass.kept().allocate(pass.type(), rows, config.queryWidth() + 2 * config.kvWidth());
-        OperandSource<GemmOperand> xByColumns =
-                qkvLinear.forward(pass, x, qkv, work, pass.recompute().input());
-        HeadNormState beforeNorm = null;
-        if (headNorm == null) {
-            rotate(pass, qkv, false);
+        Tensor projected = pass.kept().allocate(pass.type(), rows, config.queryWidth() + 2 * config.kvWidth());
+        HeadNormState beforeNorm = headNorm == null
+                ? null
+                : new HeadNormState(
+                        projected, pass.kept().allocate(DType.FP32, rows, config.heads() + config.kvHeads()));
+        Tensor qkv = beforeNorm == null ? projected : pass.kept().allocate(pass.type(), projected.shape());
+        InputAgain again = pass.recompute().input();
+        OwnSequences own = ownSequences(pass);
+        CoreAttention.State state;
+        OperandSource<GemmOperand> xByColumns;
+        OperandSource<GemmOperand> outByColumns;
+        if (own == null) {
+            xByColumns = qkvLinear.forward(pass, x, projected, work, again);
+            rotate(pass, beforeNorm, qkv, 0, rows);
+            state = core.forward(pass, qkv, work);
+            outByColumns = outputLinear.forward(pass, state.out(), y, work);
         } else {
-            beforeNorm =
-                    new HeadNormState(qkv, pass.kept().allocate(DType.FP32, rows, config.heads() + config.kvHeads()));
-            qkv = pass.kept().allocate(pass.type(), qkv.shape());
-            normAndRotate(pass, headNorm, beforeNorm, qkv);
+            state = core.allocate(pass, qkv);
+            xByColumns = qkvLinear.forward(pass, x, projected, work, again, () -> {
+                rotate(pass, beforeNorm, qkv, own.firstRow(), own.endRow());
+                core.forward(pass, state, own.begin(), own.middle());
+            });
+            own.forOthers((from, to) -> {
+                rotate(pass, beforeNorm, qkv, from * own.length(), to * own.length());
+                core.forward(pass, state, from, to);
+            });
+            outByColumns = outputLinear.forward(
+                    pass, state.out(), y, work, null, () -> core.forward(pass, state, own.middle(), own.end()));
         }
-        CoreAttention.State state = core.forward(pass, qkv, work);
-        OperandSource<GemmOperand> outByColumns = outputLinear.forward(pass, state.out(), y, work);
         if (!pass.training()) {
             return null;
         }
@@ -91,89 +107,121 @@ final class SelfAttention implements Sublayer {
         return (dy, dx, backwardWork) -> backward(pass, saved, dy, dx, backwardWork);
     }
 
-    private void backward(Pass pass, Saved saved, Tensor dy, Tensor dx, TensorScope work) {
-        Tensor dout = work.allocate(pass.type(), saved.core().out().shape());
-        outputLinear.backward(pass, saved.outByColumns(), dy, dout, false, work);
-        Tensor dqkv = work.allocate(pass.type(), saved.core().qkv().shape());
-        core.backward(pass, saved.core(), dout, dqkv, work);
-        HeadNormState beforeNorm = saved.beforeNorm();
-        if (headNorm == null || beforeNorm == null) {
-            rotate(pass, dqkv, true);
-        } else {
-            normAndRotateBackward(pass, headNorm, beforeNorm, dqkv);
-        }
-        qkvLinear.backward(pass, saved.x(), dqkv, dx, false, work);
+    /** What can be computed while other rows travel: attention of the sequences that this rank has as a whole. */
+    private @Nullable OwnSequences ownSequences(Pass pass) {
+        return qkvLinear.takesParts(pass.type()) && outputLinear.takesParts(pass.type())
+                ? OwnSequences.of(pass.batch(), core.ranks().tensor())
+                : null;
     }
 
-    /** Writes qkv. */
-    private void normAndRotate(Pass pass, HeadNorm norms, HeadNormState before, Tensor qkv) {
-        Tensor query = norms.query().weight();
-        Tensor key = norms.key().weight();
+    private void backward(Pass pass, Saved saved, Tensor dy, Tensor dx, TensorScope work) {
+        CoreAttention.State state = saved.core();
+        Tensor dout = work.allocate(pass.type(), state.out().shape());
+        OwnSequences own = ownSequences(pass);
+        Tensor dqkv;
+        Runnable outputRest;
+        if (own == null) {
+            outputRest = outputLinear.startBackward(pass, saved.outByColumns(), dy, dout, false, work, () -> {});
+            dqkv = work.allocate(pass.type(), state.qkv().shape());
+            core.backward(pass, state, dout, dqkv, work);
+            rotateBack(pass, saved.beforeNorm(), dqkv, 0, dqkv.dim(0));
+        } else {
+            dqkv = work.allocate(pass.type(), state.qkv().shape());
+            OwnSequences.Task task = (from, to) -> {
+                core.backward(pass, state, dout, dqkv, from, to);
+                rotateBack(pass, saved.beforeNorm(), dqkv, from * own.length(), to * own.length());
+            };
+            outputRest = outputLinear.startBackward(
+                    pass, saved.outByColumns(), dy, dout, false, work, () -> task.run(own.begin(), own.end()));
+            own.forOthers(task);
+        }
+        Runnable qkvRest = qkvLinear.startBackward(pass, saved.x(), dqkv, dx, false, work, () -> {});
+        outputRest.run(); // beside the sum of dx over tensor parallel ranks
+        qkvRest.run();
+    }
+
+    /** Writes rows {@code from .. to} of qkv. */
+    private void rotate(Pass pass, @Nullable HeadNormState before, Tensor qkv, int from, int to) {
+        Tensor rotated = qkv.rows(from, to);
+        if (headNorm == null || before == null) {
+            rotate(pass, rotated, from, false);
+            return;
+        }
+        Tensor projected = before.qkv().rows(from, to);
+        Tensor rstd = before.rstd().rows(from, to);
+        Tensor query = headNorm.query().weight();
+        Tensor key = headNorm.key().weight();
+        float epsilon = headNorm.epsilon();
         int heads = config.heads();
         int kvHeads = config.kvHeads();
-        if (!backend.norm()
-                .headNormRope(
-                        before.qkv(),
-                        heads,
-                        kvHeads,
-                        query,
-                        key,
-                        norms.epsilon(),
-                        rotation(pass),
-                        qkv,
-                        before.rstd())) {
-            backend.norm().headNorm(before.qkv(), heads, kvHeads, query, key, norms.epsilon(), qkv, before.rstd());
-            rotate(pass, qkv, false);
+        NormOps.Rotation rotation = rotation(pass, from, to);
+        if (!backend.norm().headNormRope(projected, heads, kvHeads, query, key, epsilon, rotation, rotated, rstd)) {
+            backend.norm().headNorm(projected, heads, kvHeads, query, key, epsilon, rotated, rstd);
+            rotate(pass, rotated, from, false);
         }
     }
 
-    /** In place. */
-    private void normAndRotateBackward(Pass pass, HeadNorm norms, HeadNormState before, Tensor dqkv) {
-        Parameter query = norms.query();
-        Parameter key = norms.key();
+    /** Rows {@code from .. to} of dqkv, in place. */
+    private void rotateBack(Pass pass, @Nullable HeadNormState before, Tensor dqkv, int from, int to) {
+        Tensor gradient = dqkv.rows(from, to);
+        if (headNorm == null || before == null) {
+            rotate(pass, gradient, from, true);
+            return;
+        }
+        Tensor projected = before.qkv().rows(from, to);
+        Tensor rstd = before.rstd().rows(from, to);
+        Parameter query = headNorm.query();
+        Parameter key = headNorm.key();
         int heads = config.heads();
         int kvHeads = config.kvHeads();
         if (!backend.norm()
                 .headNormRopeBackward(
-                        dqkv,
-                        before.qkv(),
+                        gradient,
+                        projected,
                         heads,
                         kvHeads,
                         query.weight(),
                         key.weight(),
-                        before.rstd(),
-                        rotation(pass),
-                        dqkv,
+                        rstd,
+                        rotation(pass, from, to),
+                        gradient,
                         query.grad(),
                         key.grad())) {
-            rotate(pass, dqkv, true);
+            rotate(pass, gradient, from, true);
             backend.norm()
                     .headNormBackward(
-                            dqkv,
-                            before.qkv(),
+                            gradient,
+                            projected,
                             heads,
                             kvHeads,
                             query.weight(),
                             key.weight(),
-                            before.rstd(),
-                            dqkv,
+                            rstd,
+                            gradient,
                             query.grad(),
                             key.grad());
         }
     }
 
-    private NormOps.Rotation rotation(Pass pass) {
-        return new NormOps.Rotation(pass.batch().positions(), config.ropeTheta());
+    private NormOps.Rotation rotation(Pass pass, int from, int to) {
+        return new NormOps.Rotation(positions(pass, from, to), config.ropeTheta());
     }
 
-    private void rotate(Pass pass, Tensor qkv, boolean inverse) {
+    private static Tensor positions(Pass pass, int from, int to) {
+        return pass.batch().positions().view(from, Shape.of(to - from));
+    }
+
+    /**
+     * @param first row of these
+     */
+    private void rotate(Pass pass, Tensor qkv, int first, boolean inverse) {
         backend.elementwise()
                 .rope(
                         qkv,
                         config.heads(),
                         config.kvHeads(),
                         config.headDim(),
-                        pass.batch().positions(),
+                        positions(pass, first, first + qkv.dim(0)),
                         config.ropeTheta(),
                         inverse);
     }

@@ -1,6 +1,7 @@
 package io.fourfold.model;
 
 import io.fourfold.kernels.comm.Communicator;
+import io.fourfold.kernels.comm.Pending;
 import io.fourfold.kernels.comm.ReduceOp;
 import io.fourfold.kernels.tensor.Tensor;
 import io.fourfold.kernels.tensor.TensorScope;
@@ -39,13 +40,28 @@ record SequenceParallel(TokenPlacement placement, Communicator tensor, Communica
         if (!splitsLayers()) {
             return rows;
         }
-        Tensor all = scope.allocate(rows.dtype(), rows.dim(0) * tensor.size(), rows.dim(1));
-        tensor.allGather(rows, all);
+        Tensor all = all(rows, scope);
+        gather(rows, all);
         return all;
+    }
+
+    /** Memory for what {@link #gather} makes of these rows. */
+    Tensor all(Tensor rows, TensorScope scope) {
+        return scope.allocate(rows.dtype(), rows.dim(0) * tensor.size(), rows.dim(1));
+    }
+
+    /** Writes all [TP * T, C]. */
+    void gather(Tensor rows, Tensor all) {
+        tensor.allGather(rows, all);
     }
 
     /** This rank's rows [T, C] of the sum of every tensor rank's [TP * T, C]. */
     void scatterSum(Tensor partial, Tensor rows) {
         tensor.reduceScatter(partial, rows, ReduceOp.SUM);
+    }
+
+    /** {@link #scatterSum} beside the work that is queued next. */
+    Pending startSum(Tensor partial, Tensor rows) {
+        return tensor.startReduceScatter(partial, rows, ReduceOp.SUM);
     }
 }

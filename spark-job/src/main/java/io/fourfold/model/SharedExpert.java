@@ -43,11 +43,34 @@ final class SharedExpert {
     /** The expert's output, not added to anything yet. */
     interface Output {
         /**
-         * out += the output. The returned backward <em>adds</em> to dx; null in evaluation.
+         * out += the output.
          *
          * @param out [T, H]
+         * @return null in evaluation
          */
-        Sublayer.@Nullable Backward addTo(Tensor out);
+        @Nullable
+        Backward addTo(Tensor out);
+    }
+
+    /** The backward of one forward; holds what forward kept. */
+    interface Backward {
+        /**
+         * Computes the gradient of the input and adds to those of the parameters.
+         *
+         * @param dy [T, H], unchanged
+         * @param work stays open until the gradient is added
+         */
+        InputGradient run(Tensor dy, TensorScope work);
+    }
+
+    /** The gradient of the expert's input, not added to anything yet. */
+    interface InputGradient {
+        /**
+         * dx += the gradient.
+         *
+         * @param dx [T, H]
+         */
+        void addTo(Tensor dx);
     }
 
     /**
@@ -62,7 +85,7 @@ final class SharedExpert {
             Sublayer.Backward inner = ffn.forward(pass, x, y, work);
             return out -> {
                 backend.elementwise().add(out, y, out);
-                return inner == null ? null : (dy, dx, backwardWork) -> addGradient(pass, inner, dy, dx, backwardWork);
+                return inner == null ? null : (dy, backwardWork) -> gradient(pass, inner, dy, backwardWork);
             };
         }
         TensorScope scope = pass.training() ? pass.kept() : work;
@@ -79,18 +102,18 @@ final class SharedExpert {
             backend.elementwise().addGated(gateLogits, y, out);
             return inner == null
                     ? null
-                    : (dout, dx, backwardWork) ->
-                            gatedBackward(pass, gate, gateLogits, gateX, y, inner, dout, dx, backwardWork);
+                    : (dout, backwardWork) ->
+                            gatedBackward(pass, gate, gateLogits, gateX, y, inner, dout, backwardWork);
         };
     }
 
-    private void addGradient(Pass pass, Sublayer.Backward inner, Tensor dy, Tensor dx, TensorScope work) {
-        Tensor dxPart = work.allocate(pass.type(), dx.shape());
-        inner.run(dy, dxPart, work);
-        backend.elementwise().add(dx, dxPart, dx);
+    private InputGradient gradient(Pass pass, Sublayer.Backward inner, Tensor dy, TensorScope work) {
+        Tensor part = work.allocate(pass.type(), dy.shape());
+        inner.run(dy, part, work);
+        return dx -> backend.elementwise().add(dx, part, dx);
     }
 
-    private void gatedBackward(
+    private InputGradient gatedBackward(
             Pass pass,
             Linear gateLinear,
             Tensor gateLogits,
@@ -98,12 +121,14 @@ final class SharedExpert {
             Tensor y,
             Sublayer.Backward inner,
             Tensor dout,
-            Tensor dx,
             TensorScope work) {
         Tensor dy = work.allocate(pass.type(), dout.shape());
         Tensor dgate = work.allocate(DType.FP32, pass.tokens());
         backend.elementwise().addGatedBackward(gateLogits, y, dout, dy, dgate);
-        addGradient(pass, inner, dy, dx, work);
-        gateLinear.backward(pass, gateX, dgate.reshape(pass.tokens(), 1), dx, true, work);
+        InputGradient ungated = gradient(pass, inner, dy, work);
+        return dx -> {
+            ungated.addTo(dx);
+            gateLinear.backward(pass, gateX, dgate.reshape(pass.tokens(), 1), dx, true, work);
+        };
     }
 }

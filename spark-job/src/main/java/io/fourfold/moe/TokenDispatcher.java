@@ -45,6 +45,11 @@ public final class TokenDispatcher {
                 : null;
     }
 
+    /** Whether rows may come and go in two parts, see {@link Dispatch#splits}. */
+    public boolean splits() {
+        return tokens != null;
+    }
+
     /**
      * Plans the way of one micro-batch's rows; routing weights and row ids travel here. Rows padded to a capacity travel as
      * slots: their number is known without asking the device.

@@ -1,5 +1,6 @@
 package io.fourfold.plan;
 
+import io.fourfold.config.DispatchUnit;
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.config.ModelConfig;
 import io.fourfold.config.MoeConfig;
@@ -12,6 +13,7 @@ import io.fourfold.parallel.ParallelMapping;
 import io.fourfold.plan.ReplayedMemory.Scope;
 import io.fourfold.precision.Recipe;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -21,6 +23,9 @@ import java.util.Map;
  * how much of both lies in the memory of gradients that backward has not written yet.
  */
 final class GpuStep {
+    /** Gradients of the experts of a layer. */
+    private static final int EXPERT_RANGES = 2;
+
     private static final long WORD = 4;
 
     private final FourfoldConfig config;
@@ -63,6 +68,12 @@ final class GpuStep {
                         == mapping.data() * config.train().microBatchSize();
     }
 
+    /** Whether the gradients of shared experts are written while tokens travel. */
+    private boolean sharedExpertsFirst() {
+        boolean travel = size(Axis.EP) > 1 || size(Axis.ETP) > 1;
+        return travel && config.parallel().dispatchUnit() == DispatchUnit.TOKEN;
+    }
+
     /** Gradients of linear layers as they lie in the flat buffers, reclaimed from the last block to the first. */
     private void lend() {
         long experts = 1L << 50; // a buffer of its own
@@ -101,10 +112,13 @@ final class GpuStep {
             }
         }
         for (int i = blocks.size() - 1; i >= 0; i--) {
+            List<LentMemory.Range> written = feedForward.get(i);
             if (blocks.get(i).moe()) {
-                expertUp.put(i, ranges.size() + 1);
+                int last = sharedExpertsFirst() ? written.size() : EXPERT_RANGES;
+                Collections.rotate(written, last - EXPERT_RANGES);
+                expertUp.put(i, ranges.size() + last - 1);
             }
-            ranges.addAll(feedForward.get(i));
+            ranges.addAll(written);
             afterFeedForward[i] = ranges.size();
             ranges.addAll(attention.get(i));
             afterAttention[i] = ranges.size();
@@ -215,16 +229,19 @@ final class GpuStep {
             inside.add(block.insideExpertsKept());
         }
         int next = i == blocks.size() - 1 ? 0 : afterAttention[i + 1];
+        int up = expertUp.getOrDefault(i, next + 1);
         try (Scope work = memory.scope(Region.WORKSPACE, afterFeedForward[i])) {
             work.add(block.hidden());
             try (Scope within = memory.scope(Region.WORKSPACE, expertUp.getOrDefault(i, memory.never()))) {
                 within.add(block.insideExpertsBackward());
-                memory.reclaim(next);
+                for (int range = next; range < up; range++) {
+                    memory.reclaim(range);
+                }
                 work.add(block.innerGradients());
             }
             inside.close();
             work.add(block.outerGradients());
-            for (int range = next + 1; range < afterFeedForward[i]; range++) {
+            for (int range = up; range < afterFeedForward[i]; range++) {
                 memory.reclaim(range);
             }
         }

@@ -69,6 +69,9 @@ class CudaLawTest {
         "train.optimizer.epsilon=0.01",
     };
 
+    /** Each tensor parallel rank has some of its micro-batch's sequences as a whole. */
+    private static final String SEQUENCES = "train.micro_batch_size=2";
+
     /** Rank r on GPU r. */
     private static final RankPool GPUS = new RankPool(CudaBenchDevice::new);
 
@@ -90,7 +93,12 @@ class CudaLawTest {
                 exact("dropless", LawTest.DROPLESS, mappings()),
                 Stream.concat(
                         exact("dropping", LawTest.DROPPING, mappings()),
-                        exact("overlapped", join(LawTest.DROPLESS, OVERLAP), List.of("W2", "W2 EP2", "W2 TP2"))));
+                        Stream.concat(
+                                exact("whole sequences", join(LawTest.DROPLESS, SEQUENCES), List.of("W2 TP2")),
+                                exact(
+                                        "overlapped",
+                                        join(LawTest.DROPLESS, OVERLAP),
+                                        List.of("W2", "W2 EP2", "W2 TP2")))));
     }
 
     private Stream<DynamicTest> bf16() {
@@ -98,11 +106,16 @@ class CudaLawTest {
         Reference wide = new Reference("bf16 wide", join(WIDE, "recipe.kind=bf16"));
         // Shards of several slices: the dense weights are more than a bucket.
         Reference overlapped = new Reference("bf16 wide overlapped", join(WIDE, OVERLAP)).with("recipe.kind=bf16");
-        return mappings().stream()
-                .flatMap(mapping -> Stream.of(
-                        rounding(small, mapping, 1e-3, 0.03),
-                        rounding(wide, mapping, 1e-3, 0.03),
-                        rounding(overlapped, mapping, 1e-3, 0.03)));
+        Reference whole = new Reference("bf16 whole sequences", join(wide.settings, SEQUENCES));
+        return Stream.concat(
+                mappings().stream()
+                        .flatMap(mapping -> Stream.of(
+                                rounding(small, mapping, 1e-3, 0.03),
+                                rounding(wide, mapping, 1e-3, 0.03),
+                                rounding(overlapped, mapping, 1e-3, 0.03))),
+                mappings().stream()
+                        .filter(mapping -> mapping.contains(" TP"))
+                        .map(mapping -> rounding(whole, mapping, 1e-3, 0.03)));
     }
 
     private Stream<DynamicTest> nvfp4() {

@@ -73,6 +73,17 @@ class LawTest {
         });
     }
 
+    /** With as many sequences in a micro-batch as tensor parallel ranks, each has attention of its own while rows travel. */
+    @TestFactory
+    Stream<DynamicTest> wholeSequences() {
+        List<String> mappings = List.of("W2 TP2", "W4 TP4", "W4 TP2 EP4", "W4 TP2 ETP2", "W8 TP2 PP2 V2 EP2");
+        return Stream.of(DROPLESS, DROPPING).flatMap(settings -> {
+            String[] whole = Stream.concat(Stream.of(settings), Stream.of("train.micro_batch_size=4"))
+                    .toArray(String[]::new);
+            return cases("whole sequences", LawModel.config(whole), whole, mappings);
+        });
+    }
+
     private static Stream<DynamicTest> cases(List<String> mappings) {
         return Stream.concat(
                 cases("dropless", LawModel.config(DROPLESS), DROPLESS, mappings),

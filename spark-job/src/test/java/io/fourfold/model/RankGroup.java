@@ -27,6 +27,7 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.function.Function;
 
 /** Runs one training step of a model on N ranks, one thread each, and puts the results together as one rank would have them. */
 final class RankGroup {
@@ -68,6 +69,20 @@ final class RankGroup {
      * @param step of the whole global batch
      */
     static StepResult step(FourfoldConfig config, Batch batch, StepContext step) throws InterruptedException {
+        return step(config, batch, step, world -> new Devices(new CpuBackend(1), world));
+    }
+
+    /** What a rank computes and communicates with. */
+    record Devices(Backend backend, CommunicationWorld world) {}
+
+    /**
+     * The same on other devices than the CPU's usual ones.
+     *
+     * @param devices of each rank, from its world
+     */
+    static StepResult step(
+            FourfoldConfig config, Batch batch, StepContext step, Function<CommunicationWorld, Devices> devices)
+            throws InterruptedException {
         int ranks = config.parallel().worldSize();
         List<? extends CommunicationWorld> worlds = InProcessWorld.create(ranks);
         Map<String, float[]> gradients = new TreeMap<>();
@@ -77,8 +92,9 @@ final class RankGroup {
             List<Future<RankResult>> futures = new ArrayList<>();
             for (CommunicationWorld world : worlds) {
                 futures.add(threads.submit(() -> {
-                    try (Backend backend = new CpuBackend(1)) {
-                        return rank(config, backend, world, batch, step, gradients, weights);
+                    Devices own = devices.apply(world);
+                    try (Backend backend = own.backend()) {
+                        return rank(config, backend, own.world(), batch, step, gradients, weights);
                     } catch (RuntimeException e) {
                         world.abort("rank " + world.rank() + " failed: " + e);
                         throw e;

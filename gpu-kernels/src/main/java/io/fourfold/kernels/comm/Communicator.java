@@ -61,6 +61,23 @@ public interface Communicator extends AutoCloseable {
         return Pending.DONE;
     }
 
+    /**
+     * Starts {@link #allGather} beside the work that the caller queues next. All ranks start and await in the same order.
+     * Where a group cannot overlap, it is done on return.
+     */
+    default Pending startAllGather(Tensor send, Tensor receive) {
+        return start(() -> allGather(send, receive));
+    }
+
+    /**
+     * Starts {@link #reduceScatter} beside the work that the caller queues next, which may still write this rank's own part
+     * of {@code send}. All ranks start and await in the same order. Where a group cannot overlap, it is done when it is
+     * awaited.
+     */
+    default Pending startReduceScatter(Tensor send, Tensor receive, ReduceOp op) {
+        return Pending.once(() -> reduceScatter(send, receive, op));
+    }
+
     /** Whether {@link #start} returns before the collectives are done. */
     default boolean overlaps() {
         return false;

@@ -5,7 +5,9 @@ import io.fourfold.kernels.op.GemmOperand;
 import io.fourfold.kernels.op.GemmOps;
 import io.fourfold.kernels.op.GroupedOperand;
 import io.fourfold.kernels.op.GroupedOperand.Layout;
+import io.fourfold.kernels.op.OperandSpec;
 import io.fourfold.kernels.op.RowPart;
+import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Tensor;
 import java.util.Arrays;
 import org.bytedeco.openblas.global.openblas_nolapack;
@@ -38,6 +40,13 @@ public final class CpuGemmOps implements GemmOps, AutoCloseable {
         CpuTensor out = CpuTensor.of(c);
         requireSize(out, (long) left.rows() * right.rows(), "[" + left.rows() + ", " + right.rows() + "]");
         product(left, right, out, 0, accumulate);
+    }
+
+    @Override
+    public void multiplyRows(Tensor a, GemmOperand b, Tensor c) {
+        CpuTensor values = CpuTensor.of(a);
+        OperandSpec spec = a.dtype() == DType.BF16 ? OperandSpec.BF16 : OperandSpec.FP32;
+        multiply(new CpuOperand(spec, a.shape().rows(), a.shape().cols(), values, false, 1f), b, c, false);
     }
 
     @Override

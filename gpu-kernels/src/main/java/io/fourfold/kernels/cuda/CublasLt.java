@@ -37,7 +37,8 @@ final class CublasLt implements AutoCloseable {
             DType input,
             DType output,
             long alignment,
-            boolean deviceFactors) {
+            boolean deviceFactors,
+            int multiprocessors) {
         /** For traces: m x n x k, operand and result types. */
         String label() {
             return "gemm " + m + 'x' + n + 'x' + k + ' ' + (depthMajorA ? 'T' : 'N') + (depthMajorB ? 'N' : 'T') + ' '
@@ -97,7 +98,17 @@ final class CublasLt implements AutoCloseable {
         // With factors from the host the library has kernels that round A * B^T to BF16 before they add C.
         boolean onDevice = scaled || (accumulate && c.dtype() == DType.BF16);
         long alignment = Long.lowestOneBit(a.values.address() | b.values.address() | c.address() | 256);
-        Key key = new Key(m, n, k, a.depthMajor, b.depthMajor, a.values.dtype(), c.dtype(), alignment, onDevice);
+        Key key = new Key(
+                m,
+                n,
+                k,
+                a.depthMajor,
+                b.depthMajor,
+                a.values.dtype(),
+                c.dtype(),
+                alignment,
+                onDevice,
+                cuda.device().freeMultiprocessors());
         Plan plan = plans.get(key);
         if (plan == null) {
             plan = plan(key);
@@ -172,6 +183,7 @@ final class CublasLt implements AutoCloseable {
         if (key.deviceFactors) {
             setInt(product, cublas.CUBLASLT_MATMUL_DESC_POINTER_MODE, cublas.CUBLASLT_POINTER_MODE_DEVICE);
         }
+        leaveRoom(product, key.multiprocessors);
         cublasLtMatrixLayoutOpaque_t left = stored(key.input, key.n, key.k, key.depthMajorB);
         cublasLtMatrixLayoutOpaque_t right = stored(key.input, key.m, key.k, key.depthMajorA);
         cublasLtMatrixLayoutOpaque_t out = stored(key.output, key.m, key.n, false);
@@ -182,6 +194,17 @@ final class CublasLt implements AutoCloseable {
                 out,
                 algorithm(key.toString(), key.alignment, product, left, right, out),
                 key.label());
+    }
+
+    /**
+     * Its blocks may stay until the product ends, and a collective under way has to find room.
+     *
+     * @param multiprocessors that the product may take
+     */
+    void leaveRoom(cublasLtMatmulDescOpaque_t product, int multiprocessors) {
+        if (multiprocessors < cuda.device().multiprocessors()) {
+            setInt(product, cublas.CUBLASLT_MATMUL_DESC_SM_COUNT_TARGET, multiprocessors);
+        }
     }
 
     /** What the library's heuristic names first. */

@@ -21,7 +21,8 @@ import org.bytedeco.javacpp.Pointer;
 final class CublasLtFp8 implements AutoCloseable {
     private static final int WORD = 8;
 
-    private record Key(int m, int n, int k, int strideA, int strideB, DType output, long alignment) {
+    private record Key(
+            int m, int n, int k, int strideA, int strideB, DType output, long alignment, int multiprocessors) {
         /** For traces: m x n x k, operand and result types. */
         String label() {
             return "gemm " + m + 'x' + n + 'x' + k + " NT FP8->" + output;
@@ -61,7 +62,8 @@ final class CublasLtFp8 implements AutoCloseable {
             return false;
         }
         long alignment = Long.lowestOneBit(a.codes().address() | b.codes().address() | c.address() | 256);
-        Key key = new Key(a.rows(), b.rows(), depth, a.stride(), b.stride(), c.dtype(), alignment);
+        int multiprocessors = cuda.device().freeMultiprocessors();
+        Key key = new Key(a.rows(), b.rows(), depth, a.stride(), b.stride(), c.dtype(), alignment, multiprocessors);
         Plan plan = plans.get(key);
         if (plan == null) {
             plan = plan(key, a, b);
@@ -121,6 +123,7 @@ final class CublasLtFp8 implements AutoCloseable {
         cublasLtMatrixLayoutOpaque_t right = layout(cudart.CUDA_R_8F_E4M3, key.k, key.m, key.strideA);
         int type = key.output == DType.FP32 ? cudart.CUDA_R_32F : cudart.CUDA_R_16BF;
         cublasLtMatrixLayoutOpaque_t out = layout(type, key.n, key.m, key.n);
+        library.leaveRoom(product, key.multiprocessors);
         Plan draft = new Plan(product, left, right, out, new cublasLtMatmulHeuristicResult_t());
         scale(draft, cublas.CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, b.scale());
         scale(draft, cublas.CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, a.scale());

@@ -5,6 +5,7 @@ import io.fourfold.kernels.op.GemmOperand;
 import io.fourfold.kernels.op.GemmOps;
 import io.fourfold.kernels.op.GroupedOperand;
 import io.fourfold.kernels.op.GroupedOperand.Layout;
+import io.fourfold.kernels.op.OperandSpec;
 import io.fourfold.kernels.op.RowPart;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Shape;
@@ -52,6 +53,13 @@ public final class CudaGemmOps implements GemmOps, AutoCloseable {
         try (CudaTensorScope work = cuda.workspace()) {
             multiply(decoded(a, work), decoded(b, work), out, accumulate);
         }
+    }
+
+    @Override
+    public void multiplyRows(Tensor a, GemmOperand b, Tensor c) {
+        CudaTensor values = CudaTensor.of(a);
+        OperandSpec spec = a.dtype() == DType.BF16 ? OperandSpec.BF16 : OperandSpec.FP32;
+        multiply(new CudaOperand(spec, values.shape().rows(), values.shape().cols(), values, false, null), b, c, false);
     }
 
     private CudaOperand decoded(GemmOperand operand, CudaTensorScope work) {

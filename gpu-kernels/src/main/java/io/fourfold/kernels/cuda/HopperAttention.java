@@ -121,7 +121,7 @@ final class HopperAttention implements AutoCloseable {
         arguments.addAll(
                 List.of(shape.batch(), shape.sequence(), shape.heads(), shape.kvHeads(), sectionHeads, shape.scale()));
         kernel.function.launch(
-                cuda.device().multiprocessors(), 1, 1, kernel.threads, kernel.sharedBytes, arguments.toArray());
+                cuda.device().freeMultiprocessors(), 1, 1, kernel.threads, kernel.sharedBytes, arguments.toArray());
     }
 
     private void prepare(AttentionCall call, int padded, CudaTensor dout, CudaTensor rows, CudaTensor added) {

@@ -103,9 +103,7 @@ final class NcclCommunicator implements Communicator {
         require(from.elements() == to.elements() * size(), "reduceScatter", from, to);
         sent(from.elements() - to.elements(), from);
         if (inRankOrder(from, op, to.elements())) {
-            long[] counts = new long[size()];
-            Arrays.fill(counts, to.elements());
-            sum(from, to, counts);
+            sum(from, to, equalCounts(to.elements()));
             return;
         }
         scatterSums("reduceScatter", from, to, op);
@@ -154,9 +152,7 @@ final class NcclCommunicator implements Communicator {
         require(to.elements() == from.elements() * size(), "allGather", from, to);
         sent((long) (size() - 1) * from.elements(), from);
         if (copies(from.bytes())) {
-            long[] counts = new long[size()];
-            Arrays.fill(counts, from.elements());
-            gather("allGather", from, to, counts);
+            gather("allGather", from, to, equalCounts(from.elements()));
         } else {
             gatherEqual("allGather", from, to);
         }
@@ -186,25 +182,25 @@ final class NcclCommunicator implements Communicator {
     @Override
     public Pending startAllToAllV(Tensor send, long[] sendCounts, Tensor receive, long[] receiveCounts) {
         Exchange exchange = exchange(send, sendCounts, receive, receiveCounts);
-        return startLending(() -> exchange(exchange, true));
+        return startLending(NcclSide.BESIDE, () -> exchange(exchange, true));
     }
 
     @Override
     public Pending startAllToOthersV(Tensor send, long[] sendCounts, Tensor receive, long[] receiveCounts) {
         Exchange exchange = exchange(send, sendCounts, receive, receiveCounts);
-        return startLending(() -> exchange(exchange, false));
+        return startLending(NcclSide.BESIDE, () -> exchange(exchange, false));
     }
 
     /**
      * Leaves multiprocessors to NCCL's blocks, where it has any, until it is awaited: as many as it has channels for the other
      * ranks.
      */
-    private Pending startLending(Runnable collectives) {
-        if (world.peers(host, members, NcclSide.BESIDE) != null) {
-            return start(collectives);
+    private Pending startLending(NcclSide beside, Runnable collectives) {
+        if (world.peers(host, members, beside) != null) {
+            return startOn(beside, collectives, () -> {});
         }
         CudaDevice device = cuda.device();
-        Pending pending = startOn(NcclSide.BESIDE, collectives, device::takeMultiprocessorsBack);
+        Pending pending = startOn(beside, collectives, device::takeMultiprocessorsBack);
         device.lendMultiprocessors(channels());
         return pending;
     }
@@ -254,6 +250,49 @@ final class NcclCommunicator implements Communicator {
                     .trace()
                     .end(begun, (side == NcclSide.MAIN ? "copies " : "copies beside ") + what + " " + name(), stream());
         }
+    }
+
+    /** This rank's own part is copied while the device would wait for the others'. */
+    @Override
+    public Pending startAllGather(Tensor send, Tensor receive) {
+        CudaTensor from = CudaTensor.of(send);
+        CudaTensor to = CudaTensor.of(receive);
+        require(to.elements() == from.elements() * size(), "allGather", from, to);
+        sent((long) (size() - 1) * from.elements(), from);
+        long[] counts = equalCounts(from.elements());
+        Pending others =
+                startLending(NcclSide.ROWS, () -> gatherOthers("allGather", from, to, counts, PeerLink.NOTHING));
+        return Pending.once(() -> {
+            copyOwn(from, to, counts);
+            others.await();
+        });
+    }
+
+    /** Sums that NCCL adds need all parts at once. */
+    @Override
+    public Pending startReduceScatter(Tensor send, Tensor receive, ReduceOp op) {
+        CudaTensor from = CudaTensor.of(send);
+        CudaTensor to = CudaTensor.of(receive);
+        if (from.dtype() != DType.BF16 || op != ReduceOp.SUM || size() == 1) {
+            return Communicator.super.startReduceScatter(send, receive, op);
+        }
+        require(from.elements() == to.elements() * size(), "reduceScatter", from, to);
+        sent(from.elements() - to.elements(), from);
+        long[] counts = equalCounts(to.elements());
+        CudaTensorScope work = cuda.workspace();
+        CudaTensor staging = work.allocate(from.dtype(), Shape.flat(sums.staged(to.elements())));
+        Pending others = startLending(NcclSide.ROWS, () -> exchangeForSum(from, counts, staging));
+        return Pending.once(() -> {
+            others.await();
+            sums.add(stream(), part(from, counts), staging, to);
+            work.close();
+        });
+    }
+
+    private long[] equalCounts(long elements) {
+        long[] counts = new long[size()];
+        Arrays.fill(counts, elements);
+        return counts;
     }
 
     private Exchange exchange(Tensor send, long[] sendCounts, Tensor receive, long[] receiveCounts) {
@@ -407,12 +446,16 @@ final class NcclCommunicator implements Communicator {
     }
 
     private void sum(CudaTensor from, CudaTensor to, long[] counts, CudaTensor staging) {
+        exchangeForSum(from, counts, staging);
+        sums.add(stream(), part(from, counts), staging, to);
+    }
+
+    private void exchangeForSum(CudaTensor from, long[] counts, CudaTensor staging) {
         messages(
                 "exchange for a sum",
                 PeerMessage.ofOthers(rank(), from, counts),
                 sums.receives(staging, counts[rank()]),
                 PeerLink.NOTHING);
-        sums.add(stream(), part(from, counts), staging, to);
     }
 
     private void scatterSums(String what, CudaTensor from, CudaTensor to, ReduceOp op) {
@@ -467,11 +510,15 @@ final class NcclCommunicator implements Communicator {
 
     /** Sends this rank's part to all others and receives theirs. */
     private void gather(String what, CudaTensor from, CudaTensor to, long[] counts) {
+        gatherOthers(what, from, to, counts, () -> copyOwn(from, to, counts));
+    }
+
+    private void gatherOthers(String what, CudaTensor from, CudaTensor to, long[] counts, Runnable meanwhile) {
         List<PeerMessage> sends = IntStream.range(0, size())
                 .filter(peer -> peer != rank())
                 .mapToObj(peer -> new PeerMessage(peer, from, 0, from.elements()))
                 .toList();
-        messages(what, sends, PeerMessage.ofOthers(rank(), to, counts), () -> copyOwn(from, to, counts));
+        messages(what, sends, PeerMessage.ofOthers(rank(), to, counts), meanwhile);
     }
 
     private void copyOwn(CudaTensor from, CudaTensor to, long[] counts) {

@@ -9,6 +9,8 @@ enum NcclSide {
     MAIN,
     /** Collectives beside it. */
     BESIDE,
+    /** Rows of a layer beside its products: they must not wait behind what is under way for longer. */
+    ROWS,
     /** Messages from a rank of a group to a higher one. A message waits for its receiver, so those of the other way must not wait behind it. */
     UP,
     /** To a lower one. */
@@ -17,6 +19,11 @@ enum NcclSide {
     AROUND_UP,
     /** From the last to the first. */
     AROUND_DOWN;
+
+    /** Whether its operations run beside work that fills the device. */
+    boolean sharesDevice() {
+        return this == BESIDE || this == ROWS;
+    }
 
     /** The side of messages between two members of a group of {@code size}. */
     static NcclSide ofMessage(int from, int to, int size) {

@@ -89,7 +89,7 @@ final class NcclWorld implements CommunicationWorld {
                     this,
                     cuda,
                     "the link of ranks " + members,
-                    Nccl.join(payload.ints(), hostGroup.size(), hostGroup.rank(), side == NcclSide.BESIDE));
+                    Nccl.join(payload.ints(), hostGroup.size(), hostGroup.rank(), side.sharesDevice()));
             known.put(members, link);
             all.add(link);
         }

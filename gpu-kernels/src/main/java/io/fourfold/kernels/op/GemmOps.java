@@ -17,6 +17,15 @@ public interface GemmOps {
     void multiply(GemmOperand a, GemmOperand b, Tensor c, boolean accumulate);
 
     /**
+     * C = A * B^T for rows as they are, which may be some of a larger matrix. Its product has the same values there but for the
+     * order of the FP32 sums, which matrix libraries choose by the number of rows and by the place of a row among them.
+     *
+     * @param a values that {@link OperandSpec#keeps an operand would keep}
+     * @param c [rows of a, b.rows]
+     */
+    void multiplyRows(Tensor a, GemmOperand b, Tensor c);
+
+    /**
      * C_g = A_g * B_g^T for each group; rows of A and C are split by the same offsets.
      *
      * @param a {@link GroupedOperand.Layout#RAGGED_ROWS}

@@ -1,5 +1,6 @@
 package io.fourfold.kernels.op;
 
+import io.fourfold.kernels.tensor.DType;
 import java.util.Objects;
 
 /**
@@ -81,6 +82,11 @@ public record OperandSpec(Format format, Blocks blocks, Rounding rounding, boole
 
     public OperandSpec withFormula(ScaleFormula other) {
         return new OperandSpec(format, blocks, rounding, hadamard, other);
+    }
+
+    /** Whether an operand of values of this type is these values themselves. */
+    public boolean keeps(DType type) {
+        return !quantized() && (format == Format.FP32 || type == DType.BF16);
     }
 
     /** True when elements are codes with block scales rather than plain values. */

@@ -128,6 +128,45 @@ class CudaGemmParityTest {
         backend.gemm().multiply(left, right, c, accumulate);
     }
 
+    /** Also while a collective has some of the multiprocessors. */
+    @TestFactory
+    List<DynamicTest> someRows() {
+        List<DynamicTest> tests = new ArrayList<>();
+        for (DType type : new DType[] {DType.FP32, DType.BF16}) {
+            for (boolean columns : new boolean[] {false, true}) {
+                for (int lent : new int[] {0, 16}) {
+                    String name = "rows of " + type + (columns ? " dgrad" : " fprop") + ", lent " + lent;
+                    tests.add(DynamicTest.dynamicTest(name, () -> {
+                        CudaDevice device = pair.cuda.runtime().device();
+                        device.lendMultiprocessors(lent);
+                        someRows(name, type, columns, 300, 96, 128);
+                        someRows(name, type, columns, 2000, 520, 264);
+                        device.takeMultiprocessorsBack();
+                    }));
+                }
+            }
+        }
+        return tests;
+    }
+
+    private static void someRows(String name, DType type, boolean columns, int m, int n, int k) {
+        OperandSpec spec = type == DType.BF16 ? OperandSpec.BF16 : OperandSpec.FP32;
+        Twin a = pair.gaussian(type, 1, m, k);
+        Twin b = pair.gaussian(type, 1, columns ? k : n, columns ? n : k);
+        Twin c = pair.poison(type, m, n);
+        int middle = m / 3;
+        for (boolean gpu : new boolean[] {false, true}) {
+            Backend backend = gpu ? pair.cuda : pair.cpu;
+            GemmOperand right = backend.quantize()
+                    .operand(side(b, gpu), columns, spec, null, null, gpu ? pair.cudaScope : pair.cpuScope);
+            Tensor rows = side(a, gpu);
+            Tensor out = side(c, gpu);
+            backend.gemm().multiplyRows(rows.rows(middle, m), right, out.rows(middle, m));
+            backend.gemm().multiplyRows(rows.rows(0, middle), right, out.rows(0, middle));
+        }
+        pair.assertClose(name + " " + m + "x" + n + "x" + k, c.cpu(), c.cuda(), tolerance(type));
+    }
+
     @TestFactory
     List<DynamicTest> grouped() {
         List<DynamicTest> tests = new ArrayList<>();

@@ -242,6 +242,52 @@ class CudaNcclGroupTest {
         say("collectives started beside compute");
     }
 
+    /** While rows of a layer travel: what the caller still writes, and what it does with memory meanwhile. */
+    @Test
+    void rowsStartedBesideProductsGiveTheSame() throws Exception {
+        gpus.run(rank -> {
+            Pair pair = pair(rank, gpus.all(), "tp");
+            int size = gpus.size();
+            for (int round = 0; round < 6; round++) {
+                DType dtype = round % 3 == 2 ? DType.FP32 : DType.BF16;
+                int length = round < 3 ? 1 << 20 : 100_003;
+                Random mine = new Random(rank.index() + 10L * round);
+                CpuTensor own = random(mine, dtype, length);
+                CpuTensor gathered = zeros(dtype, length * size);
+                CpuTensor whole = random(mine, dtype, length * size);
+                CpuTensor sum = zeros(dtype, length);
+                Tensor source = pair.device(own);
+                Tensor target = pair.device(gathered);
+                Tensor addends = pair.device(whole);
+                Tensor part = addends.view((long) rank.index() * length, Shape.of(length));
+                Tensor late = pair.device(zeros(dtype, length));
+                rank.backend().elementwise().copy(part, late);
+                rank.backend().elementwise().fill(part, Float.NaN);
+                Tensor total = pair.device(sum);
+                Pending gathering = pair.gpu().startAllGather(source, target);
+                Pending summing = pair.gpu().startReduceScatter(addends, total, ReduceOp.SUM);
+                for (int i = 0; i < 20; i++) {
+                    try (TensorScope work = rank.backend().scope(Region.WORKSPACE)) {
+                        Tensor busy = work.allocate(DType.FP32, length * size);
+                        rank.backend().elementwise().fill(busy, Float.NaN);
+                    }
+                }
+                rank.backend().elementwise().copy(late, part);
+                gathering.await();
+                summing.await();
+                summing.await();
+                pair.cpu().allGather(own, gathered);
+                pair.cpu().reduceScatter(whole, sum, ReduceOp.SUM);
+                pair.compare("round " + round + " startAllGather", gathered, target, 0);
+                double noise = dtype == DType.FP32 && size > 2 ? 1e-3 : 0;
+                pair.compare("round " + round + " startReduceScatter", sum, total, noise);
+            }
+            assertThat(pair.gpu().bytesSent()).isEqualTo(pair.cpu().bytesSent());
+            return true;
+        });
+        say("rows started beside products");
+    }
+
     /** One forward, one backward, with messages far above NCCL's buffers (32 channels of 4 MiB): each waits for its receiver. */
     @Test
     void pipelineStagesExchangeLargeMessages() throws Exception {
