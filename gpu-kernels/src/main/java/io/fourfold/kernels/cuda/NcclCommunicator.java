@@ -7,6 +7,7 @@ import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.function.Predicate;
@@ -37,6 +38,9 @@ final class NcclCommunicator implements Communicator {
     private final List<Integer> members;
     private final RankOrderSum sums;
     private NcclSide side = NcclSide.MAIN;
+    /** What is left to be queued on the device's stream when the operations that are being started are awaited. */
+    private final List<Runnable> whenAwaited = new ArrayList<>();
+
     private boolean messagesPossible;
     private long bytesSent;
 
@@ -103,7 +107,7 @@ final class NcclCommunicator implements Communicator {
         require(from.elements() == to.elements() * size(), "reduceScatter", from, to);
         sent(from.elements() - to.elements(), from);
         if (inRankOrder(from, op, to.elements())) {
-            sum(from, to, equalCounts(to.elements()));
+            scatterInRankOrder(from, to, equalCounts(to.elements()));
             return;
         }
         scatterSums("reduceScatter", from, to, op);
@@ -117,7 +121,7 @@ final class NcclCommunicator implements Communicator {
         require(Arrays.stream(counts).sum() <= from.elements(), "reduceScatterV", from, to);
         sent(Arrays.stream(counts).sum() - counts[rank()], from);
         if (inRankOrder(from, op, counts)) {
-            sum(from, to, counts);
+            scatterInRankOrder(from, to, counts);
             return;
         }
         if (equal(counts)) {
@@ -377,7 +381,16 @@ final class NcclCommunicator implements Communicator {
         } finally {
             side = NcclSide.MAIN;
         }
-        return lane.pending(name(), awaited);
+        Pending pending = lane.pending(name(), awaited);
+        if (whenAwaited.isEmpty()) {
+            return pending;
+        }
+        List<Runnable> then = List.copyOf(whenAwaited);
+        whenAwaited.clear();
+        return Pending.once(() -> {
+            pending.await();
+            then.forEach(Runnable::run);
+        });
     }
 
     @Override
@@ -434,6 +447,23 @@ final class NcclCommunicator implements Communicator {
     }
 
     /** Sums every rank's parts into {@code to}, each in its owner. */
+    /**
+     * The sum as a result that is awaited: of two ranks the other one's addend lands where the sum goes, and this rank's is
+     * added once that is awaited. A kernel of the lane's own would wait for multiprocessors that products beside it keep, and
+     * the next exchange for the kernel.
+     */
+    private void scatterInRankOrder(CudaTensor from, CudaTensor to, long[] counts) {
+        CudaTensor own = part(from, counts);
+        if (side == NcclSide.MAIN || size() > 2 || own.address() == to.address()) {
+            sum(from, to, counts);
+            return;
+        }
+        exchangeForSum(from, counts, to);
+        if (to.elements() > 0) {
+            whenAwaited.add(() -> sums.add(stream(), own, to, to));
+        }
+    }
+
     private void sum(CudaTensor from, CudaTensor to, long[] counts) {
         long staged = sums.staged(counts[rank()]);
         if (side != NcclSide.MAIN) {

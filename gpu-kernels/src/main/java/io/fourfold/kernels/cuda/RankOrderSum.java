@@ -36,7 +36,7 @@ record RankOrderSum(CudaRuntime cuda, int rank, int size) {
         return messages;
     }
 
-    /** Queues the sum of this rank's part; {@code out} may be {@code own}. */
+    /** Queues the sum of this rank's part; {@code out} may be {@code own} or, of two ranks, {@code staging}. */
     void add(CudaStream stream, CudaTensor own, CudaTensor staging, CudaTensor out) {
         cuda.function("rank_sum", CudaArguments.kernel("rank_sum", own))
                 .launchLineOn(
