@@ -4,7 +4,7 @@
 //   out[i] = sum over r of (r == rank ? own[i] : received[slot(r) * stride + i]),  slot(r) = r < rank ? r : r - 1
 //
 // The first addend is taken as it is, so the bits are those of a plain loop over the ranks, minus zeros included. out may be
-// own. One thread per eight elements.
+// own, or received of two ranks. One thread per eight elements, which it reads before it writes.
 
 #include "ops/vector.cuh"
 
