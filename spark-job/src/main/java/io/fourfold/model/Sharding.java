@@ -43,7 +43,7 @@ public final class Sharding {
     }
 
     /**
-     * Buckets of one size, and a last one that may be smaller.
+     * As few buckets as that takes, of one size but for the last one, which is a little smaller: short messages go slower ways.
      *
      * @param elements of the flat buffer, a multiple of {@code ranks}
      * @param largest elements of a bucket at most, unless that is less than one for each rank; rounded down to even slices.
@@ -57,7 +57,14 @@ public final class Sharding {
             return new Sharding(elements, ranks, Math.max(elements, ranks));
         }
         long unit = largest >= SLICE_UNIT * ranks ? SLICE_UNIT * ranks : ranks;
-        return new Sharding(elements, ranks, Math.max(1, largest / unit) * unit);
+        long most = Math.max(1, largest / unit) * unit;
+        long buckets = quotient(elements, most);
+        return new Sharding(elements, ranks, quotient(quotient(elements, buckets), unit) * unit);
+    }
+
+    /** Rounded up. */
+    private static long quotient(long dividend, long divisor) {
+        return (dividend + divisor - 1) / divisor;
     }
 
     /** One bucket: every rank has one contiguous part. */
@@ -79,7 +86,7 @@ public final class Sharding {
     }
 
     public int buckets() {
-        return Math.toIntExact((elements + bucket - 1) / bucket);
+        return Math.toIntExact(quotient(elements, bucket));
     }
 
     /** First element of a bucket in the flat buffer. */

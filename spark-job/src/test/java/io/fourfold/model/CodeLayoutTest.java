@@ -26,9 +26,9 @@ class CodeLayoutTest {
                 List.of(weight("a", 10, 2, 32, 16), weight("b", 1040, 16, 32)), Sharding.contiguous(1552, 4));
     }
 
-    /** The same in buckets of 400 elements and one of 352: slices of 100, and of 88 from 1200 on. */
+    /** The same with more padding, in buckets of 400 elements: slices of 100. */
     private static CodeLayout inBuckets() {
-        return CodeLayout.of(List.of(weight("a", 10, 2, 32, 16), weight("b", 1040, 16, 32)), Sharding.of(1552, 4, 400));
+        return CodeLayout.of(List.of(weight("a", 10, 2, 32, 16), weight("b", 1040, 16, 32)), Sharding.of(1600, 4, 400));
     }
 
     @Test
@@ -78,12 +78,12 @@ class CodeLayoutTest {
         assertThat(layout.tailsTo(2))
                 .containsExactly(
                         new Tail(new Range(400, 500), 0, 2),
-                        new Tail(new Range(1200, 1288), 0, 2),
+                        new Tail(new Range(1200, 1300), 0, 2),
                         new Tail(new Range(500, 522), 1, 2),
-                        new Tail(new Range(1288, 1376), 1, 2),
+                        new Tail(new Range(1300, 1400), 1, 2),
                         new Tail(new Range(300, 400), 3, 2),
                         new Tail(new Range(1100, 1200), 3, 2),
-                        new Tail(new Range(1464, 1552), 3, 2));
+                        new Tail(new Range(1500, 1552), 3, 2));
     }
 
     @Test
@@ -111,7 +111,7 @@ class CodeLayoutTest {
                         range(0, 500, 522),
                         range(1, 522, 600),
                         range(1, 900, 1000),
-                        range(2, 1288, 1376));
+                        range(2, 1300, 1400));
     }
 
     private static MatrixRange range(int matrix, long from, long to) {

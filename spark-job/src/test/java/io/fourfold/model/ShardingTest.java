@@ -74,6 +74,14 @@ class ShardingTest {
     }
 
     @Test
+    void noBucketIsMuchShorterThanTheOthers() {
+        Sharding sharding = Sharding.of(3 * 16 * 1000, 2, 23_900);
+        assertThat(sharding.buckets()).isEqualTo(3);
+        assertThat(sharding.to(0)).isEqualTo(63 * 256);
+        assertThat(sharding.to(2) - sharding.from(2)).isEqualTo(48_000 - 2 * 63 * 256);
+    }
+
+    @Test
     void oneRankAndLargeBucketsGiveOnePart() {
         List<Sharding.Slice> whole = List.of(new Sharding.Slice(0, 1000, 0));
         assertThat(Sharding.of(1000, 1, 10).slices(0)).isEqualTo(whole);

@@ -74,6 +74,19 @@ class GradientOverlapTest {
         double before = expected.bytesSent().getOrDefault("dp_cp", 0L);
         assertThat(actual.bytesSent().getOrDefault("dp_cp", 0L) / before).isCloseTo(bytes, within(0.003));
         assertThat(overlapped.losses()).isEqualTo(rounded.losses());
+        TinyRun inBuckets = run("buckets", "world_size=2", "{overlap: true, bucket_mib: 1, format: " + format + "}");
+        inBuckets.train();
+        StepMetrics first = inBuckets.sink().steps().get(0);
+        assertThat(first.bytesSent()).isEqualTo(actual.bytesSent());
+        if (format.equals("bf16")) {
+            assertThat(inBuckets.losses()).isEqualTo(rounded.losses());
+            assertThat(inBuckets.gradientNorms()).isEqualTo(rounded.gradientNorms());
+        } else { // rows with a scale begin elsewhere
+            assertThat(first.gradNorm()).isCloseTo(expected.gradNorm(), within(expected.gradNorm() * error));
+            assertThat(inBuckets.losses().get(2))
+                    .isCloseTo(
+                            exact.losses().get(2), within(0.02 * exact.losses().get(2)));
+        }
     }
 
     @Test
