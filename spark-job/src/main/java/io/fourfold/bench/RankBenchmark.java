@@ -105,8 +105,18 @@ public final class RankBenchmark {
 
     public static String header() {
         return String.format(
-                "%-3s %-6s %5s %-24s %9s %12s %10s %11s %8s  %s",
-                "", "recipe", "ranks", "mapping", "ms", "tokens/s", "efficiency", "collectives", "exposed", "loss");
+                "%-3s %-6s %5s %-24s %9s %12s %10s %8s %11s %8s  %s",
+                "",
+                "recipe",
+                "ranks",
+                "mapping",
+                "ms",
+                "tokens/s",
+                "efficiency",
+                "fullest",
+                "collectives",
+                "exposed",
+                "loss");
     }
 
     /** One line of the table. */
@@ -114,7 +124,7 @@ public final class RankBenchmark {
         StepResult first = r.ranks().get(0);
         return String.format(
                 Locale.ROOT,
-                "%-3s %-6s %5d %-24s %9.2f %12.0f %10.3f %11.2f %8.2f  %7.4f -> %7.4f",
+                "%-3s %-6s %5d %-24s %9.2f %12.0f %10.3f %8.3f %11.2f %8.2f  %7.4f -> %7.4f",
                 first.shape(),
                 first.recipe(),
                 r.ranks().size(),
@@ -122,6 +132,7 @@ public final class RankBenchmark {
                 r.milliseconds(),
                 r.tokensPerSecond(),
                 r.efficiency(),
+                first.fullestRank(),
                 r.collectives(),
                 r.exposed(),
                 first.firstLoss(),

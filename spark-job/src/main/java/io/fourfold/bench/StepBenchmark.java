@@ -6,6 +6,7 @@ import io.fourfold.data.Batch;
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.comm.CommunicationWorld;
 import io.fourfold.kernels.comm.InProcessWorld;
+import io.fourfold.metrics.StepMetrics.LayerLoad;
 import io.fourfold.model.MicroBatchResult;
 import io.fourfold.model.MoeTransformer;
 import io.fourfold.model.StepContext;
@@ -53,6 +54,7 @@ public final class StepBenchmark {
     private final List<Double> hostTimes = new ArrayList<>();
     private int step;
     private double loss;
+    private List<LayerLoad> load = List.of();
 
     private StepBenchmark(BenchDevice device, CommunicationWorld world, Job job, List<String> settings) {
         this.device = device;
@@ -151,7 +153,7 @@ public final class StepBenchmark {
                     "%s %s: loss %s, gradient norm %s at step %d on %s; a kernel is wrong",
                     job.shape(), job.recipe(), loss, norm.value(), step, backend.description()));
         }
-        var unused = model.endStep();
+        load = model.endStep();
         optimizer.step(step, LEARNING_RATE, norm);
     }
 
@@ -188,6 +190,7 @@ public final class StepBenchmark {
                 device.cuda() ? teraflops / PEAK_BF16_TERAFLOPS : Double.NaN,
                 firstLoss,
                 lastLoss,
+                RankLoad.fullest(load, config.parallel().expertParallelSize()),
                 host,
                 traced.idleShare(),
                 memory.stream().mapToLong(BenchDevice.Memory::peak).sum(),

@@ -16,6 +16,7 @@ import java.util.List;
  * @param utilization of 989 TFLOP/s, what an H100 SXM does in dense BF16; NaN on a CPU
  * @param firstLoss mean loss a token of the first step, nats; random tokens start at ln(vocabulary)
  * @param lastLoss of the last measured step; lower, for the batches repeat
+ * @param fullestRank tokens of the fullest rank of expert parallelism over their mean, in the last step; 1 without it
  * @param hostMilliseconds median time the host was busy queueing a step's micro-batches
  * @param idleShare part of a traced step in which the device had nothing to do
  * @param peakBytes most device memory in use, all regions
@@ -39,6 +40,7 @@ public record StepResult(
         double utilization,
         double firstLoss,
         double lastLoss,
+        double fullestRank,
         double hostMilliseconds,
         double idleShare,
         long peakBytes,

@@ -20,6 +20,7 @@ class RankBenchmarkTest {
         assertThat(result.ranks()).hasSize(2).allSatisfy(rank -> {
             assertThat(rank.tokens()).isEqualTo(2 * result.one().tokens());
             assertThat(rank.lastLoss()).isLessThan(rank.firstLoss());
+            assertThat(rank.fullestRank()).isBetween(1.0, mapping.equals("EP2") ? 2.0 : 1.0);
         });
         assertThat(result.efficiency()).isPositive();
         assertThat(RankBenchmark.line(result)).startsWith("T   bf16");
