@@ -3,6 +3,7 @@ package io.fourfold.optim;
 import io.fourfold.config.GradientFormat;
 import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.comm.Communicator;
+import io.fourfold.kernels.comm.Pending;
 import io.fourfold.kernels.comm.ReduceOp;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Region;
@@ -83,6 +84,13 @@ final class Bucket {
         } else {
             shard.replicas().reduceScatter(prepared(send), prepared(receive), ReduceOp.SUM);
         }
+    }
+
+    /** Starts the same beside the rank's work; what is sent is not needed afterwards. */
+    Pending start() {
+        return packed != null
+                ? shard.replicas().start(packed::move)
+                : shard.replicas().startConsumingReduceScatter(prepared(send), prepared(receive), ReduceOp.SUM);
     }
 
     /** Puts the sums into the shard's gradients. */

@@ -101,7 +101,7 @@ final class GradientExchange implements GradientListener, AutoCloseable {
         started.add(bucket);
         bucket.prepare(backend);
         if (beside) {
-            pending.put(bucket, bucket.shard().replicas().start(bucket::reduce));
+            pending.put(bucket, bucket.start());
         } else if (thread != null) {
             thread.submit(bucket::reduce);
         } else {

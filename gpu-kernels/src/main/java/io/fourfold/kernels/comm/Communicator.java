@@ -78,6 +78,14 @@ public interface Communicator extends AutoCloseable {
         return Pending.once(() -> reduceScatter(send, receive, op));
     }
 
+    /**
+     * The same where {@code send} is not needed afterwards: until the result is awaited anything may be written to it, so that
+     * what arrives needs no memory of its own. Where a group cannot overlap, it is done on return.
+     */
+    default Pending startConsumingReduceScatter(Tensor send, Tensor receive, ReduceOp op) {
+        return start(() -> reduceScatter(send, receive, op));
+    }
+
     /** Whether {@link #start} returns before the collectives are done. */
     default boolean overlaps() {
         return false;

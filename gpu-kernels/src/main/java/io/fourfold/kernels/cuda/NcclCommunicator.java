@@ -7,7 +7,6 @@ import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Region;
 import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.function.Predicate;
@@ -29,8 +28,6 @@ final class NcclCommunicator implements Communicator {
     private static final int CHANNELS = 32;
     /** Bytes of a part from which the sum of two ranks is as fast by the copy engines, with nothing beside it. */
     private static final long LEAST_SUMMED_ALONE = 32 << 20;
-    /** Bytes of addends that a sum beside other work may hold. */
-    private static final long MOST_STAGED = 128 << 20;
 
     private final CudaRuntime cuda;
     private final NcclWorld world;
@@ -38,9 +35,6 @@ final class NcclCommunicator implements Communicator {
     private final List<Integer> members;
     private final RankOrderSum sums;
     private NcclSide side = NcclSide.MAIN;
-    /** What is left to be queued on the device's stream when the operations that are being started are awaited. */
-    private final List<Runnable> whenAwaited = new ArrayList<>();
-
     private boolean messagesPossible;
     private long bytesSent;
 
@@ -107,7 +101,7 @@ final class NcclCommunicator implements Communicator {
         require(from.elements() == to.elements() * size(), "reduceScatter", from, to);
         sent(from.elements() - to.elements(), from);
         if (inRankOrder(from, op, to.elements())) {
-            scatterInRankOrder(from, to, equalCounts(to.elements()));
+            sum(from, to, equalCounts(to.elements()));
             return;
         }
         scatterSums("reduceScatter", from, to, op);
@@ -121,7 +115,7 @@ final class NcclCommunicator implements Communicator {
         require(Arrays.stream(counts).sum() <= from.elements(), "reduceScatterV", from, to);
         sent(Arrays.stream(counts).sum() - counts[rank()], from);
         if (inRankOrder(from, op, counts)) {
-            scatterInRankOrder(from, to, counts);
+            sum(from, to, counts);
             return;
         }
         if (equal(counts)) {
@@ -293,6 +287,55 @@ final class NcclCommunicator implements Communicator {
         });
     }
 
+    /**
+     * By copy engines in as many rounds as there are other ranks, each with one message to send and one to receive. The first
+     * addend lands where the sum goes, the others where the message of the round before came from. They are added when they are
+     * awaited: a kernel on the exchange's stream would wait for multiprocessors that products beside it keep.
+     */
+    @Override
+    public Pending startConsumingReduceScatter(Tensor send, Tensor receive, ReduceOp op) {
+        CudaTensor from = CudaTensor.of(send);
+        CudaTensor to = CudaTensor.of(receive);
+        require(from.elements() == to.elements() * size(), "reduceScatter", from, to);
+        long[] counts = equalCounts(to.elements());
+        CudaTensor own = part(from, counts);
+        boolean possible = op == ReduceOp.SUM
+                && from.dtype() != DType.INT32
+                && size() > 1
+                && size() <= RankOrderSum.MOST_PLACES
+                && own.address() != to.address()
+                && to.bytes() >= PeerLink.LEAST_BYTES
+                && world.peers(host, members, NcclSide.BESIDE) != null;
+        if (!possible) {
+            return Communicator.super.startConsumingReduceScatter(send, receive, op);
+        }
+        sent(from.elements() - to.elements(), from);
+        CudaTensor[] addends = new CudaTensor[size()];
+        addends[rank()] = own;
+        Pending others = startOn(
+                NcclSide.BESIDE,
+                () -> {
+                    CudaTensor free = to;
+                    for (int round = 1; round < size(); round++) {
+                        int target = (rank() + round) % size();
+                        int source = Math.floorMod(rank() - round, size());
+                        CudaTensor part = from.view(target * to.elements(), to.shape());
+                        messages(
+                                "reduceScatter",
+                                List.of(new PeerMessage(target, part, 0, part.elements())),
+                                List.of(new PeerMessage(source, free, 0, free.elements())),
+                                PeerLink.NOTHING);
+                        addends[source] = free;
+                        free = part;
+                    }
+                },
+                () -> {});
+        return Pending.once(() -> {
+            others.await();
+            sums.add(stream(), List.of(addends), to);
+        });
+    }
+
     private long[] equalCounts(long elements) {
         long[] counts = new long[size()];
         Arrays.fill(counts, elements);
@@ -381,16 +424,7 @@ final class NcclCommunicator implements Communicator {
         } finally {
             side = NcclSide.MAIN;
         }
-        Pending pending = lane.pending(name(), awaited);
-        if (whenAwaited.isEmpty()) {
-            return pending;
-        }
-        List<Runnable> then = List.copyOf(whenAwaited);
-        whenAwaited.clear();
-        return Pending.once(() -> {
-            pending.await();
-            then.forEach(Runnable::run);
-        });
+        return lane.pending(name(), awaited);
     }
 
     @Override
@@ -417,24 +451,17 @@ final class NcclCommunicator implements Communicator {
     }
 
     /**
-     * Whether it is a {@link RankOrderSum}. Over more than two ranks BF16 always is. NCCL's sum of two has the same bits, one
-     * addition and one rounding, so there it is a question of speed: beside other work copy engines leave all
-     * multiprocessors to that. FP32 goes the same way where it can, if its addends are not too large to be held.
+     * Whether it is a {@link RankOrderSum}, as BF16 always is over more than two ranks. NCCL's sum of two has the same bits, one
+     * addition and one rounding, so there it is a question of speed.
      *
      * @param parts elements of each rank's part
      */
     private boolean inRankOrder(CudaTensor values, ReduceOp op, long... parts) {
-        if (op != ReduceOp.SUM || size() == 1 || values.dtype() == DType.INT32) {
+        if (op != ReduceOp.SUM || size() == 1 || values.dtype() != DType.BF16) {
             return false;
         }
-        if (values.dtype() == DType.BF16 && size() > 2) {
-            return true;
-        }
         long bytes = Arrays.stream(parts).max().orElse(0) * values.dtype().bytes();
-        boolean pays = side == NcclSide.MAIN
-                ? values.dtype() == DType.BF16 && bytes >= LEAST_SUMMED_ALONE
-                : bytes * (size() - 1) <= MOST_STAGED;
-        return pays && copies(bytes);
+        return size() > 2 || (side != NcclSide.MAIN || bytes >= LEAST_SUMMED_ALONE) && copies(bytes);
     }
 
     /** Whether messages of so many bytes, or most of them, go by the copy engines. */
@@ -447,23 +474,6 @@ final class NcclCommunicator implements Communicator {
     }
 
     /** Sums every rank's parts into {@code to}, each in its owner. */
-    /**
-     * The sum as a result that is awaited: of two ranks the other one's addend lands where the sum goes, and this rank's is
-     * added once that is awaited. A kernel of the lane's own would wait for multiprocessors that products beside it keep, and
-     * the next exchange for the kernel.
-     */
-    private void scatterInRankOrder(CudaTensor from, CudaTensor to, long[] counts) {
-        CudaTensor own = part(from, counts);
-        if (side == NcclSide.MAIN || size() > 2 || own.address() == to.address()) {
-            sum(from, to, counts);
-            return;
-        }
-        exchangeForSum(from, counts, to);
-        if (to.elements() > 0) {
-            whenAwaited.add(() -> sums.add(stream(), own, to, to));
-        }
-    }
-
     private void sum(CudaTensor from, CudaTensor to, long[] counts) {
         long staged = sums.staged(counts[rank()]);
         if (side != NcclSide.MAIN) {

@@ -9,6 +9,9 @@ import java.util.List;
  * order of its choice.
  */
 record RankOrderSum(CudaRuntime cuda, int rank, int size) {
+    /** Ranks whose addends may lie anywhere; a parameter of the kernel for each. */
+    static final int MOST_PLACES = 8;
+
     private static final int ALIGNMENT = 64;
 
     /** Elements of memory for what the other ranks send of a part of so many elements. */
@@ -36,7 +39,18 @@ record RankOrderSum(CudaRuntime cuda, int rank, int size) {
         return messages;
     }
 
-    /** Queues the sum of this rank's part; {@code out} may be {@code own} or, of two ranks, {@code staging}. */
+    /** Queues the sum of addends in the order of the ranks; {@code out} may be one of them. */
+    void add(CudaStream stream, List<CudaTensor> addends, CudaTensor out) {
+        List<Object> arguments = new ArrayList<>(addends);
+        while (arguments.size() < MOST_PLACES) {
+            arguments.add(out); // not read
+        }
+        arguments.addAll(List.of(out, out.elements(), size));
+        cuda.function("rank_sum", CudaArguments.kernel("rank_sum_of", out))
+                .launchLineOn(stream, CudaArguments.blocks(out.elements(), 256 * 8), 256, arguments.toArray());
+    }
+
+    /** Queues the sum of this rank's part; {@code out} may be {@code own}. */
     void add(CudaStream stream, CudaTensor own, CudaTensor staging, CudaTensor out) {
         cuda.function("rank_sum", CudaArguments.kernel("rank_sum", own))
                 .launchLineOn(
