@@ -59,22 +59,6 @@ record CoreAttention(Backend backend, AttentionConfig config, SequenceParallel r
         }
     }
 
-    /** Of sequences {@code from .. to}; without context parallelism only. */
-    void backward(Pass pass, State state, Tensor dout, Tensor dqkv, int from, int to) {
-        if (from < to) {
-            Part part = part(pass.batch(), from, to);
-            backend.attention()
-                    .backward(
-                            part.shape,
-                            part.rows(dout),
-                            part.rows(state.qkv),
-                            part.documentStart,
-                            part.rows(state.out),
-                            part.statistics(state.logSumExp),
-                            part.rows(dqkv));
-        }
-    }
-
     /** Some whole sequences. */
     private record Part(AttentionShape shape, int from, Tensor documentStart) {
         Tensor rows(Tensor all) {
@@ -123,7 +107,15 @@ record CoreAttention(Backend backend, AttentionConfig config, SequenceParallel r
             return;
         }
         if (state.keyValues() == null || order == null) {
-            backward(pass, state, dout, dqkv, 0, batch.samples());
+            backend.attention()
+                    .backward(
+                            shape(batch),
+                            dout,
+                            state.qkv(),
+                            batch.documentStart(),
+                            state.out(),
+                            state.logSumExp(),
+                            dqkv);
             return;
         }
         Tensor dkeyValues = work.allocate(pass.type(), state.keyValues().shape());

@@ -84,10 +84,10 @@ final class DenseFfn implements Sublayer {
 
     private void backward(Pass pass, Saved saved, Tensor dy, Tensor dx, TensorScope work) {
         Tensor dactivated = work.allocate(pass.type(), pass.batch().contextTokens(), innerWidth);
-        Runnable downRest = down.startBackward(pass, saved.activated(), dy, dactivated, false, work, () -> {});
+        Runnable downRest = down.startBackward(pass, saved.activated(), dy, dactivated, false, work);
         Tensor dinner = work.allocate(pass.type(), saved.inner().shape());
         pass.backend().moe().activationBackward(activation, dactivated, saved.inner(), null, dinner, null);
-        Runnable upRest = up.startBackward(pass, saved.x(), dinner, dx, false, work, () -> {});
+        Runnable upRest = up.startBackward(pass, saved.x(), dinner, dx, false, work);
         downRest.run(); // beside the sum of dx over tensor parallel ranks
         upRest.run();
     }

@@ -228,7 +228,7 @@ final class Linear {
             Tensor dx,
             boolean accumulate,
             TensorScope work) {
-        startBackward(pass, xByColumns, dy, dx, accumulate, work, () -> {}).run();
+        startBackward(pass, xByColumns, dy, dx, accumulate, work).run();
     }
 
     /**
@@ -237,7 +237,6 @@ final class Linear {
      * sum. Where the layer's rows do not travel, all is done on return.
      *
      * @param work stays open until the second part has run
-     * @param meanwhile runs while rows of dy travel, when this rank's rows of dx are written; only where {@link #takesParts}
      */
     Runnable startBackward(
             Pass pass,
@@ -245,8 +244,7 @@ final class Linear {
             Tensor dy,
             Tensor dx,
             boolean accumulate,
-            TensorScope work,
-            Runnable meanwhile) {
+            TensorScope work) {
         if (accumulate && split.gathersInput()) {
             throw new IllegalArgumentException("the input gradient of " + name() + " is a sum over ranks");
         }
@@ -254,7 +252,7 @@ final class Linear {
         Tensor dinput = split.gathersInput() ? work.allocate(dx.dtype(), doutput.dim(0), dx.dim(1)) : dx;
         boolean inParts = split.sumsOutput() && !accumulate && takesParts(dy.dtype());
         if (inParts) {
-            splitProduct.gathering(dy, doutput, operands.dgrad(), dinput, meanwhile);
+            splitProduct.gathering(dy, doutput, operands.dgrad(), dinput, () -> {});
         } else if (split.sumsOutput()) {
             split.ranks().gather(dy, doutput);
         }

@@ -117,25 +117,16 @@ final class SelfAttention implements Sublayer {
     private void backward(Pass pass, Saved saved, Tensor dy, Tensor dx, TensorScope work) {
         CoreAttention.State state = saved.core();
         Tensor dout = work.allocate(pass.type(), state.out().shape());
-        OwnSequences own = ownSequences(pass);
-        Tensor dqkv;
-        Runnable outputRest;
-        if (own == null) {
-            outputRest = outputLinear.startBackward(pass, saved.outByColumns(), dy, dout, false, work, () -> {});
-            dqkv = work.allocate(pass.type(), state.qkv().shape());
-            core.backward(pass, state, dout, dqkv, work);
-            rotateBack(pass, saved.beforeNorm(), dqkv, 0, dqkv.dim(0));
+        Runnable outputRest = outputLinear.startBackward(pass, saved.outByColumns(), dy, dout, false, work);
+        Tensor dqkv = work.allocate(pass.type(), state.qkv().shape());
+        core.backward(pass, state, dout, dqkv, work);
+        HeadNormState beforeNorm = saved.beforeNorm();
+        if (headNorm == null || beforeNorm == null) {
+            rotate(pass, dqkv, 0, true);
         } else {
-            dqkv = work.allocate(pass.type(), state.qkv().shape());
-            OwnSequences.Task task = (from, to) -> {
-                core.backward(pass, state, dout, dqkv, from, to);
-                rotateBack(pass, saved.beforeNorm(), dqkv, from * own.length(), to * own.length());
-            };
-            outputRest = outputLinear.startBackward(
-                    pass, saved.outByColumns(), dy, dout, false, work, () -> task.run(own.begin(), own.end()));
-            own.forOthers(task);
+            normAndRotateBackward(pass, headNorm, beforeNorm, dqkv);
         }
-        Runnable qkvRest = qkvLinear.startBackward(pass, saved.x(), dqkv, dx, false, work, () -> {});
+        Runnable qkvRest = qkvLinear.startBackward(pass, saved.x(), dqkv, dx, false, work);
         outputRest.run(); // beside the sum of dx over tensor parallel ranks
         qkvRest.run();
     }
@@ -161,43 +152,36 @@ final class SelfAttention implements Sublayer {
         }
     }
 
-    /** Rows {@code from .. to} of dqkv, in place. */
-    private void rotateBack(Pass pass, @Nullable HeadNormState before, Tensor dqkv, int from, int to) {
-        Tensor gradient = dqkv.rows(from, to);
-        if (headNorm == null || before == null) {
-            rotate(pass, gradient, from, true);
-            return;
-        }
-        Tensor projected = before.qkv().rows(from, to);
-        Tensor rstd = before.rstd().rows(from, to);
-        Parameter query = headNorm.query();
-        Parameter key = headNorm.key();
+    /** In place. */
+    private void normAndRotateBackward(Pass pass, HeadNorm norms, HeadNormState before, Tensor dqkv) {
+        Parameter query = norms.query();
+        Parameter key = norms.key();
         int heads = config.heads();
         int kvHeads = config.kvHeads();
         if (!backend.norm()
                 .headNormRopeBackward(
-                        gradient,
-                        projected,
+                        dqkv,
+                        before.qkv(),
                         heads,
                         kvHeads,
                         query.weight(),
                         key.weight(),
-                        rstd,
-                        rotation(pass, from, to),
-                        gradient,
+                        before.rstd(),
+                        rotation(pass, 0, dqkv.dim(0)),
+                        dqkv,
                         query.grad(),
                         key.grad())) {
-            rotate(pass, gradient, from, true);
+            rotate(pass, dqkv, 0, true);
             backend.norm()
                     .headNormBackward(
-                            gradient,
-                            projected,
+                            dqkv,
+                            before.qkv(),
                             heads,
                             kvHeads,
                             query.weight(),
                             key.weight(),
-                            rstd,
-                            gradient,
+                            before.rstd(),
+                            dqkv,
                             query.grad(),
                             key.grad());
         }

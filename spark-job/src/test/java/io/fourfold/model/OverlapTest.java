@@ -87,7 +87,7 @@ class OverlapTest {
                         "multiplyRows", // down
                         "multiplyRows", // down, rows
                         "multiply multiply", // down and up, weights
-                        "multiplyRows attention backward", // attention output, rows
+                        "multiplyRows", // attention output, rows
                         "multiply multiply"); // attention output, query, key and value, weights
     }
 
