@@ -3,8 +3,9 @@
 //   out[s] = sum over groups g of 16 elements, at multiples of 16 of the buffer, of the segment's part of
 //            (x0^2 + x2^2 + ... + x14^2) + (x1^2 + x3^2 + ... + x15^2) in FP64, each addend in this order
 //
-// Sums of groups are added as integers (numeric/ExactSum.java): word w of ten counts 2^(32 w - 192), the eleventh counts
-// groups that are 2^127 or more, or no number. So nothing is rounded after the group, and any order gives the same words.
+// Sums of groups are added as integers (numeric/ExactSum.java): word w of ten counts 2^(32 w - 192), the lower half of the
+// eleventh counts groups that are 2^127 or more, the upper one those that are no number. So nothing is rounded after the
+// group, and any order gives the same words.
 
 #include "ops/vector.cuh"
 
@@ -20,7 +21,7 @@ typedef unsigned long long Word;
 // Adds a sum of squares; a thread adds at most 2^31.
 __device__ __forceinline__ void addExactly(double value, Word (&words)[kWords]) {
     bool fits = value < 0x1p127;  // false for NaN
-    words[kLimbs] += !fits;
+    words[kLimbs] += isnan(value) ? Word(1) << 32 : !fits;
     Word bits = __double_as_longlong(value);
     int exponent = static_cast<int>(bits >> 52);
     Word mantissa = (bits & ((Word(1) << 52) - 1)) | (Word(1) << 52);

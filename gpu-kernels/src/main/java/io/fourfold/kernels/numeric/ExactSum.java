@@ -2,10 +2,12 @@ package io.fourfold.kernels.numeric;
 
 /**
  * A sum of non-negative FP64 numbers that does not depend on the order of the addends: each is cut below 2^-192, and what is
- * left is added as an integer, without rounding. Infinite when an addend, or the sum, is not below 2^127 or no number.
+ * left is added as an integer, without rounding. Infinite when an addend, or the sum, is not below 2^127; no number when an
+ * addend is none.
  *
  * <p>The sum is words[0] 2^-192 + words[1] 2^-160 + ... + words[9] 2^96. An addend changes a word by less than 2^32, so
- * 2^31 of them may be added before the words are {@link #normalize normalized}. words[10] counts addends that are too large.
+ * 2^31 of them may be added before the words are {@link #normalize normalized}. The lower half of words[10] counts addends
+ * that are too large, the upper one those that are no numbers.
  */
 public final class ExactSum {
     /** INT64 words. */
@@ -18,6 +20,8 @@ public final class ExactSum {
     private static final int LOWEST_EXPONENT = -192;
     private static final double LIMIT = 0x1p127;
     private static final long LOWER = 0xFFFF_FFFFL;
+    private static final long TOO_LARGE = 1;
+    private static final long NO_NUMBER = 1L << Integer.SIZE;
     private static final int MANTISSA_BITS = 52;
     private static final int EXPONENT_OF_ONE = 1023;
 
@@ -26,7 +30,7 @@ public final class ExactSum {
     /** Adds a number, zero or more. */
     public void add(double value) {
         if (!(value < LIMIT)) {
-            words[LIMBS]++;
+            words[LIMBS] += Double.isNaN(value) ? NO_NUMBER : TOO_LARGE;
             return;
         }
         long bits = Double.doubleToRawLongBits(value);
@@ -104,8 +108,11 @@ public final class ExactSum {
         }
         if (words[LIMBS - 1] >>> (Integer.SIZE - 1) != 0) {
             words[LIMBS - 1] &= LOWER >>> 1;
-            words[LIMBS]++;
+            words[LIMBS] += TOO_LARGE;
         }
+        // That there are some is all that counts.
+        words[LIMBS] =
+                ((words[LIMBS] & LOWER) == 0 ? 0 : TOO_LARGE) + (words[LIMBS] >>> Integer.SIZE == 0 ? 0 : NO_NUMBER);
     }
 
     public boolean isFinite() {
@@ -116,7 +123,7 @@ public final class ExactSum {
     /** The sum within a few units of the last place; the same for the same sum. */
     public double value() {
         if (!isFinite()) {
-            return Double.POSITIVE_INFINITY;
+            return words[LIMBS] >= NO_NUMBER ? Double.NaN : Double.POSITIVE_INFINITY;
         }
         double value = 0;
         for (int i = 0; i < LIMBS; i++) {

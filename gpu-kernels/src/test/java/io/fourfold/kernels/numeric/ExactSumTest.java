@@ -84,12 +84,26 @@ class ExactSumTest {
     }
 
     @ParameterizedTest
-    @ValueSource(doubles = {0x1p127, Double.MAX_VALUE, Double.POSITIVE_INFINITY, Double.NaN})
+    @ValueSource(doubles = {0x1p127, Double.MAX_VALUE, Double.POSITIVE_INFINITY})
     void whatDoesNotFitMakesItInfinite(double value) {
         ExactSum sum = sum(List.of(1.0, value));
         assertThat(sum.isFinite()).isFalse();
         assertThat(sum.value()).isInfinite();
         assertThat(ExactSum.of(sum.words()).isFinite()).isFalse();
+    }
+
+    @Test
+    void whatIsNoNumberMakesItNone() {
+        ExactSum sum = sum(List.of(1.0, Double.NaN, Double.POSITIVE_INFINITY, Double.NaN));
+        assertThat(sum.isFinite()).isFalse();
+        assertThat(sum.value()).isNaN();
+        assertThat(ExactSum.of(sum.words()).value()).isNaN();
+        assertThat(ExactSum.of(sum.halves(), 0).value()).isNaN();
+        ExactSum other = sum(List.of(Double.POSITIVE_INFINITY));
+        other.add(other);
+        assertThat(other.value()).isInfinite();
+        other.add(sum);
+        assertThat(other.value()).isNaN();
     }
 
     @Test
