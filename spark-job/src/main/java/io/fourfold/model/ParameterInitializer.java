@@ -6,6 +6,7 @@ import io.fourfold.kernels.tensor.Tensor;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 import java.util.Map;
+import java.util.stream.IntStream;
 
 /**
  * Initial values: norms one, biases zero, matrices normal(0, initStd), those that write into the residual stream (attention
@@ -56,9 +57,13 @@ final class ParameterInitializer {
                 run++;
             }
             float[] values = new float[run * cols];
-            for (int r = 0; r < run; r++) {
-                generate(piece.name(), globalOffset(piece, globalStrides, row + r), values, r * cols, cols);
-            }
+            long first = row;
+            // Elements depend on nothing but their places, and computing them on one core takes longer than a training
+            // step.
+            IntStream.range(0, run)
+                    .parallel()
+                    .forEach(r -> generate(
+                            piece.name(), globalOffset(piece, globalStrides, first + r), values, r * cols, cols));
             store.setWeights(backend, parameter, start, values);
             row += run;
         }
