@@ -46,7 +46,8 @@ public record TrainConfig(
         @Setting(
                 doc =
                         "On a GPU, record what a micro-batch launches and launch it as one CUDA graph in later steps. Same"
-                                + " results; for ranks that run micro-batches alone (no TP, CP, EP, ETP, PP, nor overlapped gradients).",
+                                + " results; for ranks that run micro-batches alone (no TP, CP, EP, ETP, PP). The last micro-batch of a"
+                                + " step is launched piece by piece when gradients are summed meanwhile.",
                 value = "true")
         boolean cudaGraphs) {
     public TrainConfig {

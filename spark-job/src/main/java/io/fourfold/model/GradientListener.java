@@ -5,4 +5,9 @@ package io.fourfold.model;
 public interface GradientListener {
     /** Nothing will be added to the parameter's gradient in this step. On every rank of a stage the order is the same. */
     void complete(Parameter parameter);
+
+    /** Whether it makes use of hearing during backward, rather than of all parameters after it. */
+    default boolean listensDuringBackward() {
+        return true;
+    }
 }

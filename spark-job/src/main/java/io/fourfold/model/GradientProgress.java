@@ -24,6 +24,11 @@ final class GradientProgress {
         return end < 0 ? name : name.substring(0, end + 1);
     }
 
+    /** Whether blocks should be told of one by one. */
+    boolean early() {
+        return listener.listensDuringBackward();
+    }
+
     /** The micro-batch has passed everything. */
     void allDone(ModelChunk chunk) {
         headDone();

@@ -107,16 +107,14 @@ final class ModelAssembly {
                 ranks,
                 recompute,
                 config.train().lendGradients(),
-                config.train().cudaGraphs() && alone(config, backend, groups));
+                config.train().cudaGraphs() && alone(backend, groups));
     }
 
-    /** A rank that runs micro-batches without other ranks, and whose gradients are summed when all are done. */
-    private static boolean alone(FourfoldConfig config, Backend backend, ProcessGroups groups) {
+    /** A rank that runs micro-batches without other ranks. */
+    private static boolean alone(Backend backend, ProcessGroups groups) {
         ParallelMapping mapping = groups.mapping();
-        boolean whole = mapping.tensor() * mapping.context() * mapping.pipeline() == 1
+        boolean alone = mapping.tensor() * mapping.context() * mapping.pipeline() == 1
                 && mapping.expert() * mapping.expertTensor() == 1;
-        boolean alone = whole
-                && (mapping.worldSize() == 1 || !config.parallel().gradients().overlap());
         if (!alone && backend.repeats() && groups.rank() == 0) {
             LOG.info("no CUDA graphs: with this mapping ranks exchange data during a micro-batch");
         }

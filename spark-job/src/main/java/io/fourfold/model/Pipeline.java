@@ -71,15 +71,20 @@ final class Pipeline {
 
     /**
      * As {@link #train} on a rank that has the whole model and waits for no other while it runs it: each micro-batch is queued
-     * as a whole where the backend can.
+     * as a whole where the backend can, but for the last one when gradients are to be summed meanwhile.
      */
     void trainAlone(
             List<MicroBatch> microBatches, RepeatedMicroBatch.Shared shared, @Nullable GradientProgress progress) {
         for (int i = 0; i < microBatches.size(); i++) {
+            boolean last = i == microBatches.size() - 1;
+            if (last && progress != null && progress.early()) {
+                train(microBatches.subList(i, i + 1), progress);
+                return;
+            }
             try (TensorScope scope = backend.scope(Region.ACTIVATIONS)) {
                 trainAlone(microBatches.get(i).uploaded(scope), shared, scope);
             }
-            if (progress != null && i == microBatches.size() - 1) {
+            if (last && progress != null) {
                 progress.allDone(shared.chunk());
             }
         }

@@ -23,6 +23,8 @@ import org.jspecify.annotations.Nullable;
  * communication thread where they may be used by one.
  */
 final class GradientExchange implements GradientListener, AutoCloseable {
+    private static final int FEWEST_BESIDE = 4;
+
     private final Backend backend;
     private final List<Bucket> buckets = new ArrayList<>();
     private final Map<String, List<Bucket>> bucketsOf = new HashMap<>();
@@ -95,6 +97,12 @@ final class GradientExchange implements GradientListener, AutoCloseable {
                 start(bucket);
             }
         }
+    }
+
+    /** On a GPU fewer buckets travel faster than a micro-batch is launched piece by piece, so it may be one graph. */
+    @Override
+    public boolean listensDuringBackward() {
+        return thread != null || beside && buckets.size() >= FEWEST_BESIDE;
     }
 
     private void start(Bucket bucket) {

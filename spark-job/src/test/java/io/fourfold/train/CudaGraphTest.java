@@ -93,6 +93,22 @@ class CudaGraphTest {
         compare(recipe, Map.of("parallel.world_size", "2"), 2 * 2 * (STEPS - 4));
     }
 
+    /** Of two micro-batches the last one is launched piece by piece, for its gradients are summed meanwhile. */
+    @ParameterizedTest
+    @CsvSource({"bf16", "nvfp4"})
+    void changeNoBitBesideSums(String recipe) {
+        compare(
+                recipe,
+                Map.of(
+                        "parallel.world_size",
+                        "2",
+                        "parallel.gradients.overlap",
+                        "true",
+                        "parallel.gradients.bucket_mib",
+                        "1"),
+                2 * (STEPS - 4));
+    }
+
     private void compare(String recipe, Map<String, String> settings, long fewestGraphs) {
         Trained plain = train(recipe, settings, false);
         Trained graphs = train(recipe, settings, true);
