@@ -4,8 +4,9 @@ package io.fourfold.config;
 public record GradientConfig(
         @Setting(
                 doc = "Sum gradients while the rest of the backward pass still computes, and gather updated weights"
-                        + " while others are updated. Same bits. GPUs overlap, and CPU ranks that are threads of one"
-                        + " process; others communicate afterwards as without it.",
+                        + " while others are updated. Same bits, but for FP32 sums over more than two GPUs on several hosts."
+                        + " Faster between GPUs. CPU ranks overlap when they are threads of one process; others"
+                        + " communicate afterwards as without it.",
                 value = "false")
         boolean overlap,
 

@@ -16,8 +16,7 @@ public record ParallelConfig(
         @Setting(
                 doc =
                         "How context parallel ranks see each other's keys and values: gather those of the whole sequences,"
-                                + " or pass them around a ring, which keeps one other rank's at a time and merges partial outputs;"
-                                + " ring on the CPU backend only.",
+                                + " or pass them around a ring, which keeps one other rank's at a time and merges partial outputs.",
                 value = "gather")
         ContextExchange contextExchange,
 
