@@ -1,5 +1,6 @@
 package io.fourfold.kernels.cuda;
 
+import jcuda.driver.CUresult;
 import jcuda.driver.CUstream;
 import jcuda.driver.CUstream_flags;
 import jcuda.driver.JCudaDriver;
@@ -42,6 +43,11 @@ public final class CudaStream implements AutoCloseable {
     /** Waits until everything queued so far is done; reports errors of earlier kernels. */
     public void synchronize() {
         CudaDevice.check(JCudaDriver.cuStreamSynchronize(handle), "waiting for the GPU");
+    }
+
+    /** Whether everything queued so far is done, or has failed. */
+    boolean idle() {
+        return JCudaDriver.cuStreamQuery(handle) != CUresult.CUDA_ERROR_NOT_READY;
     }
 
     /** The stream's address, for libraries that take a {@code cudaStream_t}. */

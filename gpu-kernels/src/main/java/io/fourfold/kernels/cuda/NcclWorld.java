@@ -146,13 +146,44 @@ final class NcclWorld implements CommunicationWorld {
         if (broken == null) {
             cuda.device().stream().synchronize();
         }
+        boolean idle = broken == null || becomesIdle();
         lanes.values().forEach(lane -> lane.close(broken == null));
-        if (broken == null) {
-            peers.close();
-        } else {
-            peers.abandon();
-        }
+        leavePeers(idle);
         all.forEach(NcclLink::close);
+    }
+
+    /** Memory of other processes stays taken for as long as it is open here, so a broken world closes it, too, if it can. */
+    private void leavePeers(boolean idle) {
+        if (!idle) {
+            peers.abandon();
+            return;
+        }
+        try {
+            peers.close();
+        } catch (CudaException e) {
+            if (broken == null) {
+                throw e;
+            }
+            peers.abandon(); // the GPU's context is lost
+        }
+    }
+
+    /** Whether what is queued ends soon, now that nobody else takes part. */
+    private boolean becomesIdle() {
+        for (int i = 0; i < RELEASES; i++) {
+            peers.release();
+            if (cuda.device().stream().idle()
+                    && lanes.values().stream().allMatch(lane -> lane.stream().idle())) {
+                return true;
+            }
+            try {
+                Thread.sleep(POLL_MILLIS);
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+                return false;
+            }
+        }
+        return false;
     }
 
     private void watch() {

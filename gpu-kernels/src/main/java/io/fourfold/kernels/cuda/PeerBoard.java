@@ -8,7 +8,9 @@ import java.nio.MappedByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.nio.file.attribute.PosixFilePermissions;
 import java.util.List;
+import java.util.Set;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.atomic.AtomicIntegerArray;
 import org.bytedeco.cuda.global.cudart;
@@ -64,10 +66,12 @@ final class PeerBoard implements AutoCloseable {
         this.memory = memory;
     }
 
-    /** Makes the file, filled with zeros but for the nonce. */
+    /** Makes the file, filled with zeros but for the nonce, for processes of the same user. */
     static void create(Path file, int size, long nonce) throws IOException {
+        Set<StandardOpenOption> options =
+                Set.of(StandardOpenOption.CREATE_NEW, StandardOpenOption.READ, StandardOpenOption.WRITE);
         try (FileChannel channel = FileChannel.open(
-                file, StandardOpenOption.CREATE_NEW, StandardOpenOption.READ, StandardOpenOption.WRITE)) {
+                file, options, PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rw-------")))) {
             MappedByteBuffer memory = channel.map(FileChannel.MapMode.READ_WRITE, 0, bytes(size));
             LONGS.setRelease(memory, 0, nonce);
         }

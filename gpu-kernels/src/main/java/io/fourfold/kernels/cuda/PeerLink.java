@@ -126,6 +126,12 @@ final class PeerLink implements AutoCloseable {
         }
     }
 
+    /** Throws when streams of this device cannot write flags. */
+    void probe(CudaStream stream) {
+        flags.write(board.ready(rank, rank), 0);
+        flags.queue(stream);
+    }
+
     /** Lets this rank's streams go on without its peers, which are gone. Any thread. */
     void release() {
         board.release(rank, sent, received);

@@ -69,8 +69,10 @@ final class PeerLinks implements AutoCloseable {
                     () -> opened[0] = PeerBoard.open(file, members.size(), name).register());
             if (agreed(host, trouble) && agreed(host, reach(host, members))) {
                 PeerLink link = new PeerLink(opened[0], memory, members, host.rank());
-                all.add(link);
-                return link;
+                if (agreed(host, attempt(() -> link.probe(cuda.device().stream())))) {
+                    all.add(link);
+                    return link;
+                }
             }
             if (opened[0] != null) {
                 opened[0].close();
