@@ -99,8 +99,8 @@ final class PeerBoard implements AutoCloseable {
     /** Lets the current GPU at it. */
     PeerBoard register() {
         Pointer pages = new BytePointer(memory);
-        int flags = cudart.CU_MEMHOSTREGISTER_PORTABLE | cudart.CU_MEMHOSTREGISTER_DEVICEMAP;
-        CudaDevice.check(cudart.cuMemHostRegister(pages, bytes(size), flags), "cuMemHostRegister");
+        CudaDevice.check(
+                cudart.cuMemHostRegister(pages, bytes(size), cudart.CU_MEMHOSTREGISTER_DEVICEMAP), "cuMemHostRegister");
         host = pages;
         long[] address = new long[1];
         CudaDevice.check(cudart.cuMemHostGetDevicePointer(address, pages, 0), "cuMemHostGetDevicePointer");
