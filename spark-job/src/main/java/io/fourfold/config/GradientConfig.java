@@ -4,16 +4,20 @@ package io.fourfold.config;
 public record GradientConfig(
         @Setting(
                 doc = "Sum gradients while the rest of the backward pass still computes, and gather updated weights"
-                        + " while others are updated. Same bits, but for FP32 sums over more than two GPUs on several hosts."
+                        + " while others are updated. Same bits, but for FP32 sums over more than two GPUs, which have the"
+                        + " order of the ranks with it and NCCL's without."
                         + " Faster between GPUs. CPU ranks overlap when they are threads of one process; others"
                         + " communicate afterwards as without it.",
                 value = "false")
         boolean overlap,
 
         @Setting(
-                doc = "Largest part of the gradients that is communicated at once, in MiB of FP32.",
-                value = "32",
-                min = 1)
+                doc =
+                        "Largest part of the gradients that is communicated at once, in MiB of FP32; 0 = 16 for each rank that"
+                                + " shares it. GPUs of a host copy parts of 4 MiB or more without NCCL: n ranks need 8 n here, for weights"
+                                + " come back in BF16.",
+                value = "0",
+                min = 0)
         int bucketMib,
 
         @Setting(
@@ -28,7 +32,10 @@ public record GradientConfig(
                 value = "exact")
         WeightFormat weights) {
     /** Everything at once after backward, exactly. */
-    public static final GradientConfig PLAIN = new GradientConfig(false, 32, GradientFormat.FP32, WeightFormat.EXACT);
+    public static final GradientConfig PLAIN = new GradientConfig(false, 0, GradientFormat.FP32, WeightFormat.EXACT);
+
+    /** What {@link #bucketElements} is when it depends on the number of ranks. */
+    public static final long BY_RANKS = 0;
 
     /** Largest number of gradients that are communicated at once: a bucket of them with overlap, else all. */
     public long bucketElements() {

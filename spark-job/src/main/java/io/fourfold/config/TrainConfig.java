@@ -47,7 +47,7 @@ public record TrainConfig(
                 doc =
                         "On a GPU, record what a micro-batch launches and launch it as one CUDA graph in later steps. Same"
                                 + " results; for ranks that run micro-batches alone (no TP, CP, EP, ETP, PP). The last micro-batch of a"
-                                + " step is launched piece by piece when gradients are summed meanwhile.",
+                                + " step is launched piece by piece when gradients are summed meanwhile in four buckets or more.",
                 value = "true")
         boolean cudaGraphs) {
     public TrainConfig {

@@ -1,5 +1,6 @@
 package io.fourfold.model;
 
+import io.fourfold.config.GradientConfig;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -17,6 +18,9 @@ public final class Sharding {
      * buckets but the last one, which has what is left.
      */
     private static final long SLICE_UNIT = 128;
+
+    /** Elements of a slice where buckets are as large as there are ranks: 16 MiB of FP32, 8 MiB of BF16. */
+    private static final long SLICE = 4 << 20;
 
     /**
      * Elements {@code [from, to)} of the flat buffer, which begin at {@code at} in the shard of the rank that has them.
@@ -47,9 +51,12 @@ public final class Sharding {
      *
      * @param elements of the flat buffer, a multiple of {@code ranks}
      * @param largest elements of a bucket at most, unless that is less than one for each rank; rounded down to even slices.
-     *     A rank that has it all has one bucket
+     *     A rank that has it all has one bucket. {@link GradientConfig#BY_RANKS} gives slices of 4 Mi elements
      */
     public static Sharding of(long elements, int ranks, long largest) {
+        if (largest == GradientConfig.BY_RANKS) {
+            return of(elements, ranks, SLICE * ranks);
+        }
         if (elements % ranks != 0) {
             throw new IllegalArgumentException(elements + " elements do not split evenly over " + ranks + " ranks");
         }

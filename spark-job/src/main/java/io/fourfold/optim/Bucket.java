@@ -17,7 +17,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * One bucket of a kind's flat buffer ({@link Sharding}), summed over the replicas in one operation: each has an equal slice
- * of it. Every element is summed in rank order whatever the buckets are.
+ * of it. Every element is summed in rank order whatever the buckets are, but for
+ * FP32 sums that NCCL takes over more than two ranks.
  *
  * <p>{@link #prepare} and {@link #finish} use the backend and belong to the rank's thread; {@link #reduce} and
  * {@link #gather} only move memory and may run on another one.

@@ -62,7 +62,7 @@ class DefaultsTest {
                           stage_layout: []
                           gradients:
                             overlap: false
-                            bucket_mib: 32
+                            bucket_mib: 0
                             format: fp32
                             weights: exact
                         data:

@@ -3,6 +3,7 @@ package io.fourfold.model;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.fourfold.config.GradientConfig;
 import java.util.List;
 import java.util.Random;
 import org.junit.jupiter.api.Test;
@@ -34,6 +35,16 @@ class ShardingTest {
             }
             assertThat(owners).doesNotContain(0, 2);
         }
+    }
+
+    /** So that the messages of many ranks are as large as those of two. */
+    @Test
+    void bucketsThatGoByRanksHaveSlicesOfOneSize() {
+        for (int ranks : new int[] {2, 3, 4, 8, 64}) {
+            Sharding sharding = Sharding.of(ranks * 100_000_000L, ranks, GradientConfig.BY_RANKS);
+            assertThat(sharding.slice(0, 0).elements()).isBetween((4 << 20) * 9L / 10, 4L << 20);
+        }
+        assertThat(Sharding.of(6_000_000, 2, GradientConfig.BY_RANKS).buckets()).isOne();
     }
 
     @Test

@@ -50,7 +50,7 @@ final class PeerLinks implements AutoCloseable {
     /** Every rank takes each step, or none takes the next one. */
     private @Nullable PeerLink open(Communicator host, List<Integer> members) {
         long nonce = new SecureRandom().nextLong();
-        boolean wanted = Boolean.parseBoolean(System.getProperty(SWITCH, "true"));
+        boolean wanted = wanted();
         int[] told = {(int) (nonce >>> 32), (int) nonce};
         CpuTensor words = CpuTensor.ofInts(told, Shape.of(2));
         host.broadcast(words, 0);
@@ -83,6 +83,15 @@ final class PeerLinks implements AutoCloseable {
                 remove(file); // every rank has opened it, or nobody will
             }
         }
+    }
+
+    /** What the switch says; on is the default. */
+    static boolean wanted() {
+        String value = System.getProperty(SWITCH, "true");
+        if (!value.equals("true") && !value.equals("false")) {
+            throw new IllegalArgumentException("-D" + SWITCH + "=" + value + ": must be true or false");
+        }
+        return value.equals("true");
     }
 
     /** Tries to get at every other rank's memory; null when that works. */
