@@ -137,6 +137,17 @@ class CommandLineTest {
     }
 
     @Test
+    void preflightReportsWhatTrainRefuses() {
+        String large = CONF.resolve("run/mixtral-8x22b-128.yaml").toString();
+        String folder = "run.dir=" + dir.resolve("run");
+        assertThat(run("train", "--config", large, "--set", folder)).isEqualTo(2);
+        String refused = err.toString();
+        assertThat(refused).contains("needs about").contains("TiB for 128 ranks in one process");
+        assertThat(run("preflight", "--config", large, "--set", folder)).isEqualTo(2);
+        assertThat(err.toString()).isEqualTo(refused);
+    }
+
+    @Test
     void errorsHaveNoStackTraceUnlessAsked() {
         assertThat(run("plan", "--config", "none.yaml")).isEqualTo(2);
         assertThat(err.toString()).doesNotContain("at io.fourfold");
