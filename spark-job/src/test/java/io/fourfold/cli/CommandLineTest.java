@@ -233,6 +233,11 @@ class CommandLineTest {
         assertThat(err.toString())
                 .contains(
                         "continuing with another train.steps: " + config.train().steps() + " -> 500");
+        assertThat(err.toString()).doesNotContain("warning");
+        FourfoldConfig shorter = ConfigLoader.load(List.of(Path.of(QUICKSTART)), List.of("train.steps=9"))
+                .config();
+        RunContinuation.check(folder, shorter, notes);
+        assertThat(err.toString()).contains("warning: the checkpoint is at step 10, beyond train.steps = 9");
         assertThat(org.assertj.core.api.Assertions.catchThrowable(() -> RunContinuation.check(folder, other, notes)))
                 .isInstanceOf(ConfigException.class)
                 .hasMessageContaining("config.yaml: recipe.kind = bf16: the run was started with nvfp4")
