@@ -123,7 +123,7 @@ class ConfigRulesTest {
     @Test
     void aDenseModelHasNoExpertsToSplit() {
         assertThat(problems(
-                        "model.moe=",
+                        "model.moe=null",
                         "model.ffn.intermediate_size=64",
                         "parallel={world_size: 2, expert_parallel_size: 2}"))
                 .singleElement()
