@@ -4,9 +4,14 @@ import io.fourfold.checkpoint.LocalRunStorage;
 import io.fourfold.config.ConfigException;
 import io.fourfold.config.ConfigLoader;
 import io.fourfold.config.FourfoldConfig;
+import io.fourfold.config.Problem;
 import io.fourfold.plan.Preflight;
 import io.fourfold.spark.RunFolders;
 import java.io.PrintWriter;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /** What {@code train} refuses before Spark starts, so that a mistake shows at once; {@code preflight} reports the same. */
 final class LaunchCheck {
@@ -17,17 +22,37 @@ final class LaunchCheck {
      *
      * @param err gets the harmless differences from the run that would be continued
      * @throws ConfigException with what this version cannot train, with the memory that is missing where all ranks are
-     *     threads of this process, or with what makes it another run than the one in a local run folder
+     *     threads of this process, with a local run folder that cannot be one, or with what makes it another run than the
+     *     one that is there
      */
     static void check(ConfigLoader.Loaded layers, PrintWriter err) {
         FourfoldConfig config = layers.config();
         try {
             check(config);
+            RunFolders.localPath(config.run().dir()).ifPresent(folder -> checkFolder(folder, config));
         } catch (ConfigException e) {
             throw layers.located(e);
         }
         RunFolders.localPath(config.run().dir())
                 .ifPresent(folder -> RunContinuation.check(new LocalRunStorage(folder), config, err));
+    }
+
+    /** The folder, or the nearest one above it, in which it would be made. */
+    private static void checkFolder(Path folder, FourfoldConfig config) {
+        Path there = folder.toAbsolutePath().normalize();
+        while (!Files.exists(there) && there.getParent() != null) {
+            there = there.getParent();
+        }
+        @Nullable String rule = null;
+        if (!Files.isDirectory(there)) {
+            rule = there + " is a file, not a folder";
+        } else if (!Files.isWritable(there)) {
+            rule = "cannot write into " + there;
+        }
+        if (rule != null) {
+            throw new ConfigException(List.of(
+                    Problem.error("run.dir", config.run().dir(), rule, "set run.dir to a folder you can write to")));
+        }
     }
 
     private static void check(FourfoldConfig config) {

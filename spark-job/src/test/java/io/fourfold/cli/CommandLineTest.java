@@ -18,6 +18,7 @@ import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -145,6 +146,25 @@ class CommandLineTest {
         assertThat(refused).contains("needs about").contains("TiB for 128 ranks in one process");
         assertThat(run("preflight", "--config", large, "--set", folder)).isEqualTo(2);
         assertThat(err.toString()).isEqualTo(refused);
+    }
+
+    @Test
+    void aRunFolderThatIsAFileIsRefused() throws IOException {
+        Path file = Files.writeString(dir.resolve("file"), "text");
+        for (Path folder : List.of(file, file.resolve("below"))) {
+            for (String[] command : new String[][] {{"train", "--dry-run"}, {"train"}, {"preflight"}}) {
+                List<String> arguments = new ArrayList<>(List.of(command));
+                arguments.addAll(List.of("--config", QUICKSTART, "--set", "run.dir=" + folder));
+                assertThat(run(arguments.toArray(String[]::new))).isEqualTo(2);
+                assertThat(err.toString())
+                        .contains("run.dir = " + folder + ": " + file + " is a file, not a folder")
+                        .contains("a folder you can write to");
+            }
+        }
+        assertThat(run("train", "--dry-run", "--config", QUICKSTART, "--set", "run.dir=" + dir.resolve("new/run")))
+                .as(err.toString())
+                .isZero();
+        assertThat(dir.resolve("new")).doesNotExist();
     }
 
     @Test
