@@ -10,7 +10,9 @@ import io.fourfold.spark.RunFolders;
 import java.io.PrintWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /** What {@code train} refuses before Spark starts, so that a mistake shows at once; {@code preflight} reports the same. */
@@ -27,18 +29,22 @@ final class LaunchCheck {
      */
     static void check(ConfigLoader.Loaded layers, PrintWriter err) {
         FourfoldConfig config = layers.config();
+        Optional<Path> local = RunFolders.localPath(config.run().dir());
+        List<Problem> problems = new ArrayList<>();
         try {
             check(config);
-            RunFolders.localPath(config.run().dir()).ifPresent(folder -> checkFolder(folder, config));
         } catch (ConfigException e) {
-            throw layers.located(e);
+            problems.addAll(e.problems());
         }
-        RunFolders.localPath(config.run().dir())
-                .ifPresent(folder -> RunContinuation.check(new LocalRunStorage(folder), config, err));
+        local.ifPresent(folder -> checkFolder(folder, config, problems));
+        if (!problems.isEmpty()) {
+            throw layers.located(new ConfigException(problems));
+        }
+        local.ifPresent(folder -> RunContinuation.check(new LocalRunStorage(folder), config, err));
     }
 
     /** The folder, or the nearest one above it, in which it would be made. */
-    private static void checkFolder(Path folder, FourfoldConfig config) {
+    private static void checkFolder(Path folder, FourfoldConfig config, List<Problem> problems) {
         Path there = folder.toAbsolutePath().normalize();
         while (!Files.exists(there) && there.getParent() != null) {
             there = there.getParent();
@@ -50,8 +56,8 @@ final class LaunchCheck {
             rule = "cannot write into " + there;
         }
         if (rule != null) {
-            throw new ConfigException(List.of(
-                    Problem.error("run.dir", config.run().dir(), rule, "set run.dir to a folder you can write to")));
+            problems.add(
+                    Problem.error("run.dir", config.run().dir(), rule, "set run.dir to a folder you can write to"));
         }
     }
 

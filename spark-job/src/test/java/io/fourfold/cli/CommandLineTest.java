@@ -146,6 +146,9 @@ class CommandLineTest {
         assertThat(refused).contains("needs about").contains("TiB for 128 ranks in one process");
         assertThat(run("preflight", "--config", large, "--set", folder)).isEqualTo(2);
         assertThat(err.toString()).isEqualTo(refused);
+        assertThat(run("preflight", "--config", large, "--set", "run.dir=" + QUICKSTART))
+                .isEqualTo(2);
+        assertThat(err.toString()).contains("TiB for 128 ranks", "is a file, not a folder");
     }
 
     @Test
