@@ -1,8 +1,6 @@
 package io.fourfold.cli;
 
-import io.fourfold.config.ConfigException;
 import io.fourfold.config.ConfigLoader;
-import io.fourfold.plan.Preflight;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -23,11 +21,7 @@ final class PreflightCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         ConfigLoader.Loaded layers = config.load(common.err());
-        try {
-            Preflight.check(layers.config());
-        } catch (ConfigException e) {
-            throw layers.located(e);
-        }
+        LaunchCheck.check(layers, common.err());
         return SparkCommands.preflight(layers.config(), common).number();
     }
 }

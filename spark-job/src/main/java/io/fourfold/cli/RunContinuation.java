@@ -22,20 +22,30 @@ final class RunContinuation {
 
     /**
      * Passes when the folder has no checkpoint to continue from or the configurations agree in all that decides the loss;
-     * prints the harmless differences.
+     * prints the harmless differences and warns of a checkpoint after the last step.
      *
      * @throws ConfigException naming every difference that would make it another run
      */
     static void check(RunStorage folder, FourfoldConfig config, PrintWriter err) {
         try {
             boolean continues = config.run().checkpoint().resume() && folder.exists(TrainedRun.CONFIG);
-            if (continues && !new CheckpointStore(folder).steps().isEmpty()) {
+            List<Integer> steps = continues ? new CheckpointStore(folder).steps() : List.of();
+            if (!steps.isEmpty()) {
                 String yaml = new String(folder.readAll(TrainedRun.CONFIG), StandardCharsets.UTF_8);
                 String name = folder.location() + "/" + TrainedRun.CONFIG;
                 compare(name, ConfigLoader.parse(name, yaml).config(), config, err);
+                warnIfDone(steps.get(steps.size() - 1), config.train().steps(), err);
             }
         } catch (IOException e) {
             throw new UncheckedIOException(e);
+        }
+    }
+
+    private static void warnIfDone(int checkpoint, int steps, PrintWriter err) {
+        if (steps < checkpoint) {
+            err.println("fourfold: warning: the checkpoint is at step " + checkpoint + ", beyond train.steps = " + steps
+                    + ": there is nothing left to train");
+            err.flush();
         }
     }
 

@@ -168,25 +168,33 @@ final class SparkCommands {
             common.printJson(result);
             return;
         }
-        common.say(
-                "%s after step %d of %d: %,d tokens, loss %.4f%s, %.1f s",
-                result.stopped() ? "Stopped" : "Done",
-                result.lastStep(),
-                config.train().steps(),
-                result.tokens(),
-                result.loss(),
-                Double.isNaN(result.validationLoss())
-                        ? ""
-                        : String.format(
-                                Locale.ROOT,
-                                ", validation loss %.4f (perplexity %.2f)",
-                                result.validationLoss(),
-                                result.validationPerplexity()),
-                result.seconds());
+        common.say("%s", summary(result, config.train().steps()));
         common.say("  checkpoint %s", result.checkpoint() == null ? "none could be written" : result.checkpoint());
         RunFolders.localPath(config.run().dir())
                 .map(folder -> folder.resolve(RunReport.FILE_NAME))
                 .filter(Files::exists)
                 .ifPresent(report -> common.say("  report     %s", report));
+    }
+
+    /** A loss is left out when it is NaN: no step was left to do, or there is no validation data. */
+    static String summary(TrainResult result, int steps) {
+        String loss = Double.isNaN(result.loss()) ? "" : String.format(Locale.ROOT, ", loss %.4f", result.loss());
+        String validation = Double.isNaN(result.validationLoss())
+                ? ""
+                : String.format(
+                        Locale.ROOT,
+                        ", validation loss %.4f (perplexity %.2f)",
+                        result.validationLoss(),
+                        result.validationPerplexity());
+        return String.format(
+                Locale.ROOT,
+                "%s after step %d of %d: %,d tokens%s%s, %.1f s",
+                result.stopped() ? "Stopped" : "Done",
+                result.lastStep(),
+                steps,
+                result.tokens(),
+                loss,
+                validation,
+                result.seconds());
     }
 }

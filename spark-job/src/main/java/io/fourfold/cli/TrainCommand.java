@@ -1,17 +1,12 @@
 package io.fourfold.cli;
 
-import io.fourfold.checkpoint.LocalRunStorage;
-import io.fourfold.config.ConfigException;
 import io.fourfold.config.ConfigLoader;
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.plan.Plan;
 import io.fourfold.plan.PlanJson;
 import io.fourfold.plan.PlanText;
-import io.fourfold.plan.Preflight;
 import io.fourfold.plan.PreparedTokens;
 import io.fourfold.spark.RunFolders;
-import java.nio.file.Path;
-import java.util.Optional;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -44,35 +39,15 @@ final class TrainCommand implements Callable<Integer> {
     public Integer call() {
         ConfigLoader.Loaded layers = config.load(common.err());
         FourfoldConfig loaded = layers.config();
-        try {
-            preflight(loaded);
-        } catch (ConfigException e) {
-            throw layers.located(e);
-        }
-        Optional<Path> local = RunFolders.localPath(loaded.run().dir());
-        // Before Spark starts, so that a mistake shows at once.
-        local.ifPresent(folder -> RunContinuation.check(new LocalRunStorage(folder), loaded, common.err()));
+        LaunchCheck.check(layers, common.err());
         if (dryRun) {
             Plan plan = Plan.of(loaded, Plan.DEFAULT_RANKS_PER_HOST, PreparedTokens.of(loaded.data()));
             common.out().print(common.json ? PlanJson.text(plan) : PlanText.of(plan));
             common.out().flush();
             return ExitCode.OK.number();
         }
-        return SparkCommands.train(loaded, local.isPresent(), ui, common).number();
-    }
-
-    private static void preflight(FourfoldConfig config) {
-        if (runsInThisProcess()) {
-            Preflight.check(
-                    config, config.parallel().worldSize(), Runtime.getRuntime().maxMemory());
-        } else {
-            Preflight.check(config);
-        }
-    }
-
-    /** True when spark-submit has not set another master. */
-    private static boolean runsInThisProcess() {
-        String master = System.getProperty("spark.master", "local");
-        return master.equals("local") || master.startsWith("local[");
+        return SparkCommands.train(
+                        loaded, RunFolders.localPath(loaded.run().dir()).isPresent(), ui, common)
+                .number();
     }
 }

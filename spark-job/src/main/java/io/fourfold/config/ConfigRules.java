@@ -53,9 +53,9 @@ final class ConfigRules {
             problems.addAll(mapping);
             mapped = mapping.isEmpty();
         }
-        if (parallel != null && mapped && model != null) {
+        if (parallel != null && model != null && ParallelRules.degrees(parallel).isEmpty()) {
             ParallelRules.fit(parallel, model, train, problems);
-            if (sections.recipe() != null) {
+            if (mapped && sections.recipe() != null) {
                 SplitRules.check(parallel, model, sections.recipe(), train, problems);
             }
         }

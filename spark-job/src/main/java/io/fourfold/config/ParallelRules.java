@@ -13,6 +13,15 @@ public final class ParallelRules {
 
     /** Everything wrong with the degrees alone, whatever the model; empty when a mapping exists. */
     public static List<Problem> problems(ParallelConfig config) {
+        List<Problem> problems = degrees(config);
+        if (problems.isEmpty()) {
+            world(config, problems);
+        }
+        return problems;
+    }
+
+    /** Degrees that are no numbers of ranks. */
+    static List<Problem> degrees(ParallelConfig config) {
         List<Problem> problems = new ArrayList<>();
         atLeastOne(problems, "world_size", config.worldSize());
         atLeastOne(problems, "tensor_parallel_size", config.tensorParallelSize());
@@ -21,9 +30,10 @@ public final class ParallelRules {
         atLeastOne(problems, "expert_parallel_size", config.expertParallelSize());
         atLeastOne(problems, "expert_tensor_parallel_size", config.expertTensorParallelSize());
         atLeastOne(problems, "virtual_stages", config.virtualStages());
-        if (!problems.isEmpty()) {
-            return problems;
-        }
+        return problems;
+    }
+
+    private static void world(ParallelConfig config, List<Problem> problems) {
         long attention =
                 product(config.tensorParallelSize(), config.contextParallelSize(), config.pipelineParallelSize());
         divides(problems, config, attention, "attention grid: tensor x context x pipeline");
@@ -37,10 +47,9 @@ public final class ParallelRules {
                     "virtual stages split the layers of a pipeline rank, but pipeline_parallel_size is 1",
                     "set virtual_stages to 1 or pipeline_parallel_size above 1"));
         }
-        return problems;
     }
 
-    /** What the degrees ask of the model; call it for degrees without problems of their own. */
+    /** What the degrees ask of the model, whether or not the world splits over them; all must be at least 1. */
     static void fit(ParallelConfig config, ModelConfig model, @Nullable TrainConfig train, List<Problem> problems) {
         int tp = config.tensorParallelSize();
         String tensor = "tensor_parallel_size";
@@ -144,7 +153,7 @@ public final class ParallelRules {
     }
 
     private static long roundUp(long value, long multiple) {
-        return (value + multiple - 1) / multiple * multiple;
+        return ((value - 1) / multiple + 1) * multiple; // for value >= 1, where value + multiple might not fit
     }
 
     private static void atLeastOne(List<Problem> problems, String key, int value) {

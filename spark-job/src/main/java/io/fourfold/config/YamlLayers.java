@@ -136,8 +136,16 @@ final class YamlLayers {
             problem(where, "--set takes key.path=value", "for example --set train.steps=200");
             return null;
         }
-        YamlNode value = YamlParser.value(where, argument.substring(equals + 1), problems);
-        if (value == null) {
+        int before = problems.size();
+        String text = argument.substring(equals + 1);
+        YamlNode value = YamlParser.value(where, text, problems);
+        if (text.isBlank() || value == null) {
+            if (problems.size() == before) {
+                problem(
+                        where,
+                        path + " is given no value",
+                        "write " + path + "=null to take the value of lower layers away");
+            }
             return null;
         }
         List<String> keys = List.of(path.split("\\.", -1));

@@ -62,7 +62,12 @@ public final class ConsoleSink implements MetricsSink {
         for (Map.Entry<String, String> fact : facts.entrySet()) {
             table.append(String.format(Locale.ROOT, "  %-" + width + "s  %s%s", fact.getKey(), fact.getValue(), line));
         }
-        if (firstStep > 1) {
+        if (firstStep > totalSteps) {
+            table.append("  already done: ")
+                    .append(firstStep - 1)
+                    .append(" steps")
+                    .append(line);
+        } else if (firstStep > 1) {
             table.append("  continues at step ")
                     .append(firstStep)
                     .append(" of ")

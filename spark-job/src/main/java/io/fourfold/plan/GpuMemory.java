@@ -10,8 +10,9 @@ import io.fourfold.precision.Recipe;
 
 /**
  * Bytes that a rank needs on a GPU, by region of its arena: BF16 takes two bytes, NVFP4 operands are values in BF16 (the
- * emulation on GPUs without FP4 units). Activations and workspace are replayed, see {@link GpuStep}. {@code fourfold bench}
- * shows planned and used bytes side by side.
+ * emulation on GPUs without FP4 units). Activations and workspace of a micro-batch are replayed, see {@link GpuStep}; in a
+ * pipeline each stage also keeps what the forwards of the other micro-batches in flight left. {@code fourfold bench} shows
+ * planned and used bytes side by side.
  */
 final class GpuMemory {
     private static final long WORD = 4;
@@ -52,7 +53,12 @@ final class GpuMemory {
         long matrices = share.dense() / mapping.size(Axis.DP_CP) + share.expert() / mapping.expertData();
         long shard = matrices + share.replicated() / mapping.size(Axis.STAGE);
         boolean sharded = mapping.size(Axis.STAGE) > 1;
-        ReplayedMemory step = new GpuStep(config, mapping, share, memory.recipe, memory.tokens).run(memory.loss());
+        GpuStep microBatch = new GpuStep(config, mapping, share, memory.recipe, memory.tokens);
+        ReplayedMemory step = microBatch.run(memory.loss());
+        // The replay has all chunks of one micro-batch; those of others wait for their backward meanwhile.
+        int chunks = config.parallel().virtualStages();
+        long inFlight = MemoryEstimate.inFlight(config, mapping, share);
+        long waiting = microBatch.keptBytes() * (inFlight - chunks) / chunks;
         return new MemoryEstimate(
                 WeightTraffic.held(config, share.pipelineRank())
                         + (config.recipe().kind().splitsMasters()
@@ -60,7 +66,7 @@ final class GpuMemory {
                                 : WORD * share.parameters()),
                 WORD * share.parameters() + (sharded ? WORD * shard : 0),
                 2 * WORD * shard,
-                BATCH_VECTORS * WORD * memory.tokens + step.peak(Region.ACTIVATIONS),
+                inFlight * BATCH_VECTORS * WORD * memory.tokens + step.peak(Region.ACTIVATIONS) + waiting,
                 LIBRARY + memory.preparedWeights() + memory.tokens * WORD + step.peak(Region.WORKSPACE),
                 step.lentPeak(),
                 true);

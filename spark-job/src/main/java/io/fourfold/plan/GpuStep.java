@@ -39,6 +39,10 @@ final class GpuStep {
     private final int[] afterAttention;
     private final Map<Integer, Integer> expertUp = new HashMap<>();
     private final ReplayedMemory memory;
+    /** Hidden states that wait to be sent to the next stages, one a chunk without the head. */
+    private final int outputs;
+
+    private long keptBytes;
 
     /**
      * @param tokens of a micro-batch on this rank
@@ -48,6 +52,7 @@ final class GpuStep {
         this.model = config.model();
         this.mapping = mapping;
         boolean whole = mapping.pipeline() == 1;
+        outputs = config.parallel().virtualStages() - (share.lastStage() ? 1 : 0);
         for (int i = 0; i < share.layers(); i++) {
             boolean moe = whole ? model.isMoeLayer(i) : i >= share.layers() - share.moeLayers();
             blocks.add(new GpuBlock(config, recipe, whole ? i : 0, moe, tokens));
@@ -148,6 +153,11 @@ final class GpuStep {
         return config.train().recompute().contains(module);
     }
 
+    /** Activations between forward and backward, of all chunks of the rank; call it after {@link #run}. */
+    long keptBytes() {
+        return keptBytes;
+    }
+
     /**
      * @param loss tensors of the loss; empty on a rank without the head
      */
@@ -166,9 +176,14 @@ final class GpuStep {
                 kept.add(forward(i, false, 0));
             }
         }
+        Scope sent = memory.scope(Region.ACTIVATIONS, memory.never());
+        for (int i = 0; i < outputs && !blocks.isEmpty(); i++) {
+            sent.add(blocks.get(0).hidden());
+        }
+        keptBytes = memory.used(Region.ACTIVATIONS);
         try (Scope output = memory.scope(Region.ACTIVATIONS, 0);
                 Scope work = memory.scope(Region.WORKSPACE, 0)) {
-            output.add(blocks.isEmpty() ? 0 : blocks.get(0).hidden());
+            output.add(blocks.isEmpty() || loss.length == 0 ? 0 : blocks.get(0).hidden());
             work.add(loss);
         }
         for (int i = blocks.size() - 1; i >= 0; i--) {
@@ -176,6 +191,7 @@ final class GpuStep {
             backward(i, own);
             inputs.get(i).close();
         }
+        sent.close();
         stream.close();
         return memory;
     }

@@ -46,9 +46,7 @@ public record MemoryEstimate(
         long tokens = localTokens(config.train(), mapping);
         long perToken = KeptActivations.perToken(config, share);
         int chunks = config.parallel().virtualStages();
-        // As many as the first pipeline rank holds, which runs furthest ahead.
-        long inFlight = PipelineSchedule.inFlight(mapping.pipeline(), chunks, microBatches(config.train(), mapping), 0);
-        long kept = tokens * perToken * inFlight / chunks;
+        long kept = tokens * perToken * inFlight(config, mapping, share) / chunks;
         long oneLayer = tokens * KeptActivations.perTokenWhenAllIsKept(config, share) / Math.max(1, share.layers());
         long vocabulary = config.model().vocabSize();
         long piece = Math.min(tokens * vocabulary, Math.max(PIECE_ROWS * vocabulary, PIECE_LOGITS));
@@ -62,6 +60,15 @@ public record MemoryEstimate(
                 FLOAT * (operands(config.recipe().kind(), share.linear()) + oneLayer + logits),
                 0,
                 false);
+    }
+
+    /** The micro-batches of one chunk whose forward is done and whose backward is not, added up over the rank's chunks. */
+    static long inFlight(FourfoldConfig config, ParallelMapping mapping, RankShare share) {
+        return PipelineSchedule.inFlight(
+                mapping.pipeline(),
+                config.parallel().virtualStages(),
+                microBatches(config.train(), mapping),
+                share.pipelineRank());
     }
 
     private static int microBatches(TrainConfig train, ParallelMapping mapping) {

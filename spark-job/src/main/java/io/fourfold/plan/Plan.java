@@ -59,7 +59,7 @@ public record Plan(
      */
     public static Plan of(FourfoldConfig config, int ranksPerHost, OptionalLong datasetTokens) {
         ParallelMapping mapping = ParallelMapping.of(config.parallel());
-        RankShare share = RankShare.largest(config);
+        RankShare share = fullest(config, mapping);
         FlopCount flops = FlopCount.of(config.model(), config.train().sequenceLength());
         Budget budget = Budget.of(config.train(), mapping, datasetTokens);
         return new Plan(
@@ -75,6 +75,21 @@ public record Plan(
                 MemoryEstimate.of(config, mapping, share),
                 budget,
                 Traffic.of(config, mapping, share),
-                Preflight.obstacles(config, share));
+                Preflight.obstacles(config, RankShare.largest(config)));
+    }
+
+    /** Of the pipeline rank that needs the most memory: the first ones hold more micro-batches, the last one the head. */
+    private static RankShare fullest(FourfoldConfig config, ParallelMapping mapping) {
+        RankShare fullest = RankShare.of(config, 0);
+        long most = MemoryEstimate.of(config, mapping, fullest).total();
+        for (int rank = 1; rank < mapping.pipeline(); rank++) {
+            RankShare share = RankShare.of(config, rank);
+            long bytes = MemoryEstimate.of(config, mapping, share).total();
+            if (bytes > most) {
+                fullest = share;
+                most = bytes;
+            }
+        }
+        return fullest;
     }
 }

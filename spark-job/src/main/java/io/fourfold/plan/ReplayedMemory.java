@@ -39,6 +39,11 @@ final class ReplayedMemory {
         }
     }
 
+    /** Bytes in use that do not lie in lent memory. */
+    long used(Region region) {
+        return used.getOrDefault(region, 0L);
+    }
+
     /** Most bytes at a time that did not lie in lent memory. */
     long peak(Region region) {
         return peak.getOrDefault(region, 0L);

@@ -9,6 +9,7 @@ import io.fourfold.data.tokenize.Tokenizers;
 import io.fourfold.metrics.EventKind;
 import io.fourfold.plan.Plan;
 import io.fourfold.plan.PlanJson;
+import io.fourfold.plan.PreparedTokens;
 import io.fourfold.spark.watch.RunWatch;
 import io.fourfold.train.RunIdentity;
 import io.fourfold.train.TrainResult;
@@ -47,7 +48,7 @@ public final class TrainJob {
     }
 
     static TrainResult run(FourfoldConfig config, SparkSession session, String tokenizer, RankSetup setup) {
-        Plan plan = Plan.of(config);
+        Plan plan = Plan.of(config, Plan.DEFAULT_RANKS_PER_HOST, PreparedTokens.of(config.data()));
         if (!plan.obstacles().isEmpty()) {
             throw new ConfigException(plan.obstacles());
         }

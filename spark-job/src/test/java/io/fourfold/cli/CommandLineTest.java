@@ -18,6 +18,7 @@ import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -137,6 +138,39 @@ class CommandLineTest {
     }
 
     @Test
+    void preflightReportsWhatTrainRefuses() {
+        String large = CONF.resolve("run/mixtral-8x22b-128.yaml").toString();
+        String folder = "run.dir=" + dir.resolve("run");
+        assertThat(run("train", "--config", large, "--set", folder)).isEqualTo(2);
+        String refused = err.toString();
+        assertThat(refused).contains("needs about").contains("TiB for 128 ranks in one process");
+        assertThat(run("preflight", "--config", large, "--set", folder)).isEqualTo(2);
+        assertThat(err.toString()).isEqualTo(refused);
+        assertThat(run("preflight", "--config", large, "--set", "run.dir=" + QUICKSTART))
+                .isEqualTo(2);
+        assertThat(err.toString()).contains("TiB for 128 ranks", "is a file, not a folder");
+    }
+
+    @Test
+    void aRunFolderThatIsAFileIsRefused() throws IOException {
+        Path file = Files.writeString(dir.resolve("file"), "text");
+        for (Path folder : List.of(file, file.resolve("below"))) {
+            for (String[] command : new String[][] {{"train", "--dry-run"}, {"train"}, {"preflight"}}) {
+                List<String> arguments = new ArrayList<>(List.of(command));
+                arguments.addAll(List.of("--config", QUICKSTART, "--set", "run.dir=" + folder));
+                assertThat(run(arguments.toArray(String[]::new))).isEqualTo(2);
+                assertThat(err.toString())
+                        .contains("run.dir = " + folder + ": " + file + " is a file, not a folder")
+                        .contains("a folder you can write to");
+            }
+        }
+        assertThat(run("train", "--dry-run", "--config", QUICKSTART, "--set", "run.dir=" + dir.resolve("new/run")))
+                .as(err.toString())
+                .isZero();
+        assertThat(dir.resolve("new")).doesNotExist();
+    }
+
+    @Test
     void errorsHaveNoStackTraceUnlessAsked() {
         assertThat(run("plan", "--config", "none.yaml")).isEqualTo(2);
         assertThat(err.toString()).doesNotContain("at io.fourfold");
@@ -222,6 +256,11 @@ class CommandLineTest {
         assertThat(err.toString())
                 .contains(
                         "continuing with another train.steps: " + config.train().steps() + " -> 500");
+        assertThat(err.toString()).doesNotContain("warning");
+        FourfoldConfig shorter = ConfigLoader.load(List.of(Path.of(QUICKSTART)), List.of("train.steps=9"))
+                .config();
+        RunContinuation.check(folder, shorter, notes);
+        assertThat(err.toString()).contains("warning: the checkpoint is at step 10, beyond train.steps = 9");
         assertThat(org.assertj.core.api.Assertions.catchThrowable(() -> RunContinuation.check(folder, other, notes)))
                 .isInstanceOf(ConfigException.class)
                 .hasMessageContaining("config.yaml: recipe.kind = bf16: the run was started with nvfp4")

@@ -111,12 +111,18 @@ class PipelineTest {
         for (String file : List.of("config.yaml", "plan.json", "metrics.jsonl", "report.html", "checkpoints")) {
             assertThat(dir.resolve("run").resolve(file)).exists();
         }
+        JsonNode plan = JSON.readTree(dir.resolve("run/plan.json").toFile());
+        assertThat(plan.path("budget").path("dataset_tokens").asLong()).isGreaterThan(10_000);
         assertThat(configured("train", "--json", "--set", "train.steps=6"))
                 .as(err.toString())
                 .isZero();
         assertThat(json().path("first_step").asInt()).isEqualTo(4);
         assertThat(json().path("last_step").asInt()).isEqualTo(6);
         assertThat(err.toString()).contains("continuing with another train.steps: 4 -> 6");
+        assertThat(configured("train", "--set", "train.steps=6"))
+                .as(err.toString())
+                .isZero();
+        assertThat(out.toString()).contains("Done after step 6 of 6: ").doesNotContain("NaN");
         assertThat(configured("train", "--set", "model.moe.top_k=1")).isEqualTo(ExitCode.USAGE.number());
         assertThat(err.toString()).contains("model.moe.top_k = 1: the run was started with 2");
     }

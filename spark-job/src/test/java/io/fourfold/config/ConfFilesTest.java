@@ -76,6 +76,18 @@ class ConfFilesTest {
         assertThat(late.lateSwitch().step()).isPositive();
     }
 
+    /** As {@code scripts/quickstart --recipe} lays them. */
+    @Test
+    void everyRecipeLiesOverTheQuickstartWithoutWarnings() {
+        for (RecipeConfig.Kind kind : RecipeConfig.Kind.values()) {
+            Path file = CONF.resolve("recipe").resolve(SettingKeys.word(kind) + ".yaml");
+            ConfigLoader.Loaded loaded =
+                    ConfigLoader.load(List.of(CONF.resolve("run/quickstart.yaml"), file), List.of());
+            assertThat(loaded.warnings()).as(SettingKeys.word(kind)).isEmpty();
+            assertThat(loaded.config().recipe().kind()).isEqualTo(kind);
+        }
+    }
+
     @Test
     void quickstartCanBeTrainedByThisVersion() {
         FourfoldConfig config = load(CONF.resolve("run/quickstart.yaml")).config();

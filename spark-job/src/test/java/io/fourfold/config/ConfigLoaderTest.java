@@ -82,6 +82,25 @@ class ConfigLoaderTest {
     }
 
     @Test
+    void aSettingWithoutAValueIsRefused() throws IOException {
+        Path model = file("model.yaml", DENSE + "train: {steps: 5}\n");
+        for (String empty : List.of("train.steps=", "train.steps= ", "train.steps=# none")) {
+            assertThat(refused(List.of(model), empty))
+                    .hasMessageContaining("--set " + empty + ": train.steps is given no value")
+                    .hasMessageContaining("write train.steps=null to take the value of lower layers away");
+        }
+        int steps = ConfigLoader.load(List.of(file("plain.yaml", DENSE)), List.of())
+                .config()
+                .train()
+                .steps();
+        assertThat(ConfigLoader.load(List.of(model), List.of("train.steps=null"))
+                        .config()
+                        .train()
+                        .steps())
+                .isEqualTo(steps);
+    }
+
+    @Test
     void circularAndMissingIncludesAreNamed() throws IOException {
         Path a = file("a.yaml", "include: [b.yaml, c.yml]\n" + DENSE);
         file("b.yaml", "include:\n  - a.yaml\n");
@@ -185,7 +204,7 @@ class ConfigLoaderTest {
     void nullTakesALowerLayerAway() throws IOException {
         Path model = file("model.yaml", DENSE + "train: {steps: 5}\ndata: {blend: {a: 1.0, b: 2.0}}\n");
         FourfoldConfig config = ConfigLoader.load(
-                        List.of(model), List.of("train=null", "data.blend.a=", "data.end_of_document=~"))
+                        List.of(model), List.of("train=null", "data.blend.a=null", "data.end_of_document=~"))
                 .config();
         assertThat(config.train().steps()).isEqualTo(100);
         assertThat(config.data().blend()).containsOnlyKeys("b");

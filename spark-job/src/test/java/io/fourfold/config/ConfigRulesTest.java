@@ -123,12 +123,28 @@ class ConfigRulesTest {
     @Test
     void aDenseModelHasNoExpertsToSplit() {
         assertThat(problems(
-                        "model.moe=",
+                        "model.moe=null",
                         "model.ffn.intermediate_size=64",
                         "parallel={world_size: 2, expert_parallel_size: 2}"))
                 .singleElement()
                 .extracting(Problem::rule)
                 .isEqualTo("a dense model has no experts to split");
+    }
+
+    @Test
+    void whatDoesNotFitTheWorldAndTheModelIsSaidAtOnce() {
+        List<Problem> problems =
+                problems("parallel={world_size: 2, expert_parallel_size: 3, pipeline_parallel_size: 5}");
+        assertThat(problems)
+                .extracting(Problem::key)
+                .containsExactly(
+                        "parallel.world_size",
+                        "parallel.world_size",
+                        "parallel.expert_parallel_size",
+                        "parallel.pipeline_parallel_size");
+        assertThat(problems.get(1).rule()).contains("must be a multiple of 15");
+        assertThat(problems.get(2).rule()).isEqualTo("must divide model.moe.experts (8)");
+        assertThat(problems.get(3).rule()).contains("4 blocks for 5 pipeline chunks");
     }
 
     @Test

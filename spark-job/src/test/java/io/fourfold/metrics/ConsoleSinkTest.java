@@ -80,6 +80,14 @@ class ConsoleSinkTest {
     }
 
     @Test
+    void aFinishedRunSaysSo() {
+        try (ConsoleSink sink = new ConsoleSink(out, 100, false)) {
+            sink.start(facts(), 241, 240);
+        }
+        assertThat(text()).contains("  already done: 240 steps").doesNotContain("continues");
+    }
+
+    @Test
     void aBuildLogIsNoTerminal() {
         assertThat(Terminal.interactive(null, Map.of("TERM", "xterm"))).isFalse();
         assertThatThrownBy(() -> new ConsoleSink(out, 0)).isInstanceOf(IllegalArgumentException.class);

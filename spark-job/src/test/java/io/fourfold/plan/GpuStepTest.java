@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.fourfold.config.ConfigLoader;
 import io.fourfold.config.FourfoldConfig;
+import io.fourfold.parallel.ParallelMapping;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -72,6 +73,53 @@ class GpuStepTest {
         assertThat(memory("parallel.world_size=2", "parallel.pipeline_parallel_size=2")
                         .lent())
                 .isZero();
+    }
+
+    /** The first of two stages runs one micro-batch ahead, however many follow. */
+    @Test
+    void aPipelineKeepsTheMicroBatchesInFlight() {
+        MemoryEstimate one = ofTwoStages(1);
+        MemoryEstimate eight = ofTwoStages(8);
+        assertThat(eight.total()).isGreaterThan(one.total());
+        assertThat(ofTwoStages(2).total()).isEqualTo(eight.total());
+        // Their blocks' inputs and the output that was sent, three blocks a stage, and the batch's six vectors.
+        String again = "train.recompute=[block]";
+        long hidden = 2048 * 512 * 2;
+        assertThat(stage(0, 8, again).activations() - stage(0, 1, again).activations())
+                .isEqualTo((3 + 1) * hidden + 6 * 4 * 2048);
+        // Two chunks a stage, of two blocks each: five of them in flight instead of two.
+        String[] chunks = {again, "model.layers=8", "parallel.virtual_stages=2", "parallel.stage_layout=[2, 2, 2, 2]"};
+        assertThat(stage(0, 8, chunks).activations() - stage(0, 1, chunks).activations())
+                .isEqualTo((5 - 2) * ((2 + 1) * hidden + 6 * 4 * 2048));
+    }
+
+    private static MemoryEstimate ofTwoStages(int microBatches, String... settings) {
+        return Plan.of(pipeline(microBatches, settings)).memory();
+    }
+
+    private static MemoryEstimate stage(int rank, int microBatches, String... settings) {
+        FourfoldConfig config = pipeline(microBatches, settings);
+        return MemoryEstimate.of(config, ParallelMapping.of(config.parallel()), RankShare.of(config, rank));
+    }
+
+    private static FourfoldConfig pipeline(int microBatches, String... settings) {
+        List<String> sets = new ArrayList<>(List.of(
+                "parallel.world_size=2",
+                "parallel.pipeline_parallel_size=2",
+                "parallel.stage_layout=[3, 3]",
+                "train.global_batch_size=" + 2 * microBatches));
+        sets.addAll(Arrays.asList(settings));
+        return config(sets.toArray(String[]::new));
+    }
+
+    /** The last stage has the head and the loss; the first one more micro-batches in flight. */
+    @Test
+    void theFullestStageIsPlanned() {
+        String narrow = "model.vocab_size=512";
+        assertThat(ofTwoStages(8, narrow)).isEqualTo(stage(0, 8, narrow));
+        String wide = "model.vocab_size=131072";
+        assertThat(ofTwoStages(8, wide)).isEqualTo(stage(1, 8, wide));
+        assertThat(stage(1, 8)).isEqualTo(stage(1, 1));
     }
 
     /** Rows before the experts' products and the gradient before the activation need no memory where only operands are made. */

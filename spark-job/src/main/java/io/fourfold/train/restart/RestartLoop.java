@@ -144,11 +144,15 @@ public final class RestartLoop {
 
     private TrainingException gaveUp(String why, RuntimeException error) {
         int restarts = failures.restarts();
+        int checkpoint = gangs.newestCheckpoint();
         return new TrainingException(
                 TrainingException.Code.TRAIN_GAVE_UP,
                 "gave up after " + restarts + (restarts == 1 ? " restart: " : " restarts: ") + why
-                        + ". Complete checkpoints remain (newest: step " + gangs.newestCheckpoint()
-                        + "); remove the cause and run the same command to continue. The last failure: "
+                        + (checkpoint == 0
+                                ? ". There is no checkpoint yet; remove the cause and run the same command to start again"
+                                : ". Complete checkpoints remain (newest: step " + checkpoint
+                                        + "); remove the cause and run the same command to continue")
+                        + ". The last failure: "
                         + error.getMessage(),
                 error);
     }

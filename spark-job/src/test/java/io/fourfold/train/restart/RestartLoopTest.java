@@ -83,6 +83,8 @@ class RestartLoopTest {
         }
         assertThatThrownBy(this::run)
                 .hasMessageContaining("gave up after 2 restarts: run.restart.max_restarts is 2")
+                .hasMessageContaining("There is no checkpoint yet; remove the cause")
+                .hasMessageNotContaining("Complete checkpoints remain")
                 .hasMessageContaining("failure 3");
         assertThat(cluster.attempts).hasSize(3);
     }
