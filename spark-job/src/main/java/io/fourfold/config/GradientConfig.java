@@ -13,7 +13,7 @@ public record GradientConfig(
 
         @Setting(
                 doc =
-                        "Largest part of the gradients that is communicated at once, in MiB of FP32; 0 = 16 for each rank that"
+                        "Largest part of the gradients that is communicated at once, in MiB of FP32; 0 = 64 for each rank that"
                                 + " shares it. GPUs of a host copy parts of 4 MiB or more without NCCL: n ranks need 8 n here, for weights"
                                 + " come back in BF16.",
                 value = "0",

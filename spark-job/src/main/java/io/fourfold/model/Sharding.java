@@ -19,8 +19,11 @@ public final class Sharding {
      */
     private static final long SLICE_UNIT = 128;
 
-    /** Elements of a slice where buckets are as large as there are ranks: 16 MiB of FP32, 8 MiB of BF16. */
-    private static final long SLICE = 4 << 20;
+    /**
+     * Elements of a slice where buckets are as large as there are ranks: 64 MiB of FP32. With a quarter of that, two GPUs took 6% longer for
+     * steps with 3 G parameters.
+     */
+    private static final long SLICE = 16 << 20;
 
     /**
      * Elements {@code [from, to)} of the flat buffer, which begin at {@code at} in the shard of the rank that has them.
@@ -51,7 +54,7 @@ public final class Sharding {
      *
      * @param elements of the flat buffer, a multiple of {@code ranks}
      * @param largest elements of a bucket at most, unless that is less than one for each rank; rounded down to even slices.
-     *     A rank that has it all has one bucket. {@link GradientConfig#BY_RANKS} gives slices of 4 Mi elements
+     *     A rank that has it all has one bucket. {@link GradientConfig#BY_RANKS} gives slices of 16 Mi elements
      */
     public static Sharding of(long elements, int ranks, long largest) {
         if (largest == GradientConfig.BY_RANKS) {

@@ -42,7 +42,7 @@ class ShardingTest {
     void bucketsThatGoByRanksHaveSlicesOfOneSize() {
         for (int ranks : new int[] {2, 3, 4, 8, 64}) {
             Sharding sharding = Sharding.of(ranks * 100_000_000L, ranks, GradientConfig.BY_RANKS);
-            assertThat(sharding.slice(0, 0).elements()).isBetween((4 << 20) * 9L / 10, 4L << 20);
+            assertThat(sharding.slice(0, 0).elements()).isBetween((16 << 20) * 8L / 10, 16L << 20);
         }
         assertThat(Sharding.of(6_000_000, 2, GradientConfig.BY_RANKS).buckets()).isOne();
     }
