@@ -256,7 +256,7 @@ final class BenchCommand implements Callable<Integer> {
         if (gpu < 0) {
             throw new UsageException("--gpu counts from 0; it cannot be " + gpu);
         }
-        if (ranks == 1 && mappings.stream().anyMatch(mapping -> !mapping.isBlank())) {
+        if (ranks == 1 && mapped()) {
             throw new UsageException("--mapping needs --ranks of at least 2");
         }
         int needed = ranks > 1 ? ranks : gpu + 1;
@@ -266,7 +266,15 @@ final class BenchCommand implements Callable<Integer> {
         }
     }
 
+    private boolean mapped() {
+        return mappings.stream().anyMatch(mapping -> !mapping.isBlank());
+    }
+
     private void checkOperations(boolean cuda) {
+        if (!operations.isEmpty() && (!settings.isEmpty() || mapped())) {
+            throw new UsageException(
+                    "--operations measures sizes of the models, which --set and --mapping do not change");
+        }
         boolean collectives = operations.contains(OperationGroup.COLLECTIVES);
         if (collectives && ranks == 1) {
             throw new UsageException("collectives need --ranks of at least 2");

@@ -2,6 +2,7 @@ package io.fourfold.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.fourfold.kernels.cuda.CudaDevice;
 import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.util.ArrayList;
@@ -15,7 +16,11 @@ class BenchCommandTest {
     private final StringWriter err = new StringWriter();
 
     private int run(String arguments) {
-        List<String> words = new ArrayList<>(List.of("bench", "--backend", "cpu", "--steps", "T"));
+        return runOn("cpu", arguments);
+    }
+
+    private int runOn(String backend, String arguments) {
+        List<String> words = new ArrayList<>(List.of("bench", "--backend", backend, "--steps", "T"));
         words.addAll(List.of(arguments.split(" ")));
         return Fourfold.run(new PrintWriter(out, true), new PrintWriter(err, true), words.toArray(String[]::new));
     }
@@ -40,12 +45,24 @@ class BenchCommandTest {
                 "--threads 0 | must be at least 1",
                 "--gpu -1 | --gpu counts from 0",
                 "--operations collectives --ranks 2 | collectives are compared with NCCL and need GPUs",
+                "--operations gemm --set model.layers=1 | which --set and --mapping do not change",
                 "--operations gemm --ranks 2 | --ranks measures steps, or --operations collectives",
             })
     void whatCannotBeMeasuredIsRefusedBeforeAnyTable(String arguments, String message) {
         assertThat(run(arguments)).isEqualTo(ExitCode.USAGE.number());
         assertThat(err.toString()).contains(message).doesNotContain("Exception", "a rank failed");
         assertThat(out.toString()).isEmpty();
+    }
+
+    @Test
+    void gpusThatAreNotThereAreRefused() {
+        assertThat(runOn("cuda", "--gpu 1000")).isEqualTo(ExitCode.USAGE.number());
+        assertThat(err.toString())
+                .contains(
+                        CudaDevice.unavailableBecause() == null
+                                ? "--gpu 1000 needs 1001 GPUs"
+                                : "--backend cuda finds no GPU; use --backend cpu")
+                .doesNotContain("run.backend");
     }
 
     @Test
