@@ -59,7 +59,7 @@ public record PrepareReport(boolean dryRun, List<DataSetReport> dataSets, double
             return String.format(
                     Locale.ROOT,
                     "%s: %s, %,d tokens (%,d for validation) in %s, from %s (%.1f MB); "
-                            + "%s dropped, skipped %s; %d of %s were there already; %.1f s; %s",
+                            + "%s dropped, skipped %s; units there already: %d of %d; %.1f s; %s",
                     name,
                     HumanNumbers.counted(documents, "document"),
                     tokens,
@@ -70,7 +70,7 @@ public record PrepareReport(boolean dryRun, List<DataSetReport> dataSets, double
                     HumanNumbers.counted(duplicates, "duplicate"),
                     skipped.isEmpty() ? "none" : new TreeMap<>(skipped).toString(),
                     unitsReused,
-                    HumanNumbers.counted(units, "unit"),
+                    units,
                     seconds,
                     folder);
         }
