@@ -1,5 +1,6 @@
 package io.fourfold.bench;
 
+import io.fourfold.config.FailureReason;
 import io.fourfold.kernels.comm.CommunicationException;
 import io.fourfold.kernels.comm.CommunicationWorld;
 import io.fourfold.kernels.comm.InProcessWorld;
@@ -85,7 +86,7 @@ public final class BenchRanks implements AutoCloseable {
                 try {
                     return body.run(rank);
                 } catch (Exception | Error e) {
-                    rank.world().abort("rank " + rank.index() + " failed: " + e);
+                    rank.world().abort("rank " + rank.index() + " failed: " + FailureReason.of(e));
                     throw e;
                 }
             }));
@@ -112,7 +113,7 @@ public final class BenchRanks implements AutoCloseable {
             }
         }
         if (first != null) {
-            throw new IllegalStateException("a rank failed: " + first, first);
+            throw new IllegalStateException("a rank failed: " + FailureReason.of(first), first);
         }
         return results;
     }

@@ -50,7 +50,8 @@ public enum BenchShape {
             "attention={heads: 4, kv_heads: 2, head_dim: 32, rope_theta: 10000, qk_norm: true}",
             "moe={experts: 8, top_k: 2, intermediate_size: 64}");
 
-    private static final int ANY_BATCH = 1 << 16;
+    private static final String WORLD_SIZE = "parallel.world_size=";
+    private static final int BATCH_OF_RANK = 1 << 12;
 
     private final String model;
     private final int microBatch;
@@ -86,8 +87,9 @@ public enum BenchShape {
      * @param settings {@code key=value}, the mapping among them
      */
     public FourfoldConfig config(RecipeConfig.Kind recipe, int microBatches, boolean cuda, List<String> settings) {
-        // Any batch that every mapping divides will do to read the mapping.
-        ParallelConfig mapping = ConfigLoader.load(List.of(), sets(recipe, 1, ANY_BATCH, cuda, settings))
+        // Any batch that every mapping divides will do to read the mapping, and these divide the number of ranks.
+        ParallelConfig mapping = ConfigLoader.load(
+                        List.of(), sets(recipe, 1, BATCH_OF_RANK * worldSize(settings), cuda, settings))
                 .config()
                 .parallel();
         int sharing = mapping.tensorParallelSize() * mapping.contextParallelSize();
@@ -97,6 +99,16 @@ public enum BenchShape {
                         List.of(),
                         sets(recipe, microBatch * sharing, microBatch * sharing * inStep * data, cuda, settings))
                 .config();
+    }
+
+    /** The last one given; 1 where it is none at all, which the configuration's own rules say better. */
+    private static int worldSize(List<String> settings) {
+        int size = 1;
+        for (String setting : settings) {
+            String value = setting.startsWith(WORLD_SIZE) ? setting.substring(WORLD_SIZE.length()) : "";
+            size = value.matches("[1-9]\\d{0,4}") ? Integer.parseInt(value) : size;
+        }
+        return size;
     }
 
     private List<String> sets(RecipeConfig.Kind recipe, int micro, int global, boolean cuda, List<String> settings) {

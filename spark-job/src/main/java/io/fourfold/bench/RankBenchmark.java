@@ -1,5 +1,6 @@
 package io.fourfold.bench;
 
+import io.fourfold.config.FourfoldConfig;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -52,24 +53,47 @@ public final class RankBenchmark {
     }
 
     /**
+     * The configuration of the ranks, loaded before any of them starts, as the single rank's is.
+     *
+     * @param cuda whether GPUs will be measured
+     * @throws io.fourfold.config.ConfigException when a setting or the mapping cannot be used
+     * @throws IllegalArgumentException when a word of the mapping is none, or data parallelism is not what is left
+     */
+    public static FourfoldConfig config(
+            int size, String mapping, List<String> settings, StepBenchmark.Job job, boolean cuda) {
+        BenchShape shape = job.shape();
+        FourfoldConfig config = shape.config(job.recipe(), job.microBatches(), cuda, all(size, mapping, settings));
+        MappingText.checkDataParallel(mapping, config.parallel());
+        shape.config(job.recipe(), job.microBatches(), cuda, alone(settings));
+        return config;
+    }
+
+    private static List<String> all(int size, String mapping, List<String> settings) {
+        List<String> all = new ArrayList<>(List.of("parallel.world_size=" + size));
+        all.addAll(MappingText.settings(mapping));
+        all.addAll(settings);
+        return all;
+    }
+
+    private static List<String> alone(List<String> settings) {
+        return settings.stream().filter(s -> !s.startsWith("parallel.")).toList();
+    }
+
+    /**
      * Measures a mapping, and one rank unless it was measured before with the same job and settings.
      *
      * @param settings further {@code key=value} settings of the ranks; those not of {@code parallel} are the single rank's, too
      */
     public Result run(int size, String mapping, List<String> settings, StepBenchmark.Job job)
             throws InterruptedException {
-        List<String> alone =
-                settings.stream().filter(s -> !s.startsWith("parallel.")).toList();
+        List<String> alone = alone(settings);
         String key = job + " " + alone;
         StepResult one = ones.get(key);
         if (one == null) {
             one = ranks(1, alone, job).get(0);
             ones.put(key, one);
         }
-        List<String> all = new ArrayList<>(List.of("parallel.world_size=" + size));
-        all.addAll(MappingText.settings(mapping));
-        all.addAll(settings);
-        List<StepResult> ranks = ranks(size, all, job);
+        List<StepResult> ranks = ranks(size, all(size, mapping, settings), job);
         double slowest =
                 ranks.stream().mapToDouble(StepResult::milliseconds).max().orElse(Double.NaN);
         double perSecond = ranks.get(0).tokens() / slowest * 1e3;

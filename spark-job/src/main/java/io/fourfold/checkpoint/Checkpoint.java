@@ -1,5 +1,6 @@
 package io.fourfold.checkpoint;
 
+import io.fourfold.config.FailureReason;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.util.ArrayList;
@@ -148,7 +149,7 @@ public final class Checkpoint implements GlobalTensorSource {
             return Box.minus(missing, parts);
         } catch (IOException | UncheckedIOException e) {
             throw new CheckpointException(
-                    "cannot read " + location() + "/" + segment.file() + ": " + e.getMessage(), e);
+                    "cannot read " + location() + "/" + segment.file() + ": " + FailureReason.of(e), e);
         }
     }
 
@@ -202,7 +203,8 @@ public final class Checkpoint implements GlobalTensorSource {
                         storage, file, "its SHA-256 is " + hash + ", the index says " + rank.dataSha256());
             }
         } catch (IOException e) {
-            throw new CheckpointException("cannot read " + location() + "/" + rank.dataFile() + ": " + e, e);
+            throw new CheckpointException(
+                    "cannot read " + location() + "/" + rank.dataFile() + ": " + FailureReason.of(e), e);
         }
     }
 

@@ -3,6 +3,7 @@ package io.fourfold.checkpoint;
 import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.json.JsonMapper;
+import io.fourfold.config.FailureReason;
 import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -105,7 +106,8 @@ final class CheckpointFiles {
         } catch (NoSuchFileException | FileNotFoundException e) {
             throw corrupt(storage, path, whenMissing, e);
         } catch (IOException e) {
-            throw new CheckpointException("cannot read " + storage.location() + "/" + path + ": " + e, e);
+            throw new CheckpointException(
+                    "cannot read " + storage.location() + "/" + path + ": " + FailureReason.of(e), e);
         }
     }
 
@@ -124,7 +126,8 @@ final class CheckpointFiles {
         } catch (NoSuchFileException | FileNotFoundException e) {
             throw corrupt(storage, path, "it is missing", e);
         } catch (IOException e) {
-            throw new CheckpointException("cannot read " + storage.location() + "/" + path + ": " + e, e);
+            throw new CheckpointException(
+                    "cannot read " + storage.location() + "/" + path + ": " + FailureReason.of(e), e);
         }
     }
 

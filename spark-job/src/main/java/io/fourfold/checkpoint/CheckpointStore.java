@@ -1,5 +1,6 @@
 package io.fourfold.checkpoint;
 
+import io.fourfold.config.FailureReason;
 import io.fourfold.kernels.Backend;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -35,7 +36,7 @@ public final class CheckpointStore {
         try {
             return CheckpointFiles.committedSteps(storage, folder);
         } catch (IOException e) {
-            throw new CheckpointException("cannot list " + location() + ": " + e, e);
+            throw new CheckpointException("cannot list " + location() + ": " + FailureReason.of(e), e);
         }
     }
 
@@ -165,7 +166,7 @@ public final class CheckpointStore {
             action.run();
             return null;
         } catch (IOException | UncheckedIOException e) {
-            return "rank " + agreement.rank() + " in " + location() + ": " + e;
+            return "rank " + agreement.rank() + " in " + location() + ": " + FailureReason.of(e);
         }
     }
 }

@@ -1,6 +1,7 @@
 package io.fourfold.checkpoint;
 
 import io.fourfold.config.ConfigLoader;
+import io.fourfold.config.FailureReason;
 import io.fourfold.config.FourfoldConfig;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -75,7 +76,8 @@ public record TrainedRun(FourfoldConfig config, Checkpoint checkpoint) implement
                     parse(run, MODEL, "train: {sequence_length: 2}\n").model().maxPositions();
             return parse(run, MODEL, "train: {sequence_length: " + Math.min(longest, DEFAULT_LENGTH) + "}\n");
         } catch (IOException e) {
-            throw new CheckpointException("cannot read the configuration in " + run.location() + ": " + e, e);
+            throw new CheckpointException(
+                    "cannot read the configuration in " + run.location() + ": " + FailureReason.of(e), e);
         }
     }
 

@@ -132,23 +132,25 @@ final class BenchCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        if (microBatches < 1 || warmUps < 1 || runs < 1) {
-            throw new UsageException("--micro-batches, --warm-ups and --runs must be at least 1");
-        }
-        List<StepResult> results = new ArrayList<>();
         boolean cuda = useCuda();
         List<BenchShape> chosen = !shapes.isEmpty()
                 ? shapes
                 : cuda ? List.of(BenchShape.S, BenchShape.M, BenchShape.Q) : List.of(BenchShape.T);
+        checkNumbers(cuda);
+        checkOperations(cuda);
+        if (operations.isEmpty()) {
+            for (BenchShape shape : chosen) {
+                recipes.forEach(
+                        recipe -> BenchConfigurations.check(ranks, mappings, settings, job(shape, recipe), cuda));
+            }
+        }
         if (ranks > 1) {
             return measureRanks(cuda, chosen);
-        }
-        if (operations.contains(OperationGroup.COLLECTIVES)) {
-            throw new UsageException("collectives need --ranks of at least 2");
         }
         if (!operations.isEmpty()) {
             return measureOperations(cuda, chosen);
         }
+        List<StepResult> results = new ArrayList<>();
         for (BenchShape shape : chosen) {
             for (RecipeConfig.Kind recipe : recipes) {
                 results.add(measure(cuda, shape, recipe, results.isEmpty()));
@@ -184,9 +186,6 @@ final class BenchCommand implements Callable<Integer> {
     }
 
     private int measureRanks(boolean cuda, List<BenchShape> chosen) {
-        if (!operations.isEmpty() && !operations.equals(Set.of(OperationGroup.COLLECTIVES))) {
-            throw new UsageException("--ranks measures steps, or --operations collectives");
-        }
         IntFunction<BenchDevice> devices = cuda ? CudaBenchDevice::new : index -> new CpuBenchDevice(threads);
         List<Object> results = new ArrayList<>();
         try {
@@ -214,7 +213,7 @@ final class BenchCommand implements Callable<Integer> {
         common.say("%s", RankBenchmark.header());
         for (BenchShape shape : chosen) {
             for (RecipeConfig.Kind recipe : recipes) {
-                StepBenchmark.Job job = new StepBenchmark.Job(shape, recipe, microBatches, warmUps, runs, trace);
+                StepBenchmark.Job job = job(shape, recipe);
                 for (String mapping : mappings) {
                     RankBenchmark.Result result = benchmark.run(ranks, mapping, settings, job);
                     results.add(result);
@@ -234,8 +233,7 @@ final class BenchCommand implements Callable<Integer> {
                 common.say("%s", device.description());
                 common.say("%s", BenchText.stepHeader());
             }
-            StepResult result = StepBenchmark.run(
-                    device, new StepBenchmark.Job(shape, recipe, microBatches, warmUps, runs, trace), settings);
+            StepResult result = StepBenchmark.run(device, job(shape, recipe), settings);
             common.say("%s", BenchText.step(result));
             if (!result.memory().isEmpty()) {
                 common.say("%s", BenchText.memory(result));
@@ -247,11 +245,54 @@ final class BenchCommand implements Callable<Integer> {
         }
     }
 
+    private StepBenchmark.Job job(BenchShape shape, RecipeConfig.Kind recipe) {
+        return new StepBenchmark.Job(shape, recipe, microBatches, warmUps, runs, trace);
+    }
+
+    private void checkNumbers(boolean cuda) {
+        if (microBatches < 1 || warmUps < 1 || runs < 1 || ranks < 1 || threads < 1) {
+            throw new UsageException("--micro-batches, --warm-ups, --runs, --ranks and --threads must be at least 1");
+        }
+        if (gpu < 0) {
+            throw new UsageException("--gpu counts from 0; it cannot be " + gpu);
+        }
+        if (ranks == 1 && mapped()) {
+            throw new UsageException("--mapping needs --ranks of at least 2");
+        }
+        int needed = ranks > 1 ? ranks : gpu + 1;
+        if (cuda && CudaDevice.count() < needed) {
+            throw new UsageException((ranks > 1 ? "--ranks " + ranks : "--gpu " + gpu) + " needs " + needed
+                    + " GPUs, and this process sees " + CudaDevice.count());
+        }
+    }
+
+    private boolean mapped() {
+        return mappings.stream().anyMatch(mapping -> !mapping.isBlank());
+    }
+
+    private void checkOperations(boolean cuda) {
+        if (!operations.isEmpty() && (!settings.isEmpty() || mapped())) {
+            throw new UsageException(
+                    "--operations measures sizes of the models, which --set and --mapping do not change");
+        }
+        boolean collectives = operations.contains(OperationGroup.COLLECTIVES);
+        if (collectives && ranks == 1) {
+            throw new UsageException("collectives need --ranks of at least 2");
+        }
+        if (ranks > 1 && !operations.isEmpty() && !operations.equals(Set.of(OperationGroup.COLLECTIVES))) {
+            throw new UsageException("--ranks measures steps, or --operations collectives");
+        }
+        if (collectives && !cuda) {
+            throw new UsageException("collectives are compared with NCCL and need GPUs");
+        }
+    }
+
     private boolean useCuda() {
-        return switch (backend) {
-            case CPU -> false;
-            case CUDA -> true;
-            case AUTO -> CudaDevice.unavailableBecause() == null;
-        };
+        String reason = backend == RunConfig.BackendKind.CPU ? null : CudaDevice.unavailableBecause();
+        if (backend == RunConfig.BackendKind.CUDA && reason != null) {
+            throw new UsageException("--backend cuda finds no GPU; use --backend cpu to measure the CPU. The reason: "
+                    + reason.replace("run.backend=cpu", "--backend cpu"));
+        }
+        return backend != RunConfig.BackendKind.CPU && reason == null;
     }
 }

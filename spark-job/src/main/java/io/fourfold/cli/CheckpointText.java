@@ -4,6 +4,7 @@ import io.fourfold.checkpoint.CheckpointContents;
 import io.fourfold.checkpoint.CheckpointContents.StoredFile;
 import io.fourfold.checkpoint.CheckpointContents.StoredTensor;
 import io.fourfold.checkpoint.CheckpointManifest;
+import io.fourfold.metrics.HumanNumbers;
 import io.fourfold.plan.Quantities;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -36,10 +37,10 @@ final class CheckpointText {
         lines.add("mapping " + mapping(identity.mapping()) + " (loads at any other)");
         lines.add(String.format(
                 Locale.ROOT,
-                "%d tensors, %s in %d files",
-                contents.tensors().size(),
+                "%s, %s in %s",
+                HumanNumbers.counted(contents.tensors().size(), "tensor"),
                 Quantities.bytes(contents.bytes()),
-                contents.files().size()));
+                HumanNumbers.counted(contents.files().size(), "file")));
         lines.add("");
         lines.add(String.format(
                 Locale.ROOT, "%5s %12s %8s %8s  %-12s  %s", "rank", "size", "tensors", "runs", "hash", "file"));

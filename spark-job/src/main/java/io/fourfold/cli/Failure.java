@@ -2,6 +2,7 @@ package io.fourfold.cli;
 
 import io.fourfold.checkpoint.CheckpointException;
 import io.fourfold.config.ConfigException;
+import io.fourfold.config.FailureReason;
 import io.fourfold.data.DataException;
 import io.fourfold.hf.HfException;
 import io.fourfold.kernels.comm.CommunicationException;
@@ -71,7 +72,7 @@ final class Failure {
         if (code == ExitCode.UNEXPECTED) {
             Throwable io = failure instanceof UncheckedIOException ? failure.getCause() : failure;
             if (io instanceof IOException) {
-                return io + ". Check that the path exists, is readable and the disk has space";
+                return FailureReason.of(io) + ". Check that the path exists, is readable and the disk has space";
             }
             return "unexpected error: " + failure;
         }

@@ -1,6 +1,7 @@
 package io.fourfold.cli;
 
 import io.fourfold.checkpoint.TrainedRun;
+import io.fourfold.config.FailureReason;
 import io.fourfold.eval.GenerateJob;
 import io.fourfold.eval.SamplingOptions;
 import io.fourfold.model.EvaluationPrecision;
@@ -87,7 +88,7 @@ final class GenerateCommand implements Callable<Integer> {
         try {
             sampling = new SamplingOptions(maxTokens, temperature, topK, topP, seed);
         } catch (IllegalArgumentException e) {
-            throw new UsageException(String.valueOf(e.getMessage()));
+            throw new UsageException(options(String.valueOf(e.getMessage())));
         }
         int threads = Runtime.getRuntime().availableProcessors();
         try (TrainedRun trained = run.open()) {
@@ -96,6 +97,14 @@ final class GenerateCommand implements Callable<Integer> {
             keep(prompt + report.text());
         }
         return ExitCode.OK.number();
+    }
+
+    /** The same text with the names that the options have here. */
+    private static String options(String problems) {
+        return problems.replace("maxNewTokens is", "--max-tokens is")
+                .replace("temperature is", "--temperature is")
+                .replace("topK is", "--top-k is")
+                .replace("topP is", "--top-p is");
     }
 
     /** Shows the text as it grows, after the prompt; nothing with {@code --json}. */
@@ -141,7 +150,9 @@ final class GenerateCommand implements Callable<Integer> {
                 RunReport.write(folder);
             }
         } catch (IOException e) {
-            common.err().println("fourfold: warning: the continuation was not stored in " + folder + ": " + e);
+            common.err()
+                    .println("fourfold: warning: the continuation was not stored in " + folder + ": "
+                            + FailureReason.of(e));
             common.err().flush();
         }
     }

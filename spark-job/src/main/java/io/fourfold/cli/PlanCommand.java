@@ -2,6 +2,8 @@ package io.fourfold.cli;
 
 import io.fourfold.config.ConfigException;
 import io.fourfold.config.ConfigLoader;
+import io.fourfold.config.FailureReason;
+import io.fourfold.config.FourfoldConfig;
 import io.fourfold.config.Problem;
 import io.fourfold.config.ResolvedConfig;
 import io.fourfold.plan.ByteSize;
@@ -57,13 +59,14 @@ final class PlanCommand implements Callable<Integer> {
     private @Nullable Path drawing;
 
     @Override
-    public Integer call() throws IOException {
+    public Integer call() {
         if (ranksPerHost < 1) {
             throw new UsageException("--ranks-per-host must be at least 1, not " + ranksPerHost);
         }
         ConfigLoader.Loaded loaded = config.load(common.err());
         Plan plan = Plan.of(
                 loaded.config(), ranksPerHost, PreparedTokens.of(loaded.config().data()));
+        draw(loaded.config());
         PrintWriter out = common.out();
         if (common.json) {
             out.print(PlanJson.text(plan));
@@ -76,13 +79,28 @@ final class PlanCommand implements Callable<Integer> {
             out.print(PlanText.of(plan));
             out.println("Configuration SHA-256 " + plan.configSha256());
         }
-        if (drawing != null) {
-            Files.writeString(drawing, MappingDrawing.svg(loaded.config(), ranksPerHost));
-            common.err().println("drawn: " + drawing);
-        }
         out.flush();
         checkMemory(plan);
         return ExitCode.OK.number();
+    }
+
+    /** Before anything is printed, so that a wrong path is not overlooked above a whole plan. */
+    private void draw(FourfoldConfig loaded) {
+        if (drawing == null) {
+            return;
+        }
+        String svg = MappingDrawing.svg(loaded, ranksPerHost);
+        Path folder = drawing.toAbsolutePath().getParent();
+        try {
+            if (folder != null) {
+                Files.createDirectories(folder);
+            }
+            Files.writeString(drawing, svg);
+        } catch (IOException e) {
+            throw new UsageException("--draw: cannot write " + drawing + ": " + FailureReason.of(e));
+        }
+        common.err().println("drawn: " + drawing);
+        common.err().flush();
     }
 
     private void checkMemory(Plan plan) {

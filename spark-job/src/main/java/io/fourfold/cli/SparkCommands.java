@@ -1,6 +1,8 @@
 package io.fourfold.cli;
 
+import io.fourfold.config.FailureReason;
 import io.fourfold.config.FourfoldConfig;
+import io.fourfold.metrics.HumanNumbers;
 import io.fourfold.report.RunReport;
 import io.fourfold.spark.Preflight;
 import io.fourfold.spark.PreflightReport;
@@ -58,20 +60,23 @@ final class SparkCommands {
                 common.printJson(report);
             } else {
                 common.say(
-                        "%d ranks%s on %s: %d slots, %d busy, %d executors looked at, %.1f s",
-                        report.ranks(),
+                        "%s%s on %s: %s, %d busy, %s looked at, %.1f s",
+                        HumanNumbers.counted(report.ranks(), "rank"),
                         report.gpus() ? " with a GPU each" : "",
                         report.master(),
-                        report.slots(),
+                        HumanNumbers.counted(report.slots(), "slot"),
                         report.busy(),
-                        report.executors().size(),
+                        HumanNumbers.counted(report.executors().size(), "executor"),
                         report.seconds());
                 report.problems()
                         .forEach(problem ->
                                 common.say("  %s %s", problem.kind().name().toLowerCase(Locale.ROOT), problem));
                 common.say(
-                        report.errors().isEmpty() ? "Ready to train" : "%d problems: training would not start",
-                        report.errors().size());
+                        "%s",
+                        report.errors().isEmpty()
+                                ? "Ready to train"
+                                : HumanNumbers.counted(report.errors().size(), "problem")
+                                        + ": training would not start");
             }
             return exitCode(report);
         } finally {
@@ -158,7 +163,7 @@ final class SparkCommands {
         try {
             RunReport.write(folder);
         } catch (IOException | RuntimeException e) {
-            common.err().println("fourfold: warning: no report was written: " + e);
+            common.err().println("fourfold: warning: no report was written: " + FailureReason.of(e));
             common.err().flush();
         }
     }

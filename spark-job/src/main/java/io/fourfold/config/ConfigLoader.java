@@ -42,8 +42,9 @@ public final class ConfigLoader {
      */
     public static Loaded load(List<Path> files, List<String> sets) {
         List<Problem> problems = new ArrayList<>();
-        YamlNode.Mapping root = new YamlLayers(problems).load(files, sets);
-        return bind(root, problems);
+        YamlLayers layers = new YamlLayers(problems);
+        YamlNode.Mapping root = layers.load(files, sets);
+        return bind(root, problems, layers.lacksFile());
     }
 
     /**
@@ -59,14 +60,20 @@ public final class ConfigLoader {
     public static Loaded parse(String name, String yaml, List<String> sets) {
         List<Problem> problems = new ArrayList<>();
         YamlNode.Mapping root = new YamlLayers(problems).over(YamlParser.file(name, yaml, problems), sets);
-        return bind(root, problems);
+        return bind(root, problems, false);
     }
 
-    private static Loaded bind(YamlNode.Mapping root, List<Problem> problems) {
+    /**
+     * @param lacksFile what is missing may be in the file that could not be read
+     */
+    private static Loaded bind(YamlNode.Mapping root, List<Problem> problems, boolean lacksFile) {
         RecordBinder binder = new RecordBinder(FourfoldConfig.class, problems);
         FourfoldConfig config = binder.bind(FourfoldConfig.class, root, "");
         for (Problem problem : ConfigRules.problems(ConfigRules.Sections.of(binder.records()))) {
             problems.add(problem.at(place(problem.key(), binder.places())));
+        }
+        if (lacksFile) {
+            problems.removeIf(problem -> problem.rule().equals(RecordBinder.NOT_GIVEN));
         }
         if (config == null || problems.stream().anyMatch(Problem::isError)) {
             throw new ConfigException(problems);

@@ -20,6 +20,9 @@ import org.jspecify.annotations.Nullable;
  */
 final class RecordBinder {
     static final String DEFAULT = "default";
+    /** The rule of a {@link Problem} where a setting without default is missing. */
+    static final String NOT_GIVEN = "is required and not given";
+
     private static final Object FAILED = new Object();
 
     private final List<Problem> problems;
@@ -111,7 +114,7 @@ final class RecordBinder {
             problems.add(Problem.error(
                             full,
                             "",
-                            "is required and not given",
+                            NOT_GIVEN,
                             "add it: " + firstSentence(setting.doc())
                                     + (component.getType().isRecord() ? " (a mapping)" : ""))
                     .at(place == null ? parent : place));

@@ -24,9 +24,15 @@ final class YamlLayers {
 
     private final List<Problem> problems;
     private final Deque<Path> open = new ArrayDeque<>();
+    private boolean lacksFile;
 
     YamlLayers(List<Problem> problems) {
         this.problems = problems;
+    }
+
+    /** True when a file could not be read, so that what its settings would have been is unknown. */
+    boolean lacksFile() {
+        return lacksFile;
     }
 
     YamlNode.Mapping load(List<Path> files, List<String> sets) {
@@ -57,6 +63,7 @@ final class YamlLayers {
         }
         String text = read(file, askedBy);
         if (text == null) {
+            lacksFile = true;
             return YamlNode.Mapping.empty(file.toString());
         }
         YamlNode.Mapping own = YamlParser.file(file.toString(), text, problems);
@@ -100,7 +107,8 @@ final class YamlLayers {
         } catch (CharacterCodingException e) {
             problem(askedBy, file + " is not UTF-8", "save the file as UTF-8 text");
         } catch (IOException e) {
-            problem(askedBy, "cannot read " + file + ": " + e, "check that it is a readable file");
+            String reason = Files.isDirectory(file) ? "it is a folder" : FailureReason.of(e);
+            problem(askedBy, "cannot read " + file + ": " + reason, "give a YAML file that this user can read");
         }
         return null;
     }
@@ -123,7 +131,7 @@ final class YamlLayers {
                     ? "check the path: " + folder + " has no YAML file"
                     : "there is: " + String.join(", ", names);
         } catch (IOException e) {
-            return "check the path (the folder cannot be listed: " + e + ")";
+            return "check the path (the folder cannot be listed: " + FailureReason.of(e) + ")";
         }
     }
 

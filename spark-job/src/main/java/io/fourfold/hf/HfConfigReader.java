@@ -3,6 +3,7 @@ package io.fourfold.hf;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.fourfold.config.AttentionConfig;
+import io.fourfold.config.FailureReason;
 import io.fourfold.config.FfnConfig;
 import io.fourfold.config.ModelConfig;
 import io.fourfold.config.ModelConfig.HfFamily;
@@ -25,6 +26,8 @@ import org.jspecify.annotations.Nullable;
 final class HfConfigReader {
     private static final ObjectMapper JSON = new ObjectMapper();
 
+    private static final String FOLDER = "A Hugging Face folder has a config.json beside its safetensors files";
+
     private final JsonNode json;
     private final List<String> problems = new ArrayList<>();
 
@@ -37,14 +40,14 @@ final class HfConfigReader {
      * @param name the model's name
      */
     static ModelConfig read(Path file, String name) {
+        if (!Files.isRegularFile(file)) {
+            throw new HfException("cannot read " + file + ": there is no such file. " + FOLDER);
+        }
         JsonNode json;
         try {
             json = JSON.readTree(Files.readAllBytes(file));
         } catch (IOException e) {
-            throw new HfException(
-                    "cannot read " + file + ": " + e.getMessage()
-                            + ". A Hugging Face folder has a config.json beside its safetensors files",
-                    e);
+            throw new HfException("cannot read " + file + ": " + FailureReason.of(e) + ". " + FOLDER, e);
         }
         HfConfigReader reader = new HfConfigReader(json);
         ModelConfig model = reader.model(name);

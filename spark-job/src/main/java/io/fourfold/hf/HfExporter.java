@@ -3,6 +3,7 @@ package io.fourfold.hf;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.fourfold.checkpoint.GlobalTensorSource;
+import io.fourfold.config.FailureReason;
 import io.fourfold.config.ModelConfig;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -59,7 +60,7 @@ public final class HfExporter {
                     notes);
         } catch (IOException e) {
             throw new HfException(
-                    "the export to " + out + " failed: " + e
+                    "the export to " + out + " failed: " + FailureReason.of(e)
                             + ". Check the disk and the permissions; what was in the folder before is unchanged",
                     e);
         }

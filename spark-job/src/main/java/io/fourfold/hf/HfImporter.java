@@ -2,6 +2,7 @@ package io.fourfold.hf;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import io.fourfold.config.FailureReason;
 import io.fourfold.config.ModelConfig;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -65,7 +66,7 @@ public final class HfImporter {
                 names.add(entry.getValue().asText());
             }
         } catch (IOException e) {
-            throw new HfException("cannot read " + index + ": " + e.getMessage(), e);
+            throw new HfException("cannot read " + index + ": " + FailureReason.of(e), e);
         }
         List<String> problems = new ArrayList<>();
         for (String name : names) {

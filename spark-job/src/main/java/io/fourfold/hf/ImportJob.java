@@ -9,6 +9,7 @@ import io.fourfold.checkpoint.Retention;
 import io.fourfold.checkpoint.RunStorage;
 import io.fourfold.checkpoint.SaveOutcome;
 import io.fourfold.checkpoint.TrainedRun;
+import io.fourfold.config.FailureReason;
 import io.fourfold.config.ModelConfig;
 import io.fourfold.config.ResolvedConfig;
 import io.fourfold.kernels.Backend;
@@ -57,7 +58,7 @@ public final class ImportJob {
                     .sum();
             return new ImportReport(model.config(), TrainedRun.MODEL, saved.location(), parameters);
         } catch (IOException e) {
-            throw new HfException("cannot write into " + run.location() + ": " + e, e);
+            throw new HfException("cannot write into " + run.location() + ": " + FailureReason.of(e), e);
         }
     }
 

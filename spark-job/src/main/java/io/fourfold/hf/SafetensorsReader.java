@@ -1,5 +1,6 @@
 package io.fourfold.hf;
 
+import io.fourfold.config.FailureReason;
 import java.io.Closeable;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -55,7 +56,7 @@ public final class SafetensorsReader implements AutoCloseable {
             channel = null;
             return reader;
         } catch (IOException e) {
-            throw new HfException("cannot read " + file + ": " + e, e);
+            throw new HfException("cannot read " + file + ": " + FailureReason.of(e), e);
         } finally {
             closeQuietly(channel);
         }
@@ -176,7 +177,7 @@ public final class SafetensorsReader implements AutoCloseable {
             try {
                 window = channel.map(FileChannel.MapMode.READ_ONLY, start, size);
             } catch (IOException e) {
-                throw new HfException("cannot map " + file + " at byte " + start + ": " + e, e);
+                throw new HfException("cannot map " + file + " at byte " + start + ": " + FailureReason.of(e), e);
             }
             window.order(ByteOrder.LITTLE_ENDIAN);
             windows[index] = window;

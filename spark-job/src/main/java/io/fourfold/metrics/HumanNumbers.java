@@ -14,6 +14,11 @@ public final class HumanNumbers {
         return String.format(Locale.ROOT, "%,d", value);
     }
 
+    /** A number with what it counts: "1 file", "1,200 files". */
+    public static String counted(long count, String noun) {
+        return grouped(count) + " " + noun + (count == 1 ? "" : "s");
+    }
+
     /** Three significant digits with a decimal prefix: 12345 as "12.3k", 7e9 as "7B" (billion). */
     public static String compact(double value) {
         if (!Double.isFinite(value)) {

@@ -16,7 +16,7 @@ import org.jspecify.annotations.Nullable;
  * @param events in the order they were written, over all attempts
  * @param starts the attempts, the first one first
  * @param ranks where the ranks were last, by rank; empty when nobody watched them
- * @param supersededLines step and evaluation lines of aborted attempts that a later attempt replaced
+ * @param supersededLines step and evaluation lines of earlier attempts that a later attempt replaced
  * @param damagedLines lines that are not valid records, for instance one cut off by a kill
  * @param started time of the first start, absent in an empty file
  * @param updated time of the newest line

@@ -24,7 +24,8 @@ import picocli.CommandLine.Spec;
         sortOptions = false,
         description = "Compares the losses of several runs: a plot and a markdown table.")
 public final class CompareCommand implements Callable<Integer> {
-    private static final int NOT_READABLE = 1;
+    /** As every command returns for a run folder that is missing or damaged. */
+    private static final int NOT_READABLE = 5;
 
     @Parameters(
             arity = "2..*",

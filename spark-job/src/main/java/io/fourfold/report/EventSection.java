@@ -34,14 +34,22 @@ final class EventSection {
             html.append(table(events.subList(older, events.size()), run.attempts()));
         }
         if (run.supersededLines() > 0) {
-            html.append(Page.note(HumanNumbers.grouped(run.supersededLines())
-                    + " step and evaluation lines of aborted attempts were replaced by a later attempt."));
+            html.append(Page.note(superseded(run.supersededLines())));
         }
         if (run.damagedLines() > 0) {
-            html.append(Page.note(
-                    HumanNumbers.grouped(run.damagedLines()) + " damaged lines of metrics.jsonl were skipped."));
+            html.append(Page.note(HumanNumbers.counted(run.damagedLines(), "damaged line")
+                    + (run.damagedLines() == 1
+                            ? " of metrics.jsonl was skipped."
+                            : " of metrics.jsonl were skipped.")));
         }
         return Page.section("events", "Events", "", "<div class=\"card pad\">" + html + "</div>");
+    }
+
+    private static String superseded(int lines) {
+        return lines == 1
+                ? "1 step or evaluation line of an earlier attempt was replaced by a later one."
+                : HumanNumbers.grouped(lines)
+                        + " step and evaluation lines of earlier attempts were replaced by later ones.";
     }
 
     private static String table(List<RunEvent> events, int attempts) {

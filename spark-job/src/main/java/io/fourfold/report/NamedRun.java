@@ -3,6 +3,7 @@ package io.fourfold.report;
 import io.fourfold.metrics.MetricsReader;
 import io.fourfold.metrics.RunHistory;
 import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 
 /**
@@ -14,12 +15,15 @@ public record NamedRun(String label, RunHistory history) {
     /**
      * Reads a run folder.
      *
-     * @throws IOException when it cannot be read, or holds no step with a finite loss
+     * @throws IOException when there is none, it cannot be read, or it holds no step with a finite loss
      */
     public static NamedRun read(String label, Path runFolder) throws IOException {
+        if (!Files.isDirectory(runFolder)) {
+            throw new IOException("there is no run folder " + runFolder);
+        }
         RunHistory history = MetricsReader.read(runFolder);
         if (Curve.loss(history).isEmpty()) {
-            throw new IOException("No step with a finite loss in " + runFolder.resolve("metrics.jsonl")
+            throw new IOException("no step with a finite loss in " + runFolder.resolve("metrics.jsonl")
                     + ": is it a run folder whose training has begun?");
         }
         return new NamedRun(label, history);

@@ -2,6 +2,7 @@ package io.fourfold.spark;
 
 import io.fourfold.checkpoint.RunStorage;
 import io.fourfold.config.ConfigLoader;
+import io.fourfold.config.FailureReason;
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.data.DataException;
 import io.fourfold.data.tokenize.Tokenizer;
@@ -92,7 +93,7 @@ record ExecutorProbe(
             problems.add(new Finding(
                     Kind.SETUP,
                     where,
-                    "cannot write into the run folder " + dir + ": " + e,
+                    "cannot write into the run folder " + dir + ": " + FailureReason.of(e),
                     "Give the executors' user the right to write there, or set another run.dir"));
         }
     }

@@ -1,5 +1,6 @@
 package io.fourfold.spark;
 
+import io.fourfold.config.FailureReason;
 import io.fourfold.train.TrainingException;
 import io.fourfold.train.restart.AttemptException;
 import java.util.Collection;
@@ -71,7 +72,7 @@ final class GangFailure {
                 ? training
                 : new TrainingException(
                         TrainingException.Code.TRAIN_RANK_FAILED,
-                        "rank " + first.rank() + " on " + first.host() + " failed: " + describe(cause)
+                        "rank " + first.rank() + " on " + first.host() + " failed: " + FailureReason.of(cause)
                                 + consequences(failed, first),
                         cause);
         for (RankReport other : failed) {
@@ -110,11 +111,6 @@ final class GangFailure {
     }
 
     /** Our own errors say what they are; of others the type is worth knowing. */
-    private static String describe(Throwable cause) {
-        boolean own = cause.getClass().getName().startsWith("io.fourfold.") && cause.getMessage() != null;
-        return own ? String.valueOf(cause.getMessage()) : cause.toString();
-    }
-
     private static String consequences(List<RankReport> failed, @Nullable RankReport first) {
         String ranks = failed.stream()
                 .filter(report -> (first == null || report.rank() != first.rank()) && report.isConsequence())

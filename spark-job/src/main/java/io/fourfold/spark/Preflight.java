@@ -1,6 +1,7 @@
 package io.fourfold.spark;
 
 import io.fourfold.checkpoint.RunStorage;
+import io.fourfold.config.FailureReason;
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.config.ResolvedConfig;
 import io.fourfold.data.DataException;
@@ -122,7 +123,7 @@ public final class Preflight {
             problems.add(new Finding(
                     Kind.SETUP,
                     "driver",
-                    "cannot write into the run folder " + dir + ": " + e,
+                    "cannot write into the run folder " + dir + ": " + FailureReason.of(e),
                     "Set run.dir to a folder you can write to"));
             return null;
         }
@@ -135,7 +136,7 @@ public final class Preflight {
             problems.add(new Finding(
                     Kind.WARNING,
                     "driver",
-                    "cannot delete " + token + " in " + run.location() + ": " + e,
+                    "cannot delete " + token + " in " + run.location() + ": " + FailureReason.of(e),
                     "Remove it"));
         }
     }

@@ -2,6 +2,7 @@ package io.fourfold.spark;
 
 import io.fourfold.checkpoint.RunStorage;
 import io.fourfold.config.ConfigLoader;
+import io.fourfold.config.FailureReason;
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.config.TimeoutConfig;
 import io.fourfold.data.BatchReader;
@@ -118,7 +119,7 @@ record RankTask(
                 return train(world, config, rendezvous);
             } catch (RuntimeException | Error e) {
                 // Also what fails before the trainer runs must not leave the others waiting.
-                world.abort("rank " + rank + " failed: " + e);
+                world.abort("rank " + rank + " failed: " + FailureReason.of(e));
                 watchdog.close();
                 dump.write(e.toString(), e.getStackTrace());
                 RuntimeException meaning = meaning(e, world, watchdog);
@@ -191,7 +192,7 @@ record RankTask(
         } catch (IOException e) {
             throw new TrainingException(
                     TrainingException.Code.TRAIN_SETUP,
-                    "cannot open the run folder " + config.run().dir() + ": " + e,
+                    "cannot open the run folder " + config.run().dir() + ": " + FailureReason.of(e),
                     e);
         }
     }

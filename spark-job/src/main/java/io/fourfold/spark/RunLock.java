@@ -1,5 +1,6 @@
 package io.fourfold.spark;
 
+import io.fourfold.config.FailureReason;
 import io.fourfold.train.TrainingException;
 import java.io.IOException;
 import java.nio.channels.FileChannel;
@@ -54,7 +55,7 @@ final class RunLock implements AutoCloseable {
         } catch (IOException e) {
             throw new TrainingException(
                     TrainingException.Code.TRAIN_SETUP,
-                    "cannot lock " + file + ": " + e + ". Make the run folder writable",
+                    "cannot lock " + file + ": " + FailureReason.of(e) + ". Make the run folder writable",
                     e);
         }
     }

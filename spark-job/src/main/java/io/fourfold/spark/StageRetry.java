@@ -1,5 +1,6 @@
 package io.fourfold.spark;
 
+import io.fourfold.config.FailureReason;
 import io.fourfold.train.TrainResult;
 import io.fourfold.train.TrainingException;
 import java.io.Serializable;
@@ -78,7 +79,8 @@ final class StageRetry {
             if (report.failure() != null) {
                 throw new TrainingException(
                         TrainingException.Code.TRAIN_RANK_FAILED,
-                        "rank " + report.rank() + " on " + report.host() + " failed: " + report.failure(),
+                        "rank " + report.rank() + " on " + report.host() + " failed: "
+                                + FailureReason.of(report.failure()),
                         report.failure());
             }
             return scala.jdk.javaapi.CollectionConverters.asScala(

@@ -2,6 +2,7 @@ package io.fourfold.spark;
 
 import io.fourfold.checkpoint.RunStorage;
 import io.fourfold.config.ConfigException;
+import io.fourfold.config.FailureReason;
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.config.ResolvedConfig;
 import io.fourfold.data.tokenize.Tokenizer;
@@ -99,7 +100,7 @@ public final class TrainJob {
         } catch (IOException e) {
             throw new TrainingException(
                     TrainingException.Code.TRAIN_SETUP,
-                    "cannot open the run folder " + config.run().dir() + ": " + e
+                    "cannot open the run folder " + config.run().dir() + ": " + FailureReason.of(e)
                             + ". Correct run.dir, or add the file system's library to Spark",
                     e);
         }
@@ -112,7 +113,7 @@ public final class TrainJob {
         } catch (IOException e) {
             throw new TrainingException(
                     TrainingException.Code.TRAIN_SETUP,
-                    "cannot write config.yaml and plan.json into " + folder.location() + ": " + e
+                    "cannot write config.yaml and plan.json into " + folder.location() + ": " + FailureReason.of(e)
                             + ". Free space there",
                     e);
         }

@@ -9,6 +9,7 @@ import io.fourfold.checkpoint.SaveName;
 import io.fourfold.checkpoint.SaveOutcome;
 import io.fourfold.checkpoint.SectionReader;
 import io.fourfold.checkpoint.TensorSection;
+import io.fourfold.config.FailureReason;
 import io.fourfold.config.RunConfig.CheckpointConfig;
 import io.fourfold.metrics.EventKind;
 import io.fourfold.parallel.ParallelMapping;
@@ -251,7 +252,7 @@ final class Saver implements AutoCloseable {
             action.run();
             return null;
         } catch (IOException | RuntimeException e) {
-            return "rank " + agreement.rank() + " in " + save.save().location() + ": " + e;
+            return "rank " + agreement.rank() + " in " + save.save().location() + ": " + FailureReason.of(e);
         }
     }
 

@@ -2,6 +2,7 @@ package io.fourfold.train;
 
 import io.fourfold.checkpoint.Checkpoint;
 import io.fourfold.checkpoint.CheckpointStore;
+import io.fourfold.config.FailureReason;
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.metrics.EventKind;
 import io.fourfold.model.MoeTransformer;
@@ -58,7 +59,7 @@ public final class Trainer {
     }
 
     private void abort(Throwable e) {
-        inputs.world().abort("rank " + inputs.world().rank() + " failed: " + e);
+        inputs.world().abort("rank " + inputs.world().rank() + " failed: " + FailureReason.of(e));
     }
 
     private TrainResult train() {

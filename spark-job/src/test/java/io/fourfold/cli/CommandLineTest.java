@@ -179,6 +179,37 @@ class CommandLineTest {
     }
 
     @Test
+    void aConfigurationThatCannotBeReadIsTheOnlyProblem() {
+        assertThat(run("plan", "--config", "none.yaml")).isEqualTo(2);
+        assertThat(err.toString()).contains("has 1 problem:").doesNotContain("is required");
+        assertThat(run("plan", "--config", dir.toString())).isEqualTo(2);
+        assertThat(err.toString())
+                .contains("has 1 problem:", "cannot read " + dir + ": it is a folder", "give a YAML file")
+                .doesNotContain("java.io");
+    }
+
+    @Test
+    void aPlanIsDrawnBeforeItIsPrinted() throws IOException {
+        Path drawing = dir.resolve("new/folder/plan.svg");
+        assertThat(run("plan", "--config", QUICKSTART, "--draw", drawing.toString()))
+                .isZero();
+        assertThat(Files.readString(drawing)).contains("<svg");
+        Path impossible = drawing.resolve("below/plan.svg");
+        assertThat(run("plan", "--config", QUICKSTART, "--draw", impossible.toString()))
+                .isEqualTo(2);
+        assertThat(err.toString()).contains("cannot write " + impossible).doesNotContain("java.nio");
+        assertThat(out.toString()).isEmpty();
+    }
+
+    @Test
+    void generateNamesItsOwnOptions() {
+        assertThat(run("generate", "--run", dir.toString(), "--max-tokens", "0", "--top-k", "-1"))
+                .isEqualTo(2);
+        assertThat(err.toString())
+                .contains("--max-tokens is 0, needed is at least 1; --top-k is -1, needed is 0 (all tokens)");
+    }
+
+    @Test
     void exceptionsBecomeExitCodes() {
         assertThat(Failure.code(new ConfigException(List.of()))).isEqualTo(ExitCode.USAGE);
         assertThat(Failure.code(new DataException("x"))).isEqualTo(ExitCode.DATA);
@@ -201,6 +232,9 @@ class CommandLineTest {
     void foldersThatAreNoRunsAreCheckpointErrors() throws IOException {
         assertThat(run("eval", "--run", dir.resolve("none").toString())).isEqualTo(5);
         assertThat(err.toString()).contains("there is no run folder");
+        assertThat(run("compare", "A=" + dir.resolve("none"), "B=" + dir.resolve("nor this")))
+                .isEqualTo(5);
+        assertThat(err.toString()).contains("there is no run folder " + dir.resolve("none"));
         assertThat(run(
                         "export",
                         "--run",
@@ -219,6 +253,7 @@ class CommandLineTest {
                         "--run",
                         dir.resolve("r").toString()))
                 .isEqualTo(6);
+        assertThat(err.toString()).contains("cannot read " + dir.resolve("config.json") + ": there is no such file.");
     }
 
     @Test

@@ -47,4 +47,11 @@ class HumanNumbersTest {
         assertThat(OperandName.parse("layers.x.y").layer()).isEmpty();
         assertThat(OperandName.parse("layers.3").layer()).isEmpty();
     }
+
+    @Test
+    void oneOfAKindIsSingular() {
+        assertThat(HumanNumbers.counted(1, "file")).isEqualTo("1 file");
+        assertThat(HumanNumbers.counted(0, "file")).isEqualTo("0 files");
+        assertThat(HumanNumbers.counted(1200, "file")).isEqualTo("1,200 files");
+    }
 }

@@ -85,9 +85,12 @@ class CompareCommandTest {
     void aFolderWithoutMetricsIsNamed() throws IOException {
         Path bf16 = run("a", "bf16", 1, 10);
 
-        assertThat(execute("x=" + bf16, "y=" + folder.resolve("nothing"))).isEqualTo(1);
+        Path empty = Files.createDirectories(folder.resolve("empty"));
+        assertThat(execute("x=" + bf16, "y=" + empty)).isEqualTo(5);
+        assertThat(err.toString()).contains("empty").contains("is it a run folder");
 
-        assertThat(err.toString()).contains("nothing").contains("is it a run folder");
+        assertThat(execute("x=" + bf16, "y=" + folder.resolve("nothing"))).isEqualTo(5);
+        assertThat(err.toString()).contains("there is no run folder " + folder.resolve("nothing"));
     }
 
     @Test

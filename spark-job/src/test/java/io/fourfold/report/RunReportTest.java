@@ -59,6 +59,16 @@ class RunReportTest {
         return document;
     }
 
+    @Test
+    void replacedLinesAreThoseOfEarlierAttempts() throws IOException {
+        new SyntheticRun(100).write(folder, 1, 13).write(folder, 13, 25);
+        assertThat(Files.readString(RunReport.write(folder)))
+                .contains("1 step or evaluation line of an earlier attempt was replaced by a later one.");
+        new SyntheticRun(100).write(folder, 24, 30);
+        assertThat(Files.readString(RunReport.write(folder)))
+                .contains("3 step and evaluation lines of earlier attempts were replaced by later ones.");
+    }
+
     private static Document parse(String html) {
         try {
             DocumentBuilderFactory factory = DocumentBuilderFactory.newInstance();

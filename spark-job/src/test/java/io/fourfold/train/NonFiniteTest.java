@@ -69,7 +69,7 @@ class NonFiniteTest {
         assertThat(outcomes.get(1).failure()).isInstanceOf(DataException.class).hasMessage("shard 7 is corrupt");
         assertThat(outcomes.get(0).failure())
                 .isInstanceOf(CommunicationException.class)
-                .hasMessageContaining("shard 7 is corrupt");
+                .hasMessageContaining("rank 1 failed: shard 7 is corrupt");
     }
 
     /** Fails at the third step. */

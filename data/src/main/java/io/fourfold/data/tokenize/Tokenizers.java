@@ -29,9 +29,10 @@ public final class Tokenizers {
         }
         Path file = Path.of(name);
         if (!Files.isRegularFile(file)) {
-            throw new DataException("Tokenizer '" + name + "' does not exist (looked for the file "
-                    + file.toAbsolutePath() + "). Give 'bytes', 'tiktoken:r50k_base', 'tiktoken:cl100k_base',"
-                    + " 'tiktoken:o200k_base' or the path of a Hugging Face tokenizer.json in data.tokenizer.");
+            throw new DataException(
+                    "Tokenizer '" + name + "' does not exist (looked for the file "
+                            + file.toAbsolutePath() + "). Give 'bytes', 'tiktoken:r50k_base', 'tiktoken:p50k_base',"
+                            + " 'tiktoken:cl100k_base', 'tiktoken:o200k_base' or the path of a Hugging Face tokenizer.json in data.tokenizer.");
         }
         try {
             return new TokenizerSource(name, endOfDocument, Files.readAllBytes(file));

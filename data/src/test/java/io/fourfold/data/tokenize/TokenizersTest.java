@@ -142,6 +142,7 @@ class TokenizersTest {
         assertThatThrownBy(() -> Tokenizers.open("no/such/tokenizer.json", null))
                 .isInstanceOf(DataException.class)
                 .hasMessageContaining("no/such/tokenizer.json")
+                .hasMessageContaining("'tiktoken:p50k_base'")
                 .hasMessageContaining("data.tokenizer");
         assertThatThrownBy(() -> Tokenizers.open("tiktoken:nope", null)).hasMessageContaining("tiktoken:r50k_base");
         assertThatThrownBy(() -> Tokenizers.open("bytes", "</s>")).hasMessageContaining("data.end_of_document");

@@ -1,5 +1,6 @@
 package io.fourfold.spark.prep;
 
+import io.fourfold.metrics.HumanNumbers;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -57,16 +58,16 @@ public record PrepareReport(boolean dryRun, List<DataSetReport> dataSets, double
         public String line() {
             return String.format(
                     Locale.ROOT,
-                    "%s: %,d documents, %,d tokens (%,d for validation) in %d shards, from %d files (%.1f MB); "
-                            + "%,d duplicates dropped, skipped %s; %d of %d units were there already; %.1f s; %s",
+                    "%s: %s, %,d tokens (%,d for validation) in %s, from %s (%.1f MB); "
+                            + "%s dropped, skipped %s; units there already: %d of %d; %.1f s; %s",
                     name,
-                    documents,
+                    HumanNumbers.counted(documents, "document"),
                     tokens,
                     validationTokens,
-                    shards,
-                    inputFiles,
+                    HumanNumbers.counted(shards, "shard"),
+                    HumanNumbers.counted(inputFiles, "file"),
                     inputBytes / 1e6,
-                    duplicates,
+                    HumanNumbers.counted(duplicates, "duplicate"),
                     skipped.isEmpty() ? "none" : new TreeMap<>(skipped).toString(),
                     unitsReused,
                     units,

@@ -1,5 +1,6 @@
 package io.fourfold.spark.prep;
 
+import io.fourfold.config.FailureReason;
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.data.BatchReader;
 import io.fourfold.data.DataException;
@@ -48,7 +49,7 @@ public final class PreparedData {
             return Readers.open(localFolder(config.data().prepared(), split, options, configuration), split, options);
         } catch (IOException e) {
             throw new DataException(
-                    "Cannot read prepared data at " + config.data().prepared() + ": " + e.getMessage(), e);
+                    "Cannot read prepared data at " + config.data().prepared() + ": " + FailureReason.of(e), e);
         }
     }
 

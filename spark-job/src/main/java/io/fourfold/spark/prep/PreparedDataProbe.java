@@ -1,5 +1,6 @@
 package io.fourfold.spark.prep;
 
+import io.fourfold.config.FailureReason;
 import io.fourfold.config.FourfoldConfig;
 import io.fourfold.data.DataException;
 import io.fourfold.data.shard.Manifest;
@@ -31,7 +32,7 @@ public final class PreparedDataProbe {
                 check(folder.child(dataSet).child(split));
             }
         } catch (IOException e) {
-            throw new DataException("Cannot read prepared data at " + prepared + ": " + e.getMessage(), e);
+            throw new DataException("Cannot read prepared data at " + prepared + ": " + FailureReason.of(e), e);
         }
     }
 

@@ -26,7 +26,8 @@ final class TokenizerFiles {
         } catch (FileNotFoundException e) {
             throw new DataException(
                     "Tokenizer '" + name + "' does not exist (looked for " + fileSystem.makeQualified(path)
-                            + "). Give 'bytes', 'tiktoken:r50k_base', 'tiktoken:cl100k_base', 'tiktoken:o200k_base' or"
+                            + "). Give 'bytes', 'tiktoken:r50k_base', 'tiktoken:p50k_base', 'tiktoken:cl100k_base',"
+                            + " 'tiktoken:o200k_base' or"
                             + " the path of a Hugging Face tokenizer.json in data.tokenizer.",
                     e);
         }
