@@ -98,13 +98,13 @@ public final class RankBenchmark {
                 ranks.stream().mapToDouble(StepResult::milliseconds).max().orElse(Double.NaN);
         double perSecond = ranks.get(0).tokens() / slowest * 1e3;
         List<BenchDevice.TracedWork> work = ranks.get(0).work();
-        double exposed = sum(work, "wait for ") + sum(work, "nccl ") + sum(work, "copies ") - besides(work);
+        double exposed = sum(work, "wait for ") + collectives(work) - besides(work);
         return new Result(
                 mapping,
                 slowest,
                 perSecond,
                 perSecond / size / one.tokensPerSecond(),
-                sum(work, "nccl ") + sum(work, "copies "),
+                collectives(work),
                 exposed,
                 one,
                 ranks);
@@ -121,6 +121,10 @@ public final class RankBenchmark {
                 .filter(w -> w.name().startsWith(prefix))
                 .mapToDouble(BenchDevice.TracedWork::milliseconds)
                 .sum();
+    }
+
+    private static double collectives(List<BenchDevice.TracedWork> work) {
+        return sum(work, "nccl ") + sum(work, "copies ");
     }
 
     private static double besides(List<BenchDevice.TracedWork> work) {

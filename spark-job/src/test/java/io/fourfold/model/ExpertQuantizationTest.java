@@ -191,16 +191,7 @@ class ExpertQuantizationTest {
             int rank) {
         MoeConfig moe = Objects.requireNonNull(config.model().moe());
         StepContext step = new StepContext(3, 9, 1, SEQUENCES, null);
-        ffn.prepare(new WeightPreparation(
-                backend,
-                scope,
-                step,
-                true,
-                new WeightMagnitudes(),
-                GatheredCodes.none(),
-                null,
-                new FirstWrites(),
-                new ArrayList<>()));
+        ffn.prepare(SingleRank.preparation(backend, scope, step));
         ExpertLoad load = new ExpertLoad(
                 backend,
                 moe,

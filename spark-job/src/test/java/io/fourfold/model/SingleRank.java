@@ -6,8 +6,10 @@ import io.fourfold.kernels.Backend;
 import io.fourfold.kernels.comm.CommunicationWorld;
 import io.fourfold.kernels.comm.InProcessWorld;
 import io.fourfold.kernels.cpu.CpuBackend;
+import io.fourfold.kernels.tensor.TensorScope;
 import io.fourfold.parallel.ParallelMapping;
 import io.fourfold.parallel.ProcessGroups;
+import java.util.ArrayList;
 
 /** A model on one rank of the CPU backend, initialised. */
 final class SingleRank implements AutoCloseable {
@@ -32,6 +34,20 @@ final class SingleRank implements AutoCloseable {
     /** A step whose global batch is exactly the given batch. */
     static StepContext step(Batch batch) {
         return new StepContext(1, 99, 1.0 / batch.labelCount(), batch.samples(), null);
+    }
+
+    /** For layers without a model around them, whose weights are prepared for training in a step. */
+    static WeightPreparation preparation(Backend backend, TensorScope scope, StepContext step) {
+        return new WeightPreparation(
+                backend,
+                scope,
+                step,
+                true,
+                new WeightMagnitudes(),
+                GatheredCodes.none(),
+                null,
+                new FirstWrites(),
+                new ArrayList<>());
     }
 
     /** Runs one step of one micro-batch. */

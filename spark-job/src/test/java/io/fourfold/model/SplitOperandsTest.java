@@ -19,7 +19,6 @@ import io.fourfold.parallel.TokenPlacement;
 import io.fourfold.precision.LinearKind;
 import io.fourfold.precision.Recipe;
 import io.fourfold.train.Ranks;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
@@ -161,16 +160,7 @@ class SplitOperandsTest {
                         split);
                 Batch batch = TinyModels.batch(config, SAMPLES, 5);
                 StepContext step = SingleRank.step(batch);
-                linear.prepare(new WeightPreparation(
-                        backend,
-                        scope,
-                        step,
-                        true,
-                        new WeightMagnitudes(),
-                        GatheredCodes.none(),
-                        null,
-                        new FirstWrites(),
-                        new ArrayList<>()));
+                linear.prepare(SingleRank.preparation(backend, scope, step));
                 DeviceBatch device = new BatchUpload(backend, ranks, 32).upload(batch, scope);
                 Pass pass = new Pass(backend, DType.BF16, device, step, true, scope, null, null);
                 Tensor x = matrix(backend, scope, 2, IN, byOutput ? own : shared, inputs);

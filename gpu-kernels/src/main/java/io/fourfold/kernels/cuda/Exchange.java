@@ -1,7 +1,5 @@
 package io.fourfold.kernels.cuda;
 
-import io.fourfold.kernels.tensor.Shape;
-import java.util.Arrays;
 import java.util.List;
 
 /**
@@ -22,11 +20,6 @@ record Exchange(int rank, CudaTensor from, long[] sendCounts, CudaTensor to, lon
 
     /** Copies what stays on this rank. */
     void copyOwn(CudaMemory memory, CudaStream stream) {
-        Shape own = Shape.flat(sendCounts[rank]);
-        memory.copyOn(stream, from.view(start(sendCounts), own), to.view(start(receiveCounts), own));
-    }
-
-    private long start(long[] counts) {
-        return Arrays.stream(counts, 0, rank).sum();
+        memory.copyOn(stream, PeerMessage.part(rank, from, sendCounts), PeerMessage.part(rank, to, receiveCounts));
     }
 }

@@ -57,6 +57,11 @@ final class GroupQueue {
         return side == NcclSide.MAIN ? cuda.device().stream() : lane().stream();
     }
 
+    /** This rank's part of a tensor whose parts, of so many elements, follow each other in the order of the ranks. */
+    CudaTensor part(CudaTensor all, long[] counts) {
+        return PeerMessage.part(rank(), all, counts);
+    }
+
     /** Throws when the world is broken. */
     void check(String what) {
         world.check(what + " of group " + host.name());

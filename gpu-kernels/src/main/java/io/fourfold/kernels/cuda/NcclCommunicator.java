@@ -5,7 +5,6 @@ import io.fourfold.kernels.comm.Pending;
 import io.fourfold.kernels.comm.ReduceOp;
 import io.fourfold.kernels.tensor.DType;
 import io.fourfold.kernels.tensor.Region;
-import io.fourfold.kernels.tensor.Shape;
 import io.fourfold.kernels.tensor.Tensor;
 import java.util.Arrays;
 import java.util.List;
@@ -66,7 +65,7 @@ final class NcclCommunicator implements Communicator {
         long own = shares[rank()];
         sent(data.elements() - own + (long) (size() - 1) * own, data);
         if (sums.takes(data, op, shares)) {
-            CudaTensor part = part(data, shares);
+            CudaTensor part = queue.part(data, shares);
             sums.scatter(data, part, shares);
             gather("allReduce", part, data, shares);
             return;
@@ -365,16 +364,10 @@ final class NcclCommunicator implements Communicator {
     }
 
     private void copyOwn(CudaTensor from, CudaTensor to, long[] counts) {
-        CudaTensor own = part(to, counts);
+        CudaTensor own = queue.part(to, counts);
         if (own.address() != from.address()) {
             cuda.memory().copyOn(queue.stream(), from, own);
         }
-    }
-
-    /** This rank's part of tensors whose parts follow each other. */
-    private CudaTensor part(CudaTensor all, long[] counts) {
-        long start = Arrays.stream(counts, 0, rank()).sum();
-        return all.view(start, Shape.flat(counts[rank()]));
     }
 
     private void require(boolean fits, String what, CudaTensor from, CudaTensor to) {

@@ -64,17 +64,13 @@ final class NcclLane {
      */
     Pending pending(String what, Runnable then) {
         CudaEvent done = mark();
-        boolean[] awaited = new boolean[1];
-        return () -> {
-            if (!awaited[0]) {
-                awaited[0] = true;
-                then.run();
-                CUevent begun = device.trace().begin();
-                device.stream().await(done);
-                device.trace().end(begun, "wait for " + what);
-                spare.push(done);
-            }
-        };
+        return Pending.once(() -> {
+            then.run();
+            CUevent begun = device.trace().begin();
+            device.stream().await(done);
+            device.trace().end(begun, "wait for " + what);
+            spare.push(done);
+        });
     }
 
     /** Releases memory when what was queued so far is done, without anybody waiting for it. */

@@ -1,6 +1,8 @@
 package io.fourfold.kernels.cuda;
 
+import io.fourfold.kernels.tensor.Shape;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 
 /**
@@ -24,6 +26,11 @@ record PeerMessage(int peer, CudaTensor tensor, long at, long count) {
             at += counts[peer];
         }
         return messages;
+    }
+
+    /** One rank's part of a tensor, see {@link #ofOthers}. */
+    static CudaTensor part(int rank, CudaTensor tensor, long[] counts) {
+        return tensor.view(Arrays.stream(counts, 0, rank).sum(), Shape.flat(counts[rank]));
     }
 
     long bytes() {

@@ -63,7 +63,7 @@ final class RankOrderSum {
 
     private void scatter(CudaTensor from, CudaTensor to, long[] counts, CudaTensor staging) {
         exchange(from, counts, staging);
-        add(part(from, counts), staging, to);
+        add(queue.part(from, counts), staging, to);
     }
 
     /** Starts it on another side; the addends that arrive are added when it is awaited. */
@@ -73,7 +73,7 @@ final class RankOrderSum {
         Pending others = queue.startLending(side, () -> exchange(from, counts, staging));
         return Pending.once(() -> {
             others.await();
-            add(part(from, counts), staging, to);
+            add(queue.part(from, counts), staging, to);
             work.close();
         });
     }
@@ -122,10 +122,6 @@ final class RankOrderSum {
     /** Equal parts: that of a rank. */
     private static CudaTensor part(CudaTensor all, int of, CudaTensor like) {
         return all.view(of * like.elements(), like.shape());
-    }
-
-    private CudaTensor part(CudaTensor all, long[] counts) {
-        return all.view(Arrays.stream(counts, 0, rank).sum(), Shape.flat(counts[rank]));
     }
 
     /** Elements of memory for what the other ranks send of a part of so many elements. */
